@@ -1,0 +1,1 @@
+"""Algorithms as rows, key exchange, key derivation and keyed ciphers."""

@@ -1,0 +1,1 @@
+"""Drivers that carry ESP: the kernel's XFRM, our own userspace ESP, and a memory one."""

@@ -1,0 +1,1 @@
+"""How each end proves who it is."""

@@ -1,0 +1,1 @@
+"""The asyncio side: sockets, timers, effects, use cases, live status and journal."""

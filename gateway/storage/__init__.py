@@ -1,0 +1,1 @@
+"""The configuration at rest: models, repositories and sealed secrets."""

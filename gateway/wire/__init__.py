@@ -1,0 +1,1 @@
+"""Bytes to dataclasses and back: the IKEv2 codec and the IANA numbers."""

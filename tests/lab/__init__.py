@@ -1,0 +1,1 @@
+"""Real peers, network namespaces and a kernel with ESP, for tests that need them."""
