@@ -1,0 +1,21 @@
+"""What a driver offers beyond the engine's view of it: a share in the UDP socket on which ESP arrives."""
+
+from collections.abc import Callable
+from socket import socket
+from typing import Protocol
+
+from gateway.ike.plane import DataPlane
+
+IkeReceived = Callable[[bytes, tuple[str, int], str], None]
+"""Datagram without the non-ESP marker, (address, port) it came from, our address it came to."""
+
+
+class Driver(DataPlane, Protocol):
+    """A data plane as the service runs it."""
+
+    def adopt(self, sock: socket, ike_received: IkeReceived) -> bool:
+        """Take part in a bound UDP socket for port 4500 (RFC 3948), IPv4 or IPv6, wildcard, with IP_PKTINFO set.
+
+        True: the driver reads the socket from now on and hands IKE messages to `ike_received`. False: the caller
+        reads it (the kernel takes ESP out before, or there is none).
+        """

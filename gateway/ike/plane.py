@@ -1,0 +1,211 @@
+"""The data plane as the engine sees it: the orders it gives, the events it hears, and the protocol that a driver fulfils."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from gateway.crypto.suites import Encryption, Integrity
+from gateway.policy.selectors import Selector
+
+
+class Refused(Exception):
+    """The data plane could not do what it was told; nothing of the batch stays. `why` is a sentence for a person."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Direction(StrEnum):
+    """Where a policy looks at packets (XFRM_POLICY_IN, _OUT, _FWD)."""
+
+    IN = "in"
+    OUT = "out"
+    FORWARD = "fwd"
+
+
+@dataclass(frozen=True, slots=True)
+class StateKey:
+    """What names an ESP state in a kernel: its destination address and its SPI."""
+
+    destination: str
+    spi: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encapsulation:
+    """ESP in UDP (RFC 3948): the ports of the packet's source and destination."""
+
+    source_port: int
+    destination_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class EspState:
+    """One direction of a CHILD_SA, in tunnel mode; `source` and `destination` are the outer addresses."""
+
+    spi: int
+    source: str
+    destination: str
+    inbound: bool
+    reqid: int
+    encr: Encryption
+    encr_key: bytes = field(repr=False)
+    integ: Integrity | None = None
+    integ_key: bytes = field(default=b"", repr=False)
+    esn: bool = False
+    replay_window: int = 128
+    encapsulation: Encapsulation | None = None
+
+    @property
+    def key(self) -> StateKey:
+        return StateKey(self.destination, self.spi)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which packets go through (OUT) or must have come through (IN, FORWARD) the states of `reqid`.
+
+    A selector's range may need several prefixes in a kernel; the driver splits it. `spi` pins OUT to one state. Equal
+    direction and selectors name the same policy: ordering it again replaces it. With `spi` None an OUT policy is a
+    trap: the first packet makes an Acquire.
+    """
+
+    direction: Direction
+    source: Selector
+    destination: Selector
+    tunnel_source: str
+    tunnel_destination: str
+    reqid: int
+    spi: int | None = None
+
+    @property
+    def key(self) -> tuple[Direction, Selector, Selector]:
+        return self.direction, self.source, self.destination
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Traffic to `destination` must leave towards `remote` (the outer address), from an address of ours inside `sources`."""
+
+    destination: Selector
+    sources: tuple[Selector, ...]
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddState:
+    state: EspState
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveState:
+    """Also gives back an SPI that was allocated and never used. The absent is removed without complaint."""
+
+    key: StateKey
+    inbound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddPolicy:
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePolicy:
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute:
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRoute:
+    route: Route
+
+
+Order = AddState | RemoveState | AddPolicy | RemovePolicy | AddRoute | RemoveRoute
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What went through one state since it was added; ESP payload octets as the driver counts them."""
+
+    octets: int = 0
+    packets: int = 0
+    replays: int = 0
+    forged: int = 0
+    last_used: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """A packet met a trap policy: a CHILD_SA for `reqid` is wanted."""
+
+    reqid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """A state reached its soft limit (rekey it) or its hard limit (it is gone)."""
+
+    key: StateKey
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping4500:
+    """Authenticated ESP for the state now comes from another address or port (XFRM_MSG_MAPPING)."""
+
+    key: StateKey
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownSpi:
+    """ESP arrived for an SPI that nobody has (RFC 7296 1.5)."""
+
+    spi: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """The driver missed events: dump and reconcile."""
+
+
+PlaneEvent = Acquire | Expire | Mapping4500 | UnknownSpi | EventsLost
+
+
+class DataPlane(Protocol):
+    """A driver. Every call returns at once; only `apply` and `allocate_spi` raise, and only Refused."""
+
+    name: str
+
+    def describe(self) -> str:
+        """One line for people: which data plane this is."""
+
+    def allocate_spi(self, source: str, destination: str) -> int:
+        """An inbound SPI (256 or more) that is free at `destination`, our address; held until added or removed."""
+
+    def apply(self, orders: Sequence[Order]) -> None:
+        """Carry out the orders in their sequence, all or none. Raises Refused with the driver's own reason."""
+
+    def counters(self) -> Mapping[StateKey, Counters]:
+        """Of every state of ours, from one dump."""
+
+    def states(self) -> Sequence[EspState]:
+        """The states that really lie there, as read back where that is possible (without keys), else as remembered."""
+
+    def policies(self) -> Sequence[Policy]:
+        """The policies of ours that really lie there."""
+
+    def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
+        """Begin to deliver events through `emit`, on the running event loop."""
+
+    def close(self) -> None:
+        """Remove everything of ours, states, policies and routes; never touches another's, never raises."""

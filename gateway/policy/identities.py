@@ -1,0 +1,253 @@
+"""Identities as IKE carries them, and the patterns by which an administrator names them."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from cryptography import x509
+
+from gateway.wire.numbers import IdType, name_of
+
+_FQDN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+_PREFIXES = {
+    "fqdn": IdType.ID_FQDN,
+    "email": IdType.ID_RFC822_ADDR,
+    "keyid": IdType.ID_KEY_ID,
+    "dn": IdType.ID_DER_ASN1_DN,
+    "ipv4": IdType.ID_IPV4_ADDR,
+    "ipv6": IdType.ID_IPV6_ADDR,
+}
+_MAX_OCTETS = 1024
+
+
+class InvalidIdentity(ValueError):
+    """The text names no identity; the message says what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One end's name, as in the ID payload (RFC 7296 3.5): its type and its octets."""
+
+    id_type: int
+    data: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> "Identity":
+        """Read `10.0.0.1`, `moon.example`, `admin@example`, `CN=moon, O=Lab`, `keyid:…`, `null`, or `type:value`.
+
+        A key ID is text, or octets after `0x`. Raises InvalidIdentity.
+        """
+        text = text.strip()
+        if not text or len(text) > _MAX_OCTETS:
+            raise InvalidIdentity("an identity is 1 to 1024 characters: an address, a name, user@name, a DN or keyid:…")
+        if text == "null":
+            return cls(IdType.ID_NULL, b"")
+        prefix, colon, rest = text.partition(":")
+        if colon and prefix in _PREFIXES:
+            return cls._typed(_PREFIXES[prefix], rest)
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            pass
+        else:
+            return cls(IdType.ID_IPV4_ADDR if address.version == 4 else IdType.ID_IPV6_ADDR, address.packed)
+        if "=" in text:
+            return cls._typed(IdType.ID_DER_ASN1_DN, text)
+        if "@" in text:
+            return cls._typed(IdType.ID_KEY_ID if text.startswith("@#") else IdType.ID_RFC822_ADDR, text.removeprefix("@#"))
+        return cls._typed(IdType.ID_FQDN, text)
+
+    @classmethod
+    def _typed(cls, id_type: IdType, text: str) -> "Identity":
+        if id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR):
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                raise InvalidIdentity(f"{text!r} is no IP address") from None
+            if (address.version == 4) is not (id_type == IdType.ID_IPV4_ADDR):
+                raise InvalidIdentity(f"{text!r} is an address of the other family")
+            return cls(id_type, address.packed)
+        if id_type == IdType.ID_KEY_ID:
+            return cls(id_type, _key_id(text))
+        if id_type == IdType.ID_DER_ASN1_DN:
+            return cls(id_type, _distinguished_name(text).public_bytes())
+        if id_type == IdType.ID_FQDN and not _FQDN.fullmatch(text):
+            raise InvalidIdentity(f"{text!r} is no domain name; write keyid:{text} for an opaque identity")
+        if id_type == IdType.ID_RFC822_ADDR and not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
+            raise InvalidIdentity(f"{text!r} is no e-mail address; write keyid:{text} for an opaque identity")
+        return cls(id_type, text.encode())
+
+    @property
+    def text(self) -> str:
+        """The identity for people and logs; octets a terminal could act on are escaped."""
+        match self.id_type:
+            case IdType.ID_IPV4_ADDR | IdType.ID_IPV6_ADDR if len(self.data) in (4, 16):
+                return str(ipaddress.ip_address(self.data))
+            case IdType.ID_FQDN | IdType.ID_RFC822_ADDR:
+                return _printable(self.data)
+            case IdType.ID_KEY_ID:
+                return "keyid:" + (_printable(self.data) if _is_text(self.data) else "0x" + self.data.hex())
+            case IdType.ID_DER_ASN1_DN:
+                name = _parse_name(self.data)
+                return _printable(name.rfc4514_string().encode()) if name else "dn:0x" + self.data.hex()
+            case IdType.ID_NULL:
+                return "null"
+            case _:
+                return f"{name_of(IdType, self.id_type)}:0x{self.data.hex()}"
+
+    def same(self, other: "Identity") -> bool:
+        """Equal as names: DNS and e-mail domains ignore case, DNs ignore the encoding of their strings."""
+        if self.id_type != other.id_type:
+            return False
+        if self.data == other.data:
+            return True
+        return self.canonical == other.canonical
+
+    @property
+    def canonical(self) -> tuple[int, object]:
+        """Equal for identities that are the same name; fit for a dictionary."""
+        return self.id_type, _canonical(self)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _key_id(text: str) -> bytes:
+    if not text.startswith("0x"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[2:])
+    except ValueError:
+        raise InvalidIdentity(f"{text!r} is no hexadecimal key ID") from None
+
+
+def _is_text(data: bytes) -> bool:
+    return bool(data) and all(0x20 <= octet < 0x7F for octet in data)
+
+
+def _printable(data: bytes) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in data.decode("utf-8", "backslashreplace"))
+
+
+def _distinguished_name(text: str) -> x509.Name:
+    """Written as in a certificate, most general first (`C=CH, O=Lab, CN=moon`)."""
+    try:
+        return x509.Name(reversed(list(x509.Name.from_rfc4514_string(re.sub(r",\s+", ",", text)))))
+    except ValueError as error:
+        raise InvalidIdentity(f"{text!r} is no distinguished name: {error}") from None
+
+
+def _parse_name(der: bytes) -> x509.Name | None:
+    """A DER Name; the library parses one only inside a structure, so walk its three levels with it."""
+    try:
+        return _decode_name(der)
+    except (ValueError, IndexError):
+        return None
+
+
+def _tlv(data: bytes, offset: int) -> tuple[int, bytes, int]:
+    tag, length, offset = data[offset], data[offset + 1], offset + 2
+    if length & 0x80:
+        octets = length & 0x7F
+        if not 0 < octets <= 3:
+            raise ValueError("length of length")
+        length = int.from_bytes(data[offset : offset + octets])
+        offset += octets
+    if offset + length > len(data):
+        raise ValueError("runs past its end")
+    return tag, data[offset : offset + length], offset + length
+
+
+def _inside(data: bytes) -> list[tuple[int, bytes]]:
+    found, offset = [], 0
+    while offset < len(data):
+        tag, value, offset = _tlv(data, offset)
+        found.append((tag, value))
+    return found
+
+
+def _oid(data: bytes) -> x509.ObjectIdentifier:
+    arcs, value = [], 0
+    for octet in data:
+        value = value << 7 | octet & 0x7F
+        if not octet & 0x80:
+            arcs.append(value)
+            value = 0
+    first = min(arcs[0] // 40, 2)
+    return x509.ObjectIdentifier(".".join(str(arc) for arc in [first, arcs[0] - 40 * first, *arcs[1:]]))
+
+
+def _decode_name(der: bytes) -> x509.Name:
+    tag, body, end = _tlv(der, 0)
+    if tag != 0x30 or end != len(der):
+        raise ValueError("no SEQUENCE")
+    rdns = []
+    for _, rdn in _inside(body):
+        attributes = []
+        for _, pair in _inside(rdn):
+            (_, oid), (kind, value) = _inside(pair)[:2]
+            text = value.decode("utf-16-be" if kind == 0x1E else "utf-8" if kind != 0x14 else "latin-1")
+            attributes.append(x509.NameAttribute(_oid(oid), text, _validate=False))
+        rdns.append(x509.RelativeDistinguishedName(attributes))
+    return x509.Name(rdns)
+
+
+def _canonical(identity: Identity) -> object:
+    if identity.id_type == IdType.ID_FQDN:
+        return identity.data.lower().rstrip(b".")
+    if identity.id_type == IdType.ID_RFC822_ADDR:
+        user, _, domain = identity.data.rpartition(b"@")
+        return user, domain.lower()
+    if identity.id_type == IdType.ID_DER_ASN1_DN and (name := _parse_name(identity.data)):
+        return tuple((a.oid.dotted_string, " ".join(str(a.value).lower().split())) for a in name)
+    return identity.data
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityPattern:
+    """Which identities a configuration means: `%any`, one identity, `*.example.com`, `*@example.com` or `10.0.0.0/8`."""
+
+    text: str
+    exact: Identity | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "IdentityPattern":
+        """Raises InvalidIdentity."""
+        text = text.strip()
+        if text == "%any":
+            return cls(text)
+        if "*" in text:
+            if "=" not in text and not re.fullmatch(r"[A-Za-z0-9_.@*-]+", text):
+                raise InvalidIdentity(f"{text!r}: a wildcard stands in a domain name or an e-mail address")
+            return cls(text)
+        if "/" in text and "=" not in text and ":" not in text.split("/")[0].removeprefix("keyid"):
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise InvalidIdentity(f"{text!r} is no network; a subnet of address identities is 10.0.0.0/8") from None
+            return cls(text)
+        return cls(text, Identity.parse(text))
+
+    @property
+    def rank(self) -> int:
+        """How particular the pattern is: 2 one identity, 1 a wildcard, 0 anybody."""
+        return 2 if self.exact is not None else 0 if self.text == "%any" else 1
+
+    def matches(self, identity: Identity) -> bool:
+        """Whether the peer that proved `identity` is meant."""
+        if self.exact is not None:
+            return self.exact.same(identity)
+        if self.text == "%any":
+            return True
+        if identity.id_type in (IdType.ID_FQDN, IdType.ID_RFC822_ADDR):
+            wants_mail = "@" in self.text
+            if wants_mail is not (identity.id_type == IdType.ID_RFC822_ADDR):
+                return False
+            return fnmatchcase(_printable(identity.data).lower(), self.text.lower())
+        if identity.id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR) and "/" in self.text:
+            return ipaddress.ip_address(identity.data) in ipaddress.ip_network(self.text, strict=False)
+        return False
+
+    def __str__(self) -> str:
+        return self.text

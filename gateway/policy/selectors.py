@@ -1,0 +1,170 @@
+"""Traffic selectors: which packets a CHILD_SA carries, and how two ends' wishes are narrowed to what both want."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.wire import payloads as wire
+from gateway.wire.numbers import TsType
+
+_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "ospf": 89, "sctp": 132}
+_PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 51: "ah", 58: "icmpv6", 89: "ospf", 132: "sctp"}
+_TEXT = re.compile(r"(?P<addresses>[^\[\]]+?)(\[(?P<protocol>[A-Za-z0-9-]+)?(/(?P<ports>[0-9-]+|any|opaque))?\])?")
+_VERSIONS: dict[int, int] = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 6}
+ANY_PORT = (0, 65535)
+OPAQUE_PORT = (65535, 0)  # RFC 7296 3.13.1
+
+
+class InvalidSelector(ValueError):
+    """The text names no traffic selector; the message says what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A range of addresses of one IP version, one protocol (0 any) and a range of ports (RFC 7296 3.13.1)."""
+
+    version: int
+    start: int
+    end: int
+    protocol: int = 0
+    start_port: int = 0
+    end_port: int = 65535
+
+    @classmethod
+    def parse(cls, text: str) -> "Selector":
+        """Read `10.1.0.0/16`, `fd00::/64`, `10.1.0.7-10.1.0.9`, each with `[tcp/443]`, `[udp]`, `[/53]`. Raises InvalidSelector."""
+        match = _TEXT.fullmatch(text.strip())
+        if not match:
+            raise InvalidSelector(f"{text!r}: write a network with, if wanted, [protocol/port], such as 10.1.0.0/16[tcp/443]")
+        version, start, end = _addresses(match["addresses"].strip())
+        protocol = _protocol(match["protocol"])
+        first, last = _ports(match["ports"])
+        if (first, last) != ANY_PORT and protocol not in (1, 6, 17, 58, 132):
+            raise InvalidSelector(f"{text!r}: a port needs a protocol that has ports, such as [tcp/443]")
+        return cls(version, start, end, protocol, first, last)
+
+    @classmethod
+    def of_address(cls, address: str) -> "Selector":
+        """All traffic of one host."""
+        value = ipaddress.ip_address(address)
+        return cls(value.version, int(value), int(value))
+
+    @classmethod
+    def from_wire(cls, selector: wire.TrafficSelector) -> "Selector | None":
+        """A selector as the peer sent it; None for a type we have no meaning for, or a range that runs backwards."""
+        version = _VERSIONS.get(selector.ts_type)
+        if version is None:
+            return None
+        start, end = int.from_bytes(selector.start), int.from_bytes(selector.end)
+        ports = (selector.start_port, selector.end_port)
+        if start > end or (ports[0] > ports[1] and ports != OPAQUE_PORT):
+            return None
+        return cls(version, start, end, selector.protocol, *ports)
+
+    def to_wire(self) -> wire.TrafficSelector:
+        octets = 4 if self.version == 4 else 16
+        ts_type = TsType.TS_IPV4_ADDR_RANGE if self.version == 4 else TsType.TS_IPV6_ADDR_RANGE
+        start, end = self.start.to_bytes(octets), self.end.to_bytes(octets)
+        return wire.TrafficSelector(ts_type, self.protocol, self.start_port, self.end_port, start, end)
+
+    def narrow(self, other: "Selector") -> "Selector | None":
+        """The traffic that is in both, or None."""
+        if self.version != other.version:
+            return None
+        start, end = max(self.start, other.start), min(self.end, other.end)
+        if start > end or (self.protocol and other.protocol and self.protocol != other.protocol):
+            return None
+        ports = _narrow_ports((self.start_port, self.end_port), (other.start_port, other.end_port))
+        if ports is None:
+            return None
+        return Selector(self.version, start, end, self.protocol or other.protocol, *ports)
+
+    def contains(self, other: "Selector") -> bool:
+        """Whether all of the other's traffic is ours too."""
+        return self.narrow(other) == other
+
+    def networks(self) -> list[str]:
+        """The range as the fewest prefixes, as a kernel wants it."""
+        make = ipaddress.IPv4Address if self.version == 4 else ipaddress.IPv6Address
+        return [str(network) for network in ipaddress.summarize_address_range(make(self.start), make(self.end))]  # type: ignore[type-var]
+
+    @property
+    def text(self) -> str:
+        networks = self.networks()
+        make = ipaddress.IPv4Address if self.version == 4 else ipaddress.IPv6Address
+        addresses = networks[0] if len(networks) == 1 else f"{make(self.start)}-{make(self.end)}"
+        ports = (self.start_port, self.end_port)
+        if not self.protocol and ports == ANY_PORT:
+            return addresses
+        protocol = _PROTOCOL_NAMES.get(self.protocol, str(self.protocol)) if self.protocol else ""
+        if ports == ANY_PORT:
+            return f"{addresses}[{protocol}]"
+        port = "opaque" if ports == OPAQUE_PORT else str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
+        return f"{addresses}[{protocol}/{port}]"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _addresses(text: str) -> tuple[int, int, int]:
+    try:
+        if "-" in text:
+            first, last = (ipaddress.ip_address(part.strip()) for part in text.split("-", 1))
+            if first.version != last.version or int(first) > int(last):
+                raise ValueError
+            return first.version, int(first), int(last)
+        network = ipaddress.ip_network(text, strict=True)
+    except ValueError:
+        hint = ""
+        if "/" in text:
+            try:
+                hint = f"; did you mean {ipaddress.ip_network(text, strict=False)}?"
+            except ValueError:
+                hint = ""
+        raise InvalidSelector(f"{text!r} is no network or address range such as 10.1.0.0/16{hint}") from None
+    return network.version, int(network.network_address), int(network.broadcast_address)
+
+
+def _protocol(text: str | None) -> int:
+    if not text or text == "any":
+        return 0
+    if text.isdecimal() and int(text) < 256:
+        return int(text)
+    if text.lower() not in _PROTOCOLS:
+        raise InvalidSelector(f"{text!r} is no protocol: use a number up to 255 or one of {', '.join(_PROTOCOLS)}")
+    return _PROTOCOLS[text.lower()]
+
+
+def _ports(text: str | None) -> tuple[int, int]:
+    if text is None or text == "any":
+        return ANY_PORT
+    if text == "opaque":
+        return OPAQUE_PORT
+    first, _, last = text.partition("-")
+    if not first.isdecimal() or not (last or first).isdecimal() or not int(first) <= int(last or first) <= 65535:
+        raise InvalidSelector(f"{text!r} is no port or port range such as 443 or 1024-2047")
+    return int(first), int(last or first)
+
+
+def _narrow_ports(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int] | None:
+    if OPAQUE_PORT in (ours, theirs):  # OPAQUE is inside ANY and itself, nothing else
+        return OPAQUE_PORT if {ours, theirs} <= {OPAQUE_PORT, ANY_PORT} else None
+    start, end = max(ours[0], theirs[0]), min(ours[1], theirs[1])
+    return (start, end) if start <= end else None
+
+
+def narrow(ours: Sequence[Selector], theirs: Sequence[Selector]) -> list[Selector]:
+    """Every overlap of our selectors with theirs, none inside another, in our order (RFC 7296 2.9)."""
+    overlaps = [both for our in ours for their in theirs if (both := our.narrow(their)) is not None]
+    return _outermost(overlaps)
+
+
+def _outermost(selectors: Iterable[Selector]) -> list[Selector]:
+    kept: list[Selector] = []
+    for selector in selectors:
+        if any(other.contains(selector) for other in kept):
+            continue
+        kept = [other for other in kept if not selector.contains(other)]
+        kept.append(selector)
+    return kept
