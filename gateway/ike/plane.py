@@ -157,7 +157,7 @@ class Expire:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping4500:
+class Remapped:
     """Authenticated ESP for the state now comes from another address or port (XFRM_MSG_MAPPING)."""
 
     key: StateKey
@@ -178,7 +178,7 @@ class EventsLost:
     """The driver missed events: dump and reconcile."""
 
 
-PlaneEvent = Acquire | Expire | Mapping4500 | UnknownSpi | EventsLost
+PlaneEvent = Acquire | Expire | Remapped | UnknownSpi | EventsLost
 
 
 class DataPlane(Protocol):
