@@ -1,0 +1,118 @@
+"""How it is now, as frozen values: the one truth that REST, the CLI and the pages show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TunnelState(StrEnum):
+    """A peer's state in one word; everything that is wanted and not UP has a reason."""
+
+    UP = "up"
+    DEGRADED = "degraded"
+    CONNECTING = "connecting"
+    DOWN = "down"
+    WAITING = "waiting"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSaStatus:
+    """One installed CHILD_SA; times are Unix seconds, octets and packets are accumulated across rekeys."""
+
+    id: int
+    name: str
+    peer: str
+    ike_sa: int
+    state: str
+    spi_in: str
+    spi_out: str
+    local_selectors: tuple[str, ...]
+    remote_selectors: tuple[str, ...]
+    algorithms: str
+    mode: str
+    encapsulation: bool
+    installed_at: float
+    octets_in: int
+    octets_out: int
+    packets_in: int
+    packets_out: int
+    rekeys: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaStatus:
+    """One IKE SA; `state` is its lifecycle row, `task` what a script waits for."""
+
+    id: int
+    peer: str | None
+    state: str
+    initiator: bool
+    spi_i: str
+    spi_r: str
+    local: str
+    remote: str
+    local_id: str
+    remote_id: str
+    algorithms: str
+    nat: str
+    created_at: float
+    established_at: float | None
+    task: str
+    children: tuple[ChildSaStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedChildStatus:
+    """A configured child: whether it is up, and if not, why."""
+
+    name: str
+    state: TunnelState
+    reason: str
+    child_sa: int | None
+    octets_in: int
+    octets_out: int
+    packets_in: int
+    packets_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """A configured peer; `reason` and `advice` are sentences, `since` is Unix time of the last change of state."""
+
+    name: str
+    state: TunnelState
+    reason: str
+    advice: str
+    since: float
+    remote: str
+    last_attempt: int | None
+    next_try: float | None
+    ike_sas: tuple[int, ...]
+    children: tuple[WantedChildStatus, ...]
+    octets_in: int
+    octets_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it at one moment (`at`, Unix seconds); `counters` names what was dropped or answered, and how often."""
+
+    at: float
+    revision: int
+    data_plane: str
+    listening: tuple[str, ...]
+    problems: tuple[str, ...]
+    peers: tuple[PeerStatus, ...]
+    ike_sas: tuple[IkeSaStatus, ...]
+    counters: Mapping[str, int]
+
+    def peer(self, name: str) -> PeerStatus | None:
+        return next((peer for peer in self.peers if peer.name == name), None)
+
+    def ike_sa(self, number: int) -> IkeSaStatus | None:
+        return next((sa for sa in self.ike_sas if sa.id == number), None)
+
+    @property
+    def child_sas(self) -> tuple[ChildSaStatus, ...]:
+        return tuple(child for sa in self.ike_sas for child in sa.children)

@@ -1,0 +1,59 @@
+"""Process settings from the environment: where data lies, which ports, which data plane."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ANY_HOST = "0.0.0.0"  # noqa: S104  the console is for the network; it speaks TLS only
+
+
+class InvalidSetting(ValueError):
+    """An environment variable has no usable value; the message says which and what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One process's settings; each field is read from `IKEGATE_<NAME>`."""
+
+    data: Path = Path("var")
+    web_host: str = ANY_HOST
+    web_port: int = 8443
+    ike_port: int = 500
+    nat_port: int = 4500
+    plane: str = "auto"
+    public_name: str = ""
+    kek_file: Path | None = None
+    key_log: Path | None = None
+    log_level: str = "info"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Raises InvalidSetting."""
+        source = os.environ if environment is None else environment
+        plane = source.get("IKEGATE_PLANE", "auto")
+        if plane not in ("auto", "kernel", "userspace", "memory"):
+            raise InvalidSetting(f"IKEGATE_PLANE={plane}: use auto, kernel, userspace or memory")
+        return cls(
+            data=Path(source.get("IKEGATE_DATA", "var")),
+            web_host=source.get("IKEGATE_WEB_HOST", ANY_HOST),
+            web_port=_port(source, "IKEGATE_WEB_PORT", 8443),
+            ike_port=_port(source, "IKEGATE_IKE_PORT", 500),
+            nat_port=_port(source, "IKEGATE_NAT_PORT", 4500),
+            plane=plane,
+            public_name=source.get("IKEGATE_PUBLIC_NAME", ""),
+            kek_file=_path(source, "IKEGATE_KEK_FILE"),
+            key_log=_path(source, "IKEGATE_KEY_LOG"),
+            log_level=source.get("IKEGATE_LOG_LEVEL", "info"),
+        )
+
+
+def _port(source: Mapping[str, str], name: str, default: int) -> int:
+    text = source.get(name, str(default))
+    if not text.isdecimal() or int(text) > 65535:
+        raise InvalidSetting(f"{name}={text}: a port is a number from 0 to 65535")
+    return int(text)
+
+
+def _path(source: Mapping[str, str], name: str) -> Path | None:
+    return Path(source[name]) if source.get(name) else None
