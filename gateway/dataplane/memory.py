@@ -1,0 +1,167 @@
+"""A data plane that remembers what it was told: for tests, simulation and dry runs."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from socket import socket
+
+from gateway.dataplane.driver import IkeReceived
+from gateway.ike.plane import (
+    AddPolicy,
+    AddRoute,
+    AddState,
+    Counters,
+    Direction,
+    EspState,
+    Order,
+    PlaneEvent,
+    Policy,
+    Refused,
+    RemovePolicy,
+    RemoveRoute,
+    RemoveState,
+    Route,
+    StateKey,
+)
+from gateway.policy.selectors import Selector
+
+LOWEST_SPI = 256  # RFC 4303 2.1: 0 means none, 1-255 are reserved
+
+
+@dataclass(slots=True)
+class Tables:
+    """What lies in a data plane: allocated SPIs, states, policies, and how often each route is wanted."""
+
+    held: set[StateKey] = field(default_factory=set)
+    states: dict[StateKey, EspState] = field(default_factory=dict)
+    policies: dict[tuple[Direction, Selector, Selector], Policy] = field(default_factory=dict)
+    routes: dict[Route, int] = field(default_factory=dict)
+
+    def check(self, orders: Sequence[Order]) -> None:
+        """Raises Refused when the orders, in their sequence, would add a state that is there already."""
+        present: dict[StateKey, bool] = {}
+        for order in orders:
+            match order:
+                case AddState(state):
+                    if present.get(state.key, state.key in self.states):
+                        raise Refused(f"a state with SPI {state.spi:08x} to {state.destination} exists already")
+                    present[state.key] = True
+                case RemoveState(key):
+                    present[key] = False
+
+    def carry_out(self, order: Order) -> None:
+        """One order that has passed `check`."""
+        match order:
+            case AddState(state):
+                self.held.discard(state.key)
+                self.states[state.key] = state
+            case RemoveState(key):
+                self.held.discard(key)
+                self.states.pop(key, None)
+            case AddPolicy(policy):
+                self.policies[policy.key] = policy
+            case RemovePolicy(policy):  # by direction and selectors, whatever it points to now: XFRM_MSG_DELPOLICY
+                self.policies.pop(policy.key, None)
+            case AddRoute(route):
+                self.routes[route] = self.routes.get(route, 0) + 1
+            case RemoveRoute(route):
+                wanted = self.routes.pop(route, 0) - 1
+                if wanted > 0:
+                    self.routes[route] = wanted
+
+    def allocate_spi(self, destination: str, random: Callable[[int], bytes]) -> int:
+        """An SPI that nobody has or holds at `destination`, held from now on. Raises Refused when chance finds none."""
+        for _ in range(1000):
+            spi = int.from_bytes(random(4))
+            key = StateKey(destination, spi)
+            if spi >= LOWEST_SPI and key not in self.held and key not in self.states:
+                self.held.add(key)
+                return spi
+        raise Refused(f"no free SPI found at {destination}")
+
+
+class MemoryPlane:
+    """Remembers states, policies and routes exactly; refuses what a kernel would refuse, and what it is told to.
+
+    `random(n)` gives n random octets; with a seeded source the SPIs are the same in every run.
+    """
+
+    name = "memory"
+    needs_encapsulation = False
+
+    def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._random = random
+        self._tables = Tables()
+        self._counters: dict[StateKey, Counters] = {}
+        self._emit: Callable[[PlaneEvent], None] | None = None
+        self._refuse_apply: list[str] = []
+        self._refuse_allocation: list[str] = []
+        self.orders: list[Order] = []
+        """Every order ever carried out, oldest first."""
+
+    def describe(self) -> str:
+        return "memory: remembers what it is told, no packet is protected"
+
+    def fail_next(self, why: str) -> None:
+        """Refuse the next `apply` with this sentence; called twice, the next two."""
+        self._refuse_apply.append(why)
+
+    def fail_next_allocation(self, why: str) -> None:
+        """Refuse the next `allocate_spi` with this sentence."""
+        self._refuse_allocation.append(why)
+
+    def allocate_spi(self, source: str, destination: str) -> int:
+        if self._refuse_allocation:
+            raise Refused(self._refuse_allocation.pop(0))
+        return self._tables.allocate_spi(destination, self._random)
+
+    def apply(self, orders: Sequence[Order]) -> None:
+        if self._refuse_apply:
+            raise Refused(self._refuse_apply.pop(0))
+        self._tables.check(orders)
+        for order in orders:
+            self._tables.carry_out(order)
+            if isinstance(order, RemoveState):
+                self._counters.pop(order.key, None)
+        self.orders.extend(orders)
+
+    def counters(self) -> Mapping[StateKey, Counters]:
+        return {key: self._counters.get(key, Counters()) for key in self._tables.states}
+
+    def count(self, key: StateKey, counters: Counters) -> None:
+        """Let the state have carried this much. KeyError for a state that is not there."""
+        if key not in self._tables.states:
+            raise KeyError(key)
+        self._counters[key] = counters
+
+    def states(self) -> Sequence[EspState]:
+        return tuple(self._tables.states.values())
+
+    def policies(self) -> Sequence[Policy]:
+        return tuple(self._tables.policies.values())
+
+    def routes(self) -> Sequence[Route]:
+        """The routes that are wanted at least once."""
+        return tuple(self._tables.routes)
+
+    @property
+    def held(self) -> frozenset[StateKey]:
+        """SPIs allocated and neither added nor given back."""
+        return frozenset(self._tables.held)
+
+    def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
+        self._emit = emit
+
+    def report(self, event: PlaneEvent) -> None:
+        """Deliver an event as if packets or timers had caused it. RuntimeError when nobody listens."""
+        if self._emit is None:
+            raise RuntimeError("nobody listens")
+        self._emit(event)
+
+    def adopt(self, sock: socket, ike_received: IkeReceived) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._tables = Tables()
+        self._counters.clear()
+        self._emit = None
