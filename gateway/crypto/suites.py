@@ -218,7 +218,6 @@ KEY_EXCHANGES: tuple[KeyExchangeMethod, ...] = (
     _modp(18, 8192, 200),
     _kem(36, 768, 1184, 1088, 192),
     _kem(37, 1024, 1568, 1568, 256),
-    _kem(35, 512, 800, 768, 128),
 )
 
 _ENCRYPTION = {(row.number, row.key_bits): row for row in ENCRYPTIONS}
