@@ -1,0 +1,85 @@
+"""What routes ask for: the gateway, who is calling, and signing in and out."""
+
+from typing import TYPE_CHECKING
+
+from fastapi import Request, Response
+
+from gateway.service.access import Access, Session
+from web.security import clear_session_cookie, session_secret, set_session_cookie
+
+if TYPE_CHECKING:
+    from gateway.service.gateway import Gateway
+
+
+class NotSignedIn(Exception):
+    """No valid session or token came with the request: 401 for the API, the sign-in page for a browser."""
+
+
+class SetupNeeded(Exception):
+    """There is no administrator yet: 401 for the API, the setup page for a browser."""
+
+
+def current_gateway(request: Request) -> "Gateway":
+    """The one gateway of this process. In a coroutine, wait for nothing that blocks: reads of its config are in memory."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+def current_access(request: Request) -> Access:
+    """Accounts, sessions, tokens and the setup token of this gateway."""
+    return current_gateway(request).config.access
+
+
+def optional_session(request: Request) -> Session | None:
+    """The session of the cookie, if it still holds. Blocks for a moment (database): a `def`, so FastAPI runs it in a thread."""
+    secret = session_secret(request)
+    return current_access(request).session(secret) if secret else None
+
+
+def require_session(request: Request) -> Session:
+    """The session of the cookie, as `Annotated[Session, Depends(require_session)]`. Raises NotSignedIn or SetupNeeded.
+
+    The app answers those itself: a page request is sent on to /login?next=… or /setup, an API request gets 401.
+    """
+    session = optional_session(request)
+    if session is not None:
+        return session
+    if current_access(request).setup_needed:
+        raise SetupNeeded
+    raise NotSignedIn
+
+
+async def sign_in(request: Request, response: Response, name: str, password: str) -> Session:
+    """Check the password, start a session and put its cookie into `response` (the very one that is returned).
+
+    Ends the session that the request came with. Raises gateway.service.access.SignInRefused, or Throttled, whose
+    `retry_after` is in seconds; both have a sentence for the person as text.
+    """
+    access = current_access(request)
+    started = await access.sign_in(name, password, source(request))
+    await _end_old_session(request)
+    set_session_cookie(response, started.secret)
+    return started.session
+
+
+async def set_up(request: Request, response: Response, token: str, name: str, password: str) -> Session:
+    """Make the first administrator with the one-time setup token and sign him in. Raises SetupRefused, Throttled, Invalid."""
+    started = await current_access(request).set_up(token, name, password, source(request))
+    set_session_cookie(response, started.secret)
+    return started.session
+
+
+async def sign_out(request: Request, response: Response) -> None:
+    """End the request's session, if any, and take the cookie back."""
+    await _end_old_session(request)
+    clear_session_cookie(response)
+
+
+def source(request: Request) -> str:
+    """The address that the request came from; X-Forwarded-For is not believed."""
+    return request.client.host if request.client else ""
+
+
+async def _end_old_session(request: Request) -> None:
+    if secret := session_secret(request):
+        await current_access(request).sign_out(secret)
