@@ -112,5 +112,5 @@ def signed_octets(
 
 
 def psk_auth(prf: PseudoRandom, psk: bytes, signed_octets: bytes) -> bytes:
-    """AUTH data of a shared key, an EAP MSK, or SK_p for keyless EAP: prf(prf(key, pad), octets) (RFC 7296 2.15, 2.16)."""
+    """AUTH data of a shared key, an EAP MSK, or SK_p for keyless EAP (RFC 7296 2.15, 2.16)."""
     return prf.compute(prf.compute(psk, _KEY_PAD), signed_octets)
