@@ -15,11 +15,20 @@ from gateway.crypto.rows import Encryption, Integrity
 
 Octets = bytes | bytearray | memoryview
 _FULL_TAG = 16
+_AEAD_IV = 8
+_AEAD_MISUSE = "an AEAD takes an IV of 8 octets and no trailer: extended sequence numbers go into its associated data"
 _COUNTER_ONE = b"\x00\x00\x00\x01"  # RFC 3686 4: the block counter starts at one
 
 
 class Forged(Exception):
     """The octets were not sealed with this key, or were changed or cut on the way."""
+
+
+def _fill(buffer: bytearray | memoryview, octets: bytes) -> int:
+    if len(buffer) != len(octets):
+        raise ValueError(f"the buffer has {len(buffer)} octets, the result {len(octets)}")
+    buffer[:] = octets
+    return len(octets)
 
 
 class Cipher(ABC):
@@ -48,15 +57,11 @@ class Cipher(ABC):
 
     def seal_into(self, iv: Octets, aad: Octets, plaintext: Octets, buffer: bytearray | memoryview) -> int:
         """`seal` into a buffer of exactly the result's length; the number of octets written."""
-        sealed = self.seal(iv, aad, plaintext)
-        buffer[:] = sealed
-        return len(sealed)
+        return _fill(buffer, self.seal(iv, aad, plaintext))
 
     def open_into(self, iv: Octets, aad: Octets, sealed: Octets, buffer: bytearray | memoryview) -> int:
         """`open` into a buffer of exactly the result's length; the number of octets written. Raises Forged."""
-        plaintext = self.open(iv, aad, sealed)
-        buffer[:] = plaintext
-        return len(plaintext)
+        return _fill(buffer, self.open(iv, aad, sealed))
 
 
 class AeadCipher(Cipher):
@@ -71,19 +76,21 @@ class AeadCipher(Cipher):
         self._decrypt, self._decrypt_into = aead.decrypt, aead.decrypt_into
 
     def seal(self, iv: Octets, aad: Octets, plaintext: Octets, trailer: bytes = b"") -> bytes:
-        if trailer:
-            raise ValueError("an AEAD takes no trailer: an extended sequence number belongs into its associated data")
+        if trailer or len(iv) != _AEAD_IV:
+            raise ValueError(_AEAD_MISUSE)
         return self._encrypt(self._salt + iv, plaintext, aad)
 
     def open(self, iv: Octets, aad: Octets, sealed: Octets, trailer: bytes = b"") -> bytes:
         if trailer:
-            raise ValueError("an AEAD takes no trailer: an extended sequence number belongs into its associated data")
+            raise ValueError(_AEAD_MISUSE)
         try:
             return self._decrypt(self._salt + iv, sealed, aad)
         except (InvalidTag, ValueError) as cause:  # ValueError: an IV cut short by the sender
             raise Forged("the integrity check failed") from cause
 
     def seal_into(self, iv: Octets, aad: Octets, plaintext: Octets, buffer: bytearray | memoryview) -> int:
+        if len(iv) != _AEAD_IV:
+            raise ValueError(_AEAD_MISUSE)
         return self._encrypt_into(self._salt + iv, plaintext, aad, buffer)
 
     def open_into(self, iv: Octets, aad: Octets, sealed: Octets, buffer: bytearray | memoryview) -> int:
@@ -106,8 +113,8 @@ class ShortTagGcm(Cipher):
         self._salt = salt
 
     def seal(self, iv: Octets, aad: Octets, plaintext: Octets, trailer: bytes = b"") -> bytes:
-        if trailer or len(iv) != self.iv_octets:
-            raise ValueError(f"AES-GCM takes an IV of {self.iv_octets} octets and no trailer")
+        if trailer or len(iv) != _AEAD_IV:
+            raise ValueError(_AEAD_MISUSE)
         context = ciphers.Cipher(self._key, modes.GCM(self._salt + iv)).encryptor()
         context.authenticate_additional_data(aad)
         ciphertext = context.update(plaintext) + context.finalize()
@@ -115,7 +122,7 @@ class ShortTagGcm(Cipher):
 
     def open(self, iv: Octets, aad: Octets, sealed: Octets, trailer: bytes = b"") -> bytes:
         if trailer:
-            raise ValueError("an AEAD takes no trailer: an extended sequence number belongs into its associated data")
+            raise ValueError(_AEAD_MISUSE)
         end = len(sealed) - self.icv_octets
         if end < 0 or len(iv) != self.iv_octets:
             raise Forged("shorter than an integrity check value and an IV")

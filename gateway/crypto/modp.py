@@ -57,19 +57,18 @@ def prime(bits: int) -> int:
 class Modp:
     """One MODP group on OpenSSL's constant-time exponentiation."""
 
-    __slots__ = ("_exponent_bits", "_generator", "_numbers", "_prime", "octets")
+    __slots__ = ("_generator", "_numbers", "_prime", "exponent_bits")
 
     def __init__(self, bits: int) -> None:
         self._prime = prime(bits)
-        self.octets = bits // 8
-        self._exponent_bits = _GROUPS[bits][1]
+        self.exponent_bits = _GROUPS[bits][1]
         self._numbers = DHParameterNumbers(self._prime, GENERATOR)
         self._generator = self.peer(GENERATOR)
 
     @property
     def private_octets(self) -> int:
         """How many random octets `private` takes."""
-        return (self._exponent_bits + 7) // 8
+        return (self.exponent_bits + 7) // 8
 
     def in_range(self, value: int) -> bool:
         """Whether a public value is legal: 1 < r < p - 1 (RFC 6989 2.1)."""
@@ -81,7 +80,7 @@ class Modp:
 
     def private(self, chance: bytes) -> DHPrivateKey:
         """A private exponent from random octets, its top bit set so that its length is constant."""
-        top = 1 << (self._exponent_bits - 1)
+        top = 1 << (self.exponent_bits - 1)
         exponent = int.from_bytes(chance, "big") & (top - 1) | top
         # The public part given here is not the exponent's: nothing below asks for it, and OpenSSL need not check it.
         return DHPrivateNumbers(exponent, DHPublicNumbers(GENERATOR, self._numbers)).private_key()
