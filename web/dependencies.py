@@ -20,7 +20,7 @@ class SetupNeeded(Exception):
 
 
 def current_gateway(request: Request) -> "Gateway":
-    """The one gateway of this process. In a coroutine, wait for nothing that blocks: reads of its config are in memory."""
+    """The one gateway of this process; what its config answers it answers from memory, without blocking."""
     gateway: Gateway = request.app.state.gateway
     return gateway
 
@@ -31,7 +31,7 @@ def current_access(request: Request) -> Access:
 
 
 def optional_session(request: Request) -> Session | None:
-    """The session of the cookie, if it still holds. Blocks for a moment (database): a `def`, so FastAPI runs it in a thread."""
+    """The session of the cookie, if it still holds. It reads the database: a `def`, so that FastAPI uses a thread."""
     secret = session_secret(request)
     return current_access(request).session(secret) if secret else None
 
@@ -63,7 +63,7 @@ async def sign_in(request: Request, response: Response, name: str, password: str
 
 
 async def set_up(request: Request, response: Response, token: str, name: str, password: str) -> Session:
-    """Make the first administrator with the one-time setup token and sign him in. Raises SetupRefused, Throttled, Invalid."""
+    """Make the first administrator by the one-time setup token and sign him in. SetupRefused, Throttled, Invalid."""
     started = await current_access(request).set_up(token, name, password, source(request))
     set_session_cookie(response, started.secret)
     return started.session

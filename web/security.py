@@ -1,4 +1,4 @@
-"""What every request passes and every answer carries: request id, the cross-site guard, security headers, the session cookie."""
+"""What every request passes and every answer carries: request id, cross-site guard, headers, session cookie."""
 
 import re
 import secrets

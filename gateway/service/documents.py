@@ -1,0 +1,287 @@
+"""The configuration as one document, YAML or JSON: read, checked, written out, and two of them compared."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from gateway.storage.compiling import parse_secret
+from gateway.storage.objects import (
+    KINDS,
+    ChildObject,
+    ConfigObject,
+    FieldError,
+    Invalid,
+    Inventory,
+    Name,
+    PeerObject,
+    ProposalObject,
+    PskFields,
+    PskObject,
+)
+
+API_VERSION = "ikegate/v1"
+Secret = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=4096,
+        description="Text, hexadecimal after 0x or base64 after 0s; never shown again",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class PskEntry(PskFields):
+    """A pre-shared key as it comes in; without `secret` the one that is stored stays."""
+
+    name: Name
+    secret: Secret | None = None
+
+
+class Document(BaseModel):
+    """Everything that is configured, as `ikegate apply` takes it and an export gives it (there without secrets)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    apiVersion: Literal["ikegate/v1"]  # noqa: N815  its name in the document
+    proposals: Annotated[tuple[ProposalObject, ...], Field(max_length=10_000)] = ()
+    psks: Annotated[tuple[PskEntry, ...], Field(max_length=100_000)] = ()
+    peers: Annotated[tuple[PeerObject, ...], Field(max_length=100_000)] = ()
+
+
+def pointer_of(location: Iterable[str | int]) -> str:
+    """A place inside a document as a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def field_errors(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[FieldError]:
+    """What a model found wrong, without the values: one of them may be a secret. `skip` parts of each place are left out."""
+    return [FieldError(pointer_of(error["loc"][skip:]), str(error["type"]), str(error["msg"])) for error in errors]
+
+
+def validated(model: type[Model], document: Any) -> Model:
+    """The document as an instance of the model. Raises Invalid."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise Invalid(
+            field_errors(error.errors(include_url=False, include_context=False, include_input=False))
+        ) from None
+
+
+def opened_secret(secret: SecretStr | None, pointer: str) -> bytes | None:
+    """The octets of a secret that came in. Raises Invalid."""
+    if secret is None:
+        return None
+    try:
+        return parse_secret(secret.get_secret_value())
+    except ValueError as error:
+        raise Invalid([FieldError(pointer, "invalid-secret", str(error))]) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain data only: no alias (a few lines of them unfold to gigabytes), no key twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases are not read", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_text(text: str) -> dict[str, Any]:
+    """A document from YAML or JSON. Raises Invalid with line and column."""
+    try:
+        document = yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise Invalid([FieldError("", "invalid-yaml", f"{error.problem}{where}")]) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise Invalid([FieldError("", "invalid-yaml", f"this is no YAML: {error}")]) from None
+    if not isinstance(document, dict):
+        raise Invalid(
+            [FieldError("", "invalid-yaml", "a document is a mapping that begins with apiVersion: ikegate/v1")]
+        )
+    return document
+
+
+def write_text(document: Mapping[str, Any]) -> str:
+    """The document as YAML, in a stable order, so that two exports compare line by line."""
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def as_document(thing: BaseModel) -> dict[str, Any]:
+    """An object as plain data, its name first."""
+    plain = thing.model_dump(mode="json")
+    return {"name": plain["name"], **plain} if "name" in plain else plain
+
+
+def export(inventory: Inventory) -> dict[str, Any]:
+    """The whole configuration as a document; keys are named, their secrets left out."""
+    return {
+        "apiVersion": API_VERSION,
+        **{kind: [_ordered(thing) for _, thing in sorted(inventory.objects(kind).items())] for kind in KINDS},
+    }
+
+
+def _ordered(thing: ConfigObject) -> dict[str, Any]:
+    plain = as_document(thing)
+    if isinstance(thing, PeerObject):
+        children = [as_document(child) for child in thing.children]
+        plain = {**{key: value for key, value in plain.items() if key != "children"}, "children": children}
+    return plain
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field that differs; a secret shows as `(secret)` and `(another secret)`."""
+
+    pointer: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One object that differs: `action` is `add`, `change` or `remove`."""
+
+    kind: str
+    name: str
+    action: str
+    fields: tuple[FieldChange, ...] = ()
+
+
+def differences(old: Inventory, new: Inventory) -> tuple[Difference, ...]:
+    """What was added, changed and removed, by kind and name."""
+    found: list[Difference] = []
+    for kind in KINDS:
+        was, now = old.objects(kind), new.objects(kind)
+        for name in sorted(was.keys() | now.keys()):
+            if name not in was:
+                found.append(Difference(kind, name, "add"))
+            elif name not in now:
+                found.append(Difference(kind, name, "remove"))
+            elif fields := _field_changes(kind, name, old, new):
+                found.append(Difference(kind, name, "change", fields))
+    return tuple(found)
+
+
+def _field_changes(kind: str, name: str, old: Inventory, new: Inventory) -> tuple[FieldChange, ...]:
+    was, now = old.objects(kind)[name], new.objects(kind)[name]
+    found: list[FieldChange] = []
+    if was != now:
+        found += _changes(as_document(was), as_document(now), "")
+    if kind == "psks" and old.secrets.get(name) != new.secrets.get(name):
+        found.append(FieldChange("/secret", "(secret)", "(another secret)"))
+    return tuple(found)
+
+
+def _changes(was: Mapping[str, Any], now: Mapping[str, Any], at: str) -> list[FieldChange]:
+    found: list[FieldChange] = []
+    for key in [*was, *(key for key in now if key not in was)]:
+        before, after = was.get(key), now.get(key)
+        if before == after:
+            continue
+        pointer = at + pointer_of([key])
+        if key == "children":
+            before, after = _by_name(before), _by_name(after)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _changes(before, after, pointer)
+        else:
+            found.append(FieldChange(pointer, before, after))
+    return found
+
+
+def _by_name(children: list[dict[str, Any]] | None) -> dict[str, Any]:
+    return {child["name"]: child for child in children or ()}
+
+
+def summary(found: tuple[Difference, ...]) -> str:
+    """The differences in one sentence."""
+    words = {"add": "Added", "change": "Changed", "remove": "Removed"}
+    singular = {"proposals": "proposal", "psks": "key", "peers": "peer"}
+    if len(found) > 4:
+        counted = [f"{words[action].lower()} {number}" for action in words if (number := _count(found, action))]
+        return f"{len(found)} objects: {', '.join(counted)}"
+    return "; ".join(f"{words[one.action]} {singular[one.kind]} {one.name}" for one in found)
+
+
+def _count(found: tuple[Difference, ...], action: str) -> int:
+    return sum(one.action == action for one in found)
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7396: members of the patch replace, null removes."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+MODELS: Mapping[str, type[BaseModel]] = {"proposals": ProposalObject, "psks": PskEntry, "peers": PeerObject}
+
+
+def read_object(kind: str, name: str, document: Mapping[str, Any]) -> tuple[ConfigObject, bytes | None]:
+    """One object of a kind, named by its address; a name inside must agree. A key's secret comes beside. Raises Invalid."""
+    if document.get("name", name) != name:
+        raise Invalid([FieldError("/name", "name-differs", f"the object is addressed as {name!r}")])
+    entry = validated(MODELS[kind], {**document, "name": name})
+    if isinstance(entry, PskEntry):
+        return psk_object(entry), opened_secret(entry.secret, "/secret")
+    assert isinstance(entry, ProposalObject | PeerObject)
+    return entry, None
+
+
+def psk_object(entry: PskEntry) -> PskObject:
+    return PskObject.model_validate(entry.model_dump(exclude={"secret"}))
+
+
+def read_child(name: str, document: Mapping[str, Any]) -> ChildObject:
+    """One child, named by its address. Raises Invalid."""
+    if document.get("name", name) != name:
+        raise Invalid([FieldError("/name", "name-differs", f"the child is addressed as {name!r}")])
+    return validated(ChildObject, {**document, "name": name})
+
+
+def unique_names(document: Document) -> None:
+    """Raises Invalid when two objects of a kind have one name."""
+    found: list[FieldError] = []
+    for kind in KINDS:
+        seen: set[str] = set()
+        entries: tuple[Any, ...] = getattr(document, kind)
+        for index, entry in enumerate(entries):
+            if entry.name in seen:
+                found.append(FieldError(f"/{kind}/{index}/name", "duplicate", f"{entry.name!r} is there twice"))
+            seen.add(entry.name)
+    if found:
+        raise Invalid(found)
+
+
+Pointers = Callable[[str, str], str]
+
+
+def places(document: Document) -> Pointers:
+    """Where each object stands in the document; one that is not in it is named as `/kind/name`."""
+    index = {(kind, entry.name): at for kind in KINDS for at, entry in enumerate(getattr(document, kind))}
+
+    def pointer(kind: str, name: str) -> str:
+        return pointer_of([kind, index.get((kind, name), name)])
+
+    return pointer

@@ -1,0 +1,209 @@
+"""From what the administrator wrote to the frozen policy that the engine reads; every mistake is found."""
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
+
+from gateway.policy.identities import Identity, IdentityPattern
+from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start, Unique
+from gateway.policy.proposals import Proposal
+from gateway.policy.selectors import Selector
+from gateway.policy.snapshot import Snapshot
+from gateway.storage.objects import ChildObject, FieldError, Invalid, Inventory, PeerObject, ProposalObject, PskObject
+from gateway.wire.numbers import Protocol
+
+_HOST = re.compile(
+    r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?"
+)
+_PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}
+MAX_SECRET_OCTETS = 1024
+
+T = TypeVar("T")
+Suites = Mapping[str, tuple[str, tuple[Proposal, ...]]]  # by the proposal object's name: its protocol and its suites
+
+
+class Findings:
+    """Collects what is wrong, so that the person hears all of it at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def add(self, pointer: str, code: str, detail: str) -> None:
+        self.errors.append(FieldError(pointer, code, detail))
+
+    def parse(self, pointer: str, code: str, read: Callable[[str], T], text: str) -> T | None:
+        """The value read from the text, or None and a finding with the reader's own sentence."""
+        try:
+            return read(text)
+        except ValueError as error:
+            self.add(pointer, code, str(error))
+            return None
+
+    def parse_all(self, pointer: str, code: str, read: Callable[[str], T], texts: tuple[str, ...]) -> tuple[T, ...]:
+        read_values = (self.parse(f"{pointer}/{index}", code, read, text) for index, text in enumerate(texts))
+        return tuple(value for value in read_values if value is not None)
+
+    def check(self) -> None:
+        """Raises Invalid when anything was found."""
+        if self.errors:
+            raise Invalid(self.errors)
+
+
+def parse_secret(text: str) -> bytes:
+    """A pre-shared key's octets: text, hexadecimal after `0x` or base64 after `0s` (strongSwan). Raises ValueError."""
+    try:
+        if text.startswith("0x"):
+            secret = bytes.fromhex(text[2:])
+        elif text.startswith("0s"):
+            secret = base64.b64decode(text[2:], validate=True)
+        else:
+            secret = text.encode()
+    except (ValueError, binascii.Error):
+        # The sentence does not repeat the text: it is a secret.
+        raise ValueError("after 0x comes hexadecimal, after 0s base64") from None
+    if not 0 < len(secret) <= MAX_SECRET_OCTETS:
+        raise ValueError(f"a key has 1 to {MAX_SECRET_OCTETS} octets")
+    return secret
+
+
+def compile_proposal(document: ProposalObject, at: str, found: Findings) -> tuple[Proposal, ...]:
+    """The suites of a proposal object, best first."""
+    protocol = _PROTOCOLS[document.protocol]
+    return found.parse_all(
+        f"{at}/suites", "invalid-proposal", lambda text: Proposal.parse(text, protocol), document.suites
+    )
+
+
+def compile_psk(document: PskObject, secret: bytes | None, at: str, found: Findings) -> Psk | None:
+    local = found.parse_all(f"{at}/local_ids", "invalid-identity", IdentityPattern.parse, document.local_ids)
+    remote = found.parse_all(f"{at}/remote_ids", "invalid-identity", IdentityPattern.parse, document.remote_ids)
+    if secret is None:
+        found.add(f"{at}/secret", "missing", "a new key needs its secret")
+        return None
+    return Psk(document.name, secret, local, remote)
+
+
+def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings) -> Peer | None:
+    """The peer for the engine; None when something was found that leaves no peer."""
+    before = len(found.errors)
+    remote_id = found.parse(f"{at}/remote_id", "invalid-identity", IdentityPattern.parse, document.remote_id)
+    local_id = None
+    if document.local_id is not None:
+        local_id = found.parse(f"{at}/local_id", "invalid-identity", Identity.parse, document.local_id)
+    names = [child.name for child in document.children]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            found.add(f"{at}/children/{index}/name", "duplicate", f"there is another child {name!r}")
+    children = tuple(
+        child
+        for index, entry in enumerate(document.children)
+        if (child := _compile_child(entry, suites, f"{at}/children/{index}", found))
+    )
+    peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
+    local = found.parse_all(f"{at}/local_addresses", "invalid-address", _address, document.local_addresses)
+    remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", _destination, document.remote_addresses)
+    if len(found.errors) > before or remote_id is None:
+        return None
+    retransmit = document.retransmit
+    return Peer(
+        name=document.name,
+        remote_id=remote_id,
+        proposals=peer_proposals,
+        children=children,
+        local_id=local_id,
+        local_addresses=local,
+        remote_addresses=remote,
+        remote_port=document.remote_port,
+        enabled=document.enabled,
+        dpd_delay=document.dpd_delay,
+        rekey_time=document.rekey_time,
+        retransmission=Retransmission(retransmit.tries, retransmit.base, retransmit.factor, retransmit.jitter),
+        force_encapsulation=document.force_encapsulation,
+        unique=Unique(document.unique),
+        description=document.description,
+    )
+
+
+def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findings) -> Child | None:
+    before = len(found.errors)
+    local = found.parse_all(f"{at}/local_selectors", "invalid-selector", Selector.parse, document.local_selectors)
+    remote = found.parse_all(f"{at}/remote_selectors", "invalid-selector", Selector.parse, document.remote_selectors)
+    if local and remote and not {one.version for one in local} & {one.version for one in remote}:
+        found.add(f"{at}/remote_selectors", "no-common-version", "our networks and theirs have no IP version in common")
+    child_proposals = _referred(document.esp_proposals, "esp", suites, f"{at}/esp_proposals", found)
+    if len(found.errors) > before:
+        return None
+    return Child(
+        name=document.name,
+        local=local,
+        remote=remote,
+        proposals=child_proposals,
+        start=Start(document.start),
+        rekey_time=document.rekey_time,
+        replay_window=document.replay_window,
+        description=document.description,
+    )
+
+
+def _referred(
+    names: tuple[str, ...], protocol: Literal["ike", "esp"], suites: Suites, at: str, found: Findings
+) -> tuple[Proposal, ...]:
+    """The suites of the named proposal objects, in order, each once."""
+    chosen: dict[Proposal, None] = {}
+    for index, name in enumerate(names):
+        if name not in suites:
+            found.add(f"{at}/{index}", "unknown-reference", f"there is no proposal {name!r}")
+            continue
+        theirs, rows = suites[name]
+        if theirs != protocol:
+            found.add(f"{at}/{index}", "wrong-protocol", f"proposal {name!r} is for {theirs}, not for {protocol}")
+        chosen.update(dict.fromkeys(rows))
+    return tuple(chosen)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no IP address") from None
+
+
+def _destination(text: str) -> str:
+    """An address or network in its one canonical spelling, or a DNS name."""
+    if "/" in text:
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text!r} is no network such as 10.0.0.0/8") from None
+        if str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
+            raise ValueError(f"{text!r} has bits beyond its prefix; did you mean {network}?")
+        return str(network)
+    if ":" in text or re.fullmatch(r"[0-9.]+", text):
+        return _address(text)
+    if not _HOST.fullmatch(text):
+        raise ValueError(f"{text!r} is no address, network or DNS name")
+    return text
+
+
+def compile_snapshot(inventory: Inventory, pointer: Callable[[str, str], str]) -> Snapshot:
+    """The policy of a whole inventory. Raises Invalid with all findings, each under `pointer(kind, name)`."""
+    found = Findings()
+    suites = {
+        name: (document.protocol, compile_proposal(document, pointer("proposals", name), found))
+        for name, document in inventory.proposals.items()
+    }
+    psks = [
+        psk
+        for name, document in sorted(inventory.psks.items())
+        if (psk := compile_psk(document, inventory.secrets.get(name), pointer("psks", name), found))
+    ]
+    peers = [
+        peer
+        for name, document in inventory.peers.items()
+        if (peer := compile_peer(document, suites, pointer("peers", name), found))
+    ]
+    found.check()
+    return Snapshot.build(inventory.revision, peers, psks)

@@ -1,0 +1,223 @@
+"""The tables of the configuration database."""
+
+import json
+from typing import Any
+
+from sqlalchemy import REAL, ForeignKey, Integer, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+
+class Flag(TypeDecorator[bool]):
+    """A boolean as 0 or 1: a STRICT table knows no BOOLEAN."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: bool | None, dialect: Dialect) -> int | None:
+        return None if value is None else int(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> bool | None:
+        return None if value is None else bool(value)
+
+
+class Texts(TypeDecorator[tuple[str, ...]]):
+    """An ordered list of texts as a JSON array."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(list(value), ensure_ascii=False)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> tuple[str, ...] | None:
+        return None if value is None else tuple(json.loads(value))
+
+
+class Base(DeclarativeBase):
+    """Every table is STRICT, and its keys are named, so that a migration can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, float: REAL, int: Integer, bytes: LargeBinary, bool: Flag, tuple[str, ...]: Texts}  # noqa: RUF012
+
+
+_STRICT = {
+    "sqlite_strict": True,
+    "sqlite_autoincrement": True,
+}  # a row's number, which binds its secrets, is never used again
+
+
+class ProposalRow(Base):
+    __tablename__ = "proposals"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    protocol: Mapped[str]
+    suites: Mapped[tuple[str, ...]]
+
+
+class PskRow(Base):
+    __tablename__ = "psks"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    local_ids: Mapped[tuple[str, ...]]
+    remote_ids: Mapped[tuple[str, ...]]
+    secret: Mapped[str]  # sealed
+
+
+class PeerRow(Base):
+    __tablename__ = "peers"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    enabled: Mapped[bool]
+    local_id: Mapped[str | None]
+    remote_id: Mapped[str]
+    local_addresses: Mapped[tuple[str, ...]]
+    remote_addresses: Mapped[tuple[str, ...]]
+    remote_port: Mapped[int]
+    dpd_delay: Mapped[float]
+    rekey_time: Mapped[float]
+    retransmit_tries: Mapped[int]
+    retransmit_base: Mapped[float]
+    retransmit_factor: Mapped[float]
+    retransmit_jitter: Mapped[float]
+    force_encapsulation: Mapped[bool]
+    uniqueness: Mapped[str]
+    proposals: Mapped[list["PeerProposalRow"]] = relationship(
+        cascade="all, delete-orphan", order_by="PeerProposalRow.position", lazy="selectin", passive_deletes=True
+    )
+    children: Mapped[list["ChildRow"]] = relationship(
+        cascade="all, delete-orphan", order_by="ChildRow.position", lazy="selectin", passive_deletes=True
+    )
+
+
+class PeerProposalRow(Base):
+    """That a peer uses a proposal, in which place; the database refuses to drop a proposal in use."""
+
+    __tablename__ = "peer_proposals"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    peer_id: Mapped[int] = mapped_column(ForeignKey("peers.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    proposal_id: Mapped[int] = mapped_column(ForeignKey("proposals.id", ondelete="RESTRICT"), index=True)
+    proposal: Mapped[ProposalRow] = relationship(lazy="joined")
+
+
+class ChildRow(Base):
+    __tablename__ = "children"
+    __table_args__ = (UniqueConstraint("peer_id", "name"), _STRICT)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    peer_id: Mapped[int] = mapped_column(ForeignKey("peers.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    name: Mapped[str]
+    changed: Mapped[int]
+    description: Mapped[str]
+    local_selectors: Mapped[tuple[str, ...]]
+    remote_selectors: Mapped[tuple[str, ...]]
+    start: Mapped[str]
+    rekey_time: Mapped[float]
+    replay_window: Mapped[int]
+    proposals: Mapped[list["ChildProposalRow"]] = relationship(
+        cascade="all, delete-orphan", order_by="ChildProposalRow.position", lazy="selectin", passive_deletes=True
+    )
+
+
+class ChildProposalRow(Base):
+    """That a child uses a proposal, in which place."""
+
+    __tablename__ = "child_proposals"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    child_id: Mapped[int] = mapped_column(ForeignKey("children.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    proposal_id: Mapped[int] = mapped_column(ForeignKey("proposals.id", ondelete="RESTRICT"), index=True)
+    proposal: Mapped[ProposalRow] = relationship(lazy="joined")
+
+
+class RevisionRow(Base):
+    """One change: the whole document after it (JSON, deflated), without secrets."""
+
+    __tablename__ = "revisions"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[float]
+    author: Mapped[str]
+    comment: Mapped[str]
+    summary: Mapped[str]
+    document: Mapped[bytes]
+
+
+class AdminRow(Base):
+    __tablename__ = "admins"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    password: Mapped[str]  # argon2id, in PHC form
+    created_at: Mapped[float]
+
+
+class SessionRow(Base):
+    """A signed-in browser; `digest` is SHA-256 of the cookie's value."""
+
+    __tablename__ = "sessions"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    admin_id: Mapped[int] = mapped_column(ForeignKey("admins.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float]
+    used_at: Mapped[float]
+    source: Mapped[str]
+    admin: Mapped[AdminRow] = relationship(lazy="joined")
+
+
+class TokenRow(Base):
+    """An API token; `digest` is SHA-256 of its secret part."""
+
+    __tablename__ = "tokens"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    digest: Mapped[str]
+    scopes: Mapped[tuple[str, ...]]
+    created_by: Mapped[str]
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+    used_at: Mapped[float | None]
+    used_from: Mapped[str | None]
+
+
+class KeyRow(Base):
+    """A key-encryption key that seals values here: its id, its origin, and a known text sealed under it."""
+
+    __tablename__ = "keyring"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[float]
+    source: Mapped[str]
+    sealed: Mapped[str]

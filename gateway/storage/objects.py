@@ -1,0 +1,156 @@
+"""The configuration as an administrator writes it: peers, children, proposals and keys, with their forms and limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN),
+    Field(description="1 to 63 of a-z, 0-9, dot, underscore and hyphen; begins with a letter or a digit"),
+]
+Description = Annotated[str, StringConstraints(max_length=1000), Field(description="For people; changes nothing")]
+Line = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True)]
+Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+KINDS = ("proposals", "psks", "peers")  # in the order in which they may refer to each other
+
+
+class Described(BaseModel):
+    """What every object has: no unknown fields, and never changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: Description = ""
+
+
+class ProposalFields(Described):
+    """Algorithms to agree on, best first, as strongSwan's keywords."""
+
+    protocol: Literal["ike", "esp"]
+    suites: Annotated[tuple[Line, ...], Field(min_length=1, max_length=32, examples=[["aes256gcm16-prfsha256-x25519"]])]
+
+
+class ProposalObject(ProposalFields):
+    name: Name
+
+
+class PskFields(Described):
+    """Whose a pre-shared key is; empty lists stand for anybody. The key itself is never part of it."""
+
+    local_ids: Annotated[tuple[Line, ...], Field(max_length=64)] = ()
+    remote_ids: Annotated[tuple[Line, ...], Field(max_length=64, examples=[["sun.example"]])] = ()
+
+
+class PskObject(PskFields):
+    name: Name
+
+
+class ChildFields(Described):
+    """Which networks are joined with a peer, how their traffic is protected and when that starts."""
+
+    local_selectors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=256, examples=[["10.1.0.0/24"]])]
+    remote_selectors: Annotated[
+        tuple[Line, ...], Field(min_length=1, max_length=256, examples=[["10.2.0.0/24[tcp/443]"]])
+    ]
+    esp_proposals: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ("modern-esp",)
+    start: Literal["always", "on-demand", "passive"] = "always"
+    rekey_time: Annotated[Seconds, Field(ge=1, le=604_800, description="Seconds")] = 3600.0
+    replay_window: Annotated[Count, Field(ge=0, le=4096, description="Packets")] = 128
+
+
+class ChildObject(ChildFields):
+    name: Name
+
+
+class RetransmitFields(BaseModel):
+    """How long we ask again before the peer counts as gone: waits of base * factor**n seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tries: Annotated[Count, Field(ge=1, le=20)] = 5
+    base: Annotated[Seconds, Field(ge=0.1, le=60, description="Seconds")] = 2.0
+    factor: Annotated[float, Field(strict=True, ge=1, le=5)] = 1.8
+    jitter: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.1
+
+
+class PeerFields(Described):
+    """One other end: where it is, who it is, how we agree with it, and its children."""
+
+    enabled: Flag = True
+    local_id: Annotated[
+        Line | None, Field(description="Who we say we are; null: our address", examples=["moon.example"])
+    ] = None
+    remote_id: Annotated[Line, Field(description="Whom we accept: an identity, a pattern or %any")] = "%any"
+    local_addresses: Annotated[tuple[Line, ...], Field(max_length=64)] = ()
+    remote_addresses: Annotated[
+        tuple[Line, ...],
+        Field(
+            max_length=64, description="Addresses, networks or DNS names; empty: it calls us", examples=[["192.0.2.1"]]
+        ),
+    ] = ()
+    remote_port: Annotated[Count, Field(ge=1, le=65535)] = 500
+    ike_proposals: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ("modern-ike",)
+    dpd_delay: Annotated[Seconds, Field(ge=0, le=86_400, description="Seconds of silence before we ask; 0: never")] = (
+        30.0
+    )
+    rekey_time: Annotated[Seconds, Field(ge=1, le=604_800, description="Seconds")] = 14_400.0
+    retransmit: RetransmitFields = RetransmitFields()
+    force_encapsulation: Flag = False
+    unique: Literal["replace", "keep", "never"] = "replace"
+    children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
+
+
+class PeerObject(PeerFields):
+    name: Name
+
+    def child(self, name: str) -> ChildObject | None:
+        return next((child for child in self.children if child.name == name), None)
+
+
+ConfigObject = ProposalObject | PskObject | PeerObject
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with a document: where (RFC 6901 pointer), a stable code, and a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Invalid(Exception):
+    """A document cannot be taken; `errors` says where and why."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.pointer or 'document'}: {error.detail}" for error in errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All objects of one revision by name, and the keys' octets apart from them.
+
+    `changed` says in which revision an object, `(kind, name)` or `("children", "peer/child")`, got its present content.
+    """
+
+    revision: int = 0
+    proposals: Mapping[str, ProposalObject] = field(default_factory=dict)
+    psks: Mapping[str, PskObject] = field(default_factory=dict)
+    peers: Mapping[str, PeerObject] = field(default_factory=dict)
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    changed: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
+
+    def objects(self, kind: str) -> Mapping[str, ConfigObject]:
+        """The objects of one of KINDS, by name."""
+        found: Mapping[str, ConfigObject] = {"proposals": self.proposals, "psks": self.psks, "peers": self.peers}[kind]
+        return found
