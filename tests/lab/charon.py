@@ -79,20 +79,18 @@ class Charon:
         self.swanctl_folder = workdir / "swanctl"
         for name in KEY_FOLDERS.split():
             (self.swanctl_folder / name).mkdir(parents=True, exist_ok=True)
-        self.socket_folder = Path(
-            tempfile.mkdtemp(prefix="vici-")
-        )  # a socket's path has 107 octets; pytest's folders have more
+        # A socket's path has 107 octets at most, and pytest's folders have long names.
+        self.socket_folder = Path(tempfile.mkdtemp(prefix="vici-"))
         self.socket = self.socket_folder / "vici"
         self.configuration = workdir / "strongswan.conf"
-        plugins = PLUGINS.format(kernel=kernel)
-        values = {
-            "plugins": plugins,
-            "key_plugins": KEY_PLUGINS,
-            "socket": self.socket,
-            "folder": workdir,
-            "settings": settings,
-        }
-        self.configuration.write_text(_CONFIGURATION.format(**values))
+        text = _CONFIGURATION.format(
+            plugins=PLUGINS.format(kernel=kernel),
+            key_plugins=KEY_PLUGINS,
+            socket=self.socket,
+            folder=workdir,
+            settings=settings,
+        )
+        self.configuration.write_text(text)
 
     def __enter__(self) -> "Charon":
         self.start()

@@ -6,6 +6,7 @@ tests, fixtures and all, and every report is written to a file that the outer py
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,16 +36,21 @@ class Inside:
     """In the guest: runs what the outer pytest selected, and writes down every report."""
 
     def __init__(self, folder: Path) -> None:
-        self.selection = set(json.loads((folder / SELECTION).read_text()))
-        self.reports = (folder / REPORTS).open("a", buffering=1)
+        selection = json.loads((folder / SELECTION).read_text())
+        self.places = {nodeid: place for place, nodeid in enumerate(selection)}
+        # O_SYNC: what is reported must be on the machine before the next test can bring this kernel down.
+        self.reports = os.open(folder / REPORTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_SYNC)
 
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid in self.selection]
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.places), key=lambda item: self.places[item.nodeid]
+        )
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         plain = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
-        self.reports.write(json.dumps(plain) + "\n")
+        os.write(self.reports, f"{json.dumps(plain)}\n".encode())
 
     def pytest_configure(self, config: pytest.Config) -> None:
         self.config = config
@@ -73,7 +79,10 @@ class Outside:
         if item.path not in self.booted:
             self.booted.add(item.path)
             self.run_file(item)
-        for report in self.results.pop(item.nodeid, None) or [self.lost(item)]:
+        reports = self.results.pop(item.nodeid, [])
+        if not any(report.when == "teardown" for report in reports):
+            reports.append(self.lost(item))
+        for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -108,19 +117,22 @@ class Outside:
             except ValueError:
                 continue  # cut off by the guest's death; `lost` reports the test
             report = config.hook.pytest_report_from_serializable(config=config, data=plain)
+            if isinstance(report.longrepr, list):
+                report.longrepr = tuple(report.longrepr)  # where and why it was skipped; JSON knows no tuples
             self.results.setdefault(report.nodeid, []).append(report)
 
     def lost(self, item: pytest.Item) -> pytest.TestReport:
-        """The failure of a test that the guest gave no report for."""
+        """The failure of a test that the guest did not bring to its end."""
         text = f"no result from the guest kernel: {self.failures.get(item.path, 'it had ended')}"
         return pytest.TestReport(item.nodeid, item.location, {"kernel": 1, "in_kernel": 1}, "failed", text, "call")
 
 
 def _pytest_command(config: pytest.Config) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--color=no"]
+    command += [f"--rootdir={config.rootpath}", *(["-c", str(config.inipath)] if config.inipath else [])]
     if config.pluginmanager.hasplugin("randomly"):
-        command += [f"--randomly-seed={config.getoption('randomly_seed')}", "--randomly-dont-reorganize"]
-    return command
+        return [*command, f"--randomly-seed={config.getoption('randomly_seed')}"]
+    return [*command, "-p", "no:randomly"]
 
 
 def _seconds(item: pytest.Item) -> float:

@@ -20,8 +20,8 @@ from pathlib import Path
 IN_KERNEL = "IKEGATE_IN_KERNEL"
 
 # The UML processes get a PID namespace (one kill takes them all; a shell and not UML is its PID 1, else a panic's
-# abort() is ignored there and hangs) and a mount namespace where the machine's root is read-only but for what the run may
-# write to. Guest memory is a file of its own tmpfs: a container's /dev/shm is often too small for it.
+# abort() is ignored there and hangs) and a mount namespace where the machine's root is read-only but for what the run
+# may write to. Guest memory is a file of its own tmpfs: a container's /dev/shm is often too small for it.
 _LAUNCH = """
     folder=$1 memory=$2 kernel=$3; shift 3
     for writable in "$folder" "$@"; do mount --bind "$writable" "$writable"; done
@@ -106,18 +106,9 @@ def _prepare(folder: Path, order: Mapping[str, object]) -> None:
 
 def _boot(folder: Path, memory: str, kernel: Path, writable: Sequence[str], timeout: float) -> None:
     """Boot the guest and wait until it is down; all of it dies with this process, or after `timeout` seconds."""
-    words = [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--propagation",
-    ]
-    assert isinstance(writable, list)
+    words = (
+        "setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount-proc --propagation private sh -c".split()
+    )
     with (folder / "console").open("wb") as console:
         guest = subprocess.Popen(
             [*words, _LAUNCH, "uml", str(folder), memory, str(kernel), *writable],

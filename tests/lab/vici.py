@@ -24,7 +24,11 @@ class Vici:
     def __init__(self, path: Path, timeout: float = 30.0) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self) -> "Vici":
         return self
