@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.lab.namespaces import CommandFailedError, Namespace, run, stop
 from tests.lab.vici import Section, Vici, ViciError
 
-DAEMON = "/usr/sbin/charon-systemd"
+DAEMON, SWANCTL = "/usr/sbin/charon-systemd", "/usr/sbin/swanctl"
 
 # Named one by one: Debian's default set loads plugins that ask the machine for TPMs, DHCP and the like.
 KEY_PLUGINS = (
@@ -102,7 +102,7 @@ class Charon:
     def start(self, timeout: float = 30.0) -> None:
         """Start the daemon and wait until its control socket answers; raises CharonError after `timeout` seconds."""
         environment = {"STRONGSWAN_CONF": str(self.configuration)}
-        self.process = self.ns.start(DAEMON, output=self.folder / "stdout", env=environment)
+        self.process = self.ns.start(self._unconfined(DAEMON), output=self.folder / "stdout", env=environment)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -112,6 +112,14 @@ class Charon:
                 time.sleep(0.02)
         self.stop()
         raise CharonError(f"charon did not start\n{(self.folder / 'stdout').read_text()}{self.log()}")
+
+    def _unconfined(self, program: str) -> str:
+        """A copy of a strongSwan program: AppArmor knows it by its path, and keeps it from the files of a test."""
+        copy = self.folder / "bin" / Path(program).name
+        if not copy.exists():
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(program, copy)
+        return str(copy)
 
     def stop(self) -> None:
         """End the daemon (it sends deletes for its SAs) and remove its socket; the log stays. Safe to call twice."""
@@ -131,7 +139,15 @@ class Charon:
         (self.swanctl_folder / "swanctl.conf").write_text(swanctl_conf)
         environment = {"STRONGSWAN_CONF": str(self.configuration), "SWANCTL_DIR": str(self.swanctl_folder)}
         try:
-            run("swanctl", "--load-all", "--clear", "--noprompt", "--uri", f"unix://{self.socket}", env=environment)
+            run(
+                self._unconfined(SWANCTL),
+                "--load-all",
+                "--clear",
+                "--noprompt",
+                "--uri",
+                f"unix://{self.socket}",
+                env=environment,
+            )
         except CommandFailedError as failure:
             raise CharonError(f"{failure}\n{self.tail()}") from failure
 

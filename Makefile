@@ -1,0 +1,67 @@
+# ikegate: `make run` serves, `make test` tests; both set up what they need first. See README.md.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LAB := kernel or interop or browser
+
+.PHONY: help run test lab lint demo bench lock clean development
+
+help:
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+run: $(VENV)/.runtime ## set up and serve: the console on port 8443, IKE on 500 and 4500 (root)
+	exec $(BIN)/ikegate serve
+
+demo: $(VENV)/.runtime ## two gateways and a tunnel between them on this machine (root)
+	exec $(BIN)/ikegate demo
+
+test: development lab ## set up and run all tests; what this machine cannot test is named at the end
+	@failed=0; \
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not ($(LAB))" || failed=1; \
+	$(BIN)/python -m pytest -m "$(LAB)" || failed=1; \
+	exit $$failed
+
+lint: development ## ruff, mypy --strict, the import rules
+	@failed=0; \
+	$(BIN)/ruff check || failed=1; \
+	$(BIN)/ruff format --check || failed=1; \
+	$(BIN)/mypy --strict || failed=1; \
+	$(BIN)/lint-imports || failed=1; \
+	exit $$failed
+
+bench: development ## measure, and print the figures
+	exec $(BIN)/python -m benchmarks
+
+lock: ## make the lock files again with the newest releases (needs uv)
+	uv pip compile $(LOCK) --upgrade pyproject.toml -o requirements.lock
+	uv pip compile $(LOCK) --upgrade --group build -c requirements.lock -o requirements-build.lock
+	uv pip compile $(LOCK) --upgrade pyproject.toml --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+
+LOCK := --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+clean: ## remove what make made, not the gateway's data in var/
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# The stamps below make a repeated run instant; each is made again when its lock file changes.
+
+development: $(VENV)/.development
+
+$(BIN)/python:
+	@PYTHON=$(PYTHON) bash .ci/make-venv $(VENV)
+
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Not stamped when something could not be installed: the next run tries, and says so, again.
+lab: | $(BIN)/python
+	@[ -e $(VENV)/.lab -a $(VENV)/.lab -nt tests/lab/install-packages ] || \
+		{ bash tests/lab/install-packages && touch $(VENV)/.lab; } || true
