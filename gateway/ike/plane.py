@@ -185,6 +185,8 @@ class DataPlane(Protocol):
     """A driver. Every call returns at once; only `apply` and `allocate_spi` raise, and only Refused."""
 
     name: str
+    needs_encapsulation: bool
+    """Whether it carries ESP only inside UDP."""
 
     def describe(self) -> str:
         """One line for people: which data plane this is."""

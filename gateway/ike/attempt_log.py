@@ -1,0 +1,109 @@
+"""Keeps the last negotiations, and tells each failure's cause and cure in words."""
+
+from collections import OrderedDict
+
+from gateway.ike.attempts import Attempt, MessageSeen, Outcome, Step, StepTaken
+from gateway.policy.proposals import Mismatch
+from gateway.wire.message import Message
+from gateway.wire.numbers import NotifyType
+
+_MESSAGES_KEPT = 64
+
+CURES: dict[str, str] = {
+    "timeout": "Check that the peer's address is right, that it runs, and that UDP 500 and 4500 pass in both directions.",
+    "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
+    "no-proposal": "Give both sides one list of algorithms in common; the difference is shown beside this.",
+    "no-esp-proposal": "Give the child's ESP proposals one list of algorithms in common with the peer's.",
+    "unknown-peer": "If this peer is wanted, create it with this address, or widen an existing one.",
+    "unknown-identity": "Set this peer's remote identity to the one it sent, or correct the identity on its side.",
+    "no-key": "Add a pre-shared key for these two identities.",
+    "wrong-key": "The two sides hold different pre-shared keys: set the same one on both.",
+    "peer-refused-us": (
+        "Most likely the pre-shared keys differ; otherwise the peer does not know our identity. Compare both on its side."
+    ),
+    "peer-not-proven": "The peer did not prove its identity with our key: set the same pre-shared key on both sides.",
+    "networks": "Make the networks of both sides mirror each other; the lists are shown beside this.",
+    "data-plane": "The data plane refused; its own words are in the reason.",
+    "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
+    "peer-error": "Look at the peer's log for the reason.",
+    "replaced": "Nothing to do: another IKE SA with this peer took its place.",
+    "stopped": "Nothing to do: it was ended on purpose.",
+}
+
+
+class AttemptLog:
+    """The last `kept` attempts by number."""
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+        self._attempts: OrderedDict[int, Attempt] = OrderedDict()
+        self._count = 0
+
+    def begin(self, now: float, local: str, remote: str, *, initiator: bool, peer: str | None = None) -> Attempt:
+        self._count += 1
+        attempt = Attempt(self._count, now, initiator, local, remote, peer)
+        self._attempts[attempt.id] = attempt
+        while len(self._attempts) > self.kept:
+            self._attempts.popitem(last=False)
+        return attempt
+
+    def get(self, number: int) -> Attempt | None:
+        return self._attempts.get(number)
+
+    def latest(self, limit: int, peer: str | None = None) -> list[Attempt]:
+        """The newest first."""
+        found = []
+        for attempt in reversed(self._attempts.values()):
+            if peer is None or attempt.peer == peer:
+                found.append(attempt)
+                if len(found) >= limit:
+                    break
+        return found
+
+
+def reach(attempt: Attempt | None, step: Step, now: float, text: str = "") -> None:
+    """Mark a station as passed."""
+    if attempt is not None and not any(taken.step == step for taken in attempt.steps):
+        attempt.steps.append(StepTaken(step, True, now, text))
+
+
+def see(attempt: Attempt | None, now: float, message: Message, octets: int, *, outgoing: bool) -> None:
+    """Note a message of the negotiation by the names of its payloads."""
+    if attempt is None or len(attempt.messages) >= _MESSAGES_KEPT:
+        return
+    names = tuple(payload_name(payload) for payload in message.payloads[:32])
+    seen = MessageSeen(now, outgoing, message.exchange, message.response, message.message_id, octets, names)
+    attempt.messages.append(seen)
+
+
+def payload_name(payload: object) -> str:
+    """How the RFC writes a payload in a ladder: `SA`, `N(COOKIE)`."""
+    kind = getattr(payload, "type", None)
+    name = type(payload).__name__
+    if name == "Notify" and isinstance(kind, int):
+        return f"N({NotifyType(kind).name if kind in _NOTIFIES else kind})"
+    return name
+
+
+_NOTIFIES = frozenset(int(kind) for kind in NotifyType)
+
+
+def mismatch(attempt: Attempt | None, found: Mismatch) -> None:
+    """Put both sides' lists beside each other."""
+    if attempt is not None:
+        attempt.offered, attempt.acceptable, attempt.differences = found.offered, found.acceptable, found.differences
+
+
+def fail(attempt: Attempt, now: float, cause: str, reason: str, step: Step, notify: int | None = None) -> None:
+    """End the attempt with its first cause; later ones do not overwrite it."""
+    if attempt.outcome != Outcome.RUNNING:
+        return
+    attempt.outcome, attempt.ended = Outcome.FAILED, now
+    attempt.cause, attempt.reason, attempt.notify = cause, reason, notify
+    attempt.advice = CURES.get(cause, CURES["peer-error"])
+    attempt.steps.append(StepTaken(step, False, now, reason))
+
+
+def succeed(attempt: Attempt, now: float) -> None:
+    if attempt.outcome == Outcome.RUNNING:
+        attempt.outcome, attempt.ended = Outcome.ESTABLISHED, now

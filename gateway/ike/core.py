@@ -1,0 +1,149 @@
+"""What all scripts share: the configuration, the data plane, clock and chance as given in, and the effects going out."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from gateway.ike import attempt_log
+from gateway.ike.attempt_log import AttemptLog
+from gateway.ike.attempts import Step
+from gateway.ike.cookies import Cookies
+from gateway.ike.effects import Effect, Event, Send
+from gateway.ike.path import IKE_PORT, NAT_PORT, Path
+from gateway.ike.plane import DataPlane, Policy
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.ike.timers import Timers
+from gateway.policy.peers import Peer
+from gateway.policy.snapshot import Snapshot
+from gateway.wire.outcome import Close, Reject
+
+_FIRST_REQID = 4096
+_STRANGERS_NOTED = 20.0
+_STRANGERS_A_SECOND = 2.0
+
+
+class Core:
+    """One engine's state. `now` is set at every input; nothing here reads a clock or makes chance."""
+
+    def __init__(self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False) -> None:
+        self.plane = plane
+        self.random = random
+        self.log_keys = log_keys
+        self.now = 0.0
+        self.snapshot = Snapshot()
+        self.sas: dict[bytes, IkeSa] = {}
+        self.openings: dict[tuple[str, int, bytes], IkeSa] = {}
+        self.half_open: Counter[str] = Counter()
+        self.half_open_total = 0
+        self.out: list[Effect] = []
+        self.timers = Timers()
+        self.attempts = AttemptLog(self.snapshot.settings.attempts_kept)
+        self.cookies = Cookies(random, self.snapshot.settings.cookie_lifetime)
+        self.counters: Counter[str] = Counter()
+        self.policy_owners: dict[object, tuple[Policy, ChildSa]] = {}
+        self.by_peer: dict[str, list[IkeSa]] = {}
+        self.asked_where: dict[int, IkeSa] = {}
+        self.asked_traps: dict[int, str] = {}
+        self.traps: dict[str, tuple[str, str, list[Policy]]] = {}
+        self.held: set[str] = set()
+        self.failures: Counter[str] = Counter()
+        self.children_lost: list[tuple[str, str]] = []
+        self.closed_peers: list[tuple[str, Lifecycle]] = []
+        self.ike_port = IKE_PORT
+        self.nat_port = NAT_PORT
+        self._strangers = (0.0, _STRANGERS_NOTED)
+        self._numbers: Counter[str] = Counter()
+        self._reqids: dict[tuple[str, str], int] = {}
+
+    def number(self, kind: str) -> int:
+        """The next number for this kind of thing, from 1."""
+        self._numbers[kind] += 1
+        return self._numbers[kind]
+
+    def chance(self) -> float:
+        """A number in 0..1 from the given randomness."""
+        return int.from_bytes(self.random(4)) / 0xFFFFFFFF
+
+    def reqid(self, peer: str, child: str) -> int:
+        """The same for every CHILD_SA of one configured child, so that policies outlive a rekey."""
+        return self._reqids.setdefault((peer, child), _FIRST_REQID + len(self._reqids))
+
+    def child_of_reqid(self, reqid: int) -> tuple[str, str] | None:
+        return next((key for key, number in self._reqids.items() if number == reqid), None)
+
+    def new_spi(self) -> bytes:
+        """Eight octets, not zero, that no SA of ours uses (RFC 7296 3.1)."""
+        while True:
+            spi = self.random(8)
+            if spi not in self.sas and spi != bytes(8):
+                return spi
+
+    def count(self, what: str) -> None:
+        self.counters[what] += 1
+
+    def may_note_stranger(self) -> bool:
+        """Whether a refused IKE_SA_INIT still gets an attempt of its own: a flood must not push out the useful ones."""
+        since, left = self._strangers
+        left = min(_STRANGERS_NOTED, left + (self.now - since) * _STRANGERS_A_SECOND)
+        self._strangers = (self.now, left - 1 if left >= 1 else left)
+        return left >= 1
+
+    def send(self, data: bytes, path: Path) -> None:
+        self.out.append(Send(data, path))
+
+    def event(self, kind: str, text: str, peer: str | None = None, **data: object) -> None:
+        self.out.append(Event(kind, text, peer, data))
+
+    def add(self, sa: IkeSa) -> None:
+        """Take a new SA into the books; a responder's counts as half open until it is established."""
+        self.sas[sa.our_spi] = sa
+        if sa.peer:
+            self.by_peer.setdefault(sa.peer.name, []).append(sa)
+        if not sa.initiator and sa.state == Lifecycle.CONNECTING:
+            self.half_open[sa.path.remote] += 1
+            self.half_open_total += 1
+            self.openings[(sa.path.remote, sa.path.port, sa.spi_i)] = sa
+
+    def assign(self, sa: IkeSa, peer: Peer) -> None:
+        """The responder learned which peer it talks to."""
+        sa.peer = peer
+        self.by_peer.setdefault(peer.name, []).append(sa)
+        if sa.attempt:
+            sa.attempt.peer = peer.name
+
+    def no_longer_half_open(self, sa: IkeSa) -> None:
+        if sa.initiator or self.openings.pop((sa.init_source[0], sa.init_source[1], sa.spi_i), None) is None:
+            return
+        self.half_open_total -= 1
+        self.half_open[sa.init_source[0]] -= 1
+        if not self.half_open[sa.init_source[0]]:
+            del self.half_open[sa.init_source[0]]
+
+    def forget(self, sa: IkeSa) -> None:
+        """Take a closed SA out of the books."""
+        self.no_longer_half_open(sa)
+        if self.sas.get(sa.our_spi) is sa:
+            del self.sas[sa.our_spi]
+        if sa.peer and (of_peer := self.by_peer.get(sa.peer.name)):
+            of_peer.remove(sa)
+            if not of_peer:
+                del self.by_peer[sa.peer.name]
+
+    def established(self, peer: str) -> IkeSa | None:
+        """The peer's newest established IKE SA."""
+        found = (sa for sa in reversed(self.by_peer.get(peer, ())) if sa.state == Lifecycle.ESTABLISHED)
+        return next(found, None)
+
+    def refuse(self, sa: IkeSa, cause: str, step: Step, notify: int, why: str) -> Reject:
+        """Record why this exchange fails, and give the Reject to raise."""
+        if sa.attempt:
+            attempt_log.fail(sa.attempt, self.now, cause, why, step, notify)
+        return Reject(notify, why)
+
+    def give_up(self, sa: IkeSa, cause: str, step: Step, notify: int | None, why: str) -> Close:
+        """Record why the SA ends, and give the Close to raise."""
+        if sa.attempt:
+            attempt_log.fail(sa.attempt, self.now, cause, why, step, notify)
+        return Close(notify, why)
+
+    def reach(self, sa: IkeSa, step: Step, text: str = "") -> None:
+        attempt_log.reach(sa.attempt, step, self.now, text)

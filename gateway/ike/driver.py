@@ -1,0 +1,158 @@
+"""Runs exchange scripts: sends what they ask, resumes them with what came back, and ends what went wrong."""
+
+from gateway.ike import attempt_log
+from gateway.ike.core import Core
+from gateway.ike.effects import Locate
+from gateway.ike.flow import AskPeer, AskWhere, Closed, Script, TimedOut, Unreachable
+from gateway.ike.lifecycle import close
+from gateway.ike.plane import Refused
+from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.ike.window import Pending
+from gateway.wire.message import Message, build
+from gateway.wire.numbers import ExchangeType, name_of
+from gateway.wire.outcome import Close, Reject
+
+
+def start(core: Core, sa: IkeSa, task: Task) -> None:
+    """Run the task now, or when the SA's turn comes: one request is outstanding at a time (RFC 7296 2.3)."""
+    if sa.state == Lifecycle.CLOSED:
+        return
+    sa.tasks.append(task)
+    next_task(core, sa)
+
+
+def next_task(core: Core, sa: IkeSa) -> None:
+    while sa.tasks and not sa.requests.busy and sa.state != Lifecycle.CLOSED:
+        task = sa.tasks.popleft()
+        advance(core, sa, task.begin(sa), task.label)
+
+
+def advance(
+    core: Core,
+    sa: IkeSa,
+    script: Script[None],
+    label: str,
+    answer: Message | tuple[str, str] | None = None,
+    error: Exception | None = None,
+) -> None:
+    """Take the script to its next question or its end."""
+    try:
+        question = script.throw(error) if error else script.send(answer)
+    except StopIteration:
+        next_task(core, sa)
+    except Closed:
+        next_task(core, sa)
+    except Reject as reject:
+        _rejected(core, sa, label, reject.why)
+    except Refused as refused:
+        _rejected(core, sa, label, refused.why, "data-plane")
+    except Close as closing:
+        close(core, sa, closing.why)
+    except TimedOut as timeout:
+        close(core, sa, f"the peer is not reachable: {timeout}", "timeout")
+    except Unreachable as unreachable:
+        close(core, sa, unreachable.why, "unreachable")
+    else:
+        match question:
+            case AskPeer():
+                _transmit(core, sa, question, script, label)
+            case AskWhere():
+                token = core.number("where")
+                core.asked_where[token] = sa
+                sa.requests.waiting = script
+                core.out.append(Locate(token, question.host, question.sources))
+
+
+def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-error") -> None:
+    """An exchange of ours failed: while connecting that is the end, later the SA lives on."""
+    if sa.state == Lifecycle.CONNECTING:
+        close(core, sa, why, cause)
+        return
+    core.event("exchange.failed", f"{label} with {sa.peer_name} failed: {why}", sa.peer_name, ike_sa=sa.id)
+    if sa.peer:
+        core.children_lost.append((sa.peer.name, label))
+    next_task(core, sa)
+
+
+def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], label: str) -> None:
+    message_id = sa.requests.next_id
+    request = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, question.payloads)
+    if question.exchange == ExchangeType.IKE_SA_INIT:
+        request.spi_r = bytes(8)
+        datagram = build(request)
+        sa.init_request = datagram
+    else:
+        assert sa.protection is not None
+        plain = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, [])
+        datagram = sa.protection.seal(plain, question.payloads)
+    attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, len(datagram), outgoing=True)
+    sa.requests.pending = Pending(message_id, question.exchange, datagram, label, script)
+    core.send(datagram, sa.path)
+    _arm(core, sa)
+
+
+def _arm(core: Core, sa: IkeSa) -> None:
+    pending = sa.requests.pending
+    assert pending is not None and sa.peer is not None
+    core.timers.set(("retransmit", sa), core.now + sa.peer.retransmission.wait(pending.sent, core.chance()))
+
+
+def retransmit(core: Core, sa: IkeSa) -> None:
+    """The wait for a response is over: the same octets again, or the end of patience (RFC 7296 2.1, 2.4)."""
+    pending = sa.requests.pending
+    if pending is None or sa.peer is None:
+        return
+    if pending.sent >= sa.peer.retransmission.tries:
+        sa.requests.pending = None
+        exchange = name_of(ExchangeType, pending.exchange)
+        advance(core, sa, pending.script, pending.label, error=TimedOut(exchange, pending.sent))
+        return
+    pending.sent += 1
+    core.count("retransmitted")
+    core.send(pending.datagram, sa.path)
+    _arm(core, sa)
+
+
+def answered(core: Core, sa: IkeSa, response: Message) -> None:
+    """The response to our pending request is here, opened and matched."""
+    pending = sa.requests.pending
+    assert pending is not None
+    sa.requests.pending = None
+    core.timers.cancel(("retransmit", sa))
+    if pending.exchange != ExchangeType.IKE_SA_INIT:
+        sa.requests.next_id = pending.message_id + 1
+    advance(core, sa, pending.script, pending.label, response)
+
+
+def failed(core: Core, sa: IkeSa, error: Exception) -> None:
+    """The response is the peer's but makes no sense: raise that where the script waits."""
+    pending = sa.requests.pending
+    assert pending is not None
+    sa.requests.pending = None
+    core.timers.cancel(("retransmit", sa))
+    sa.requests.next_id = pending.message_id + 1
+    advance(core, sa, pending.script, pending.label, error=error)
+
+
+def located(core: Core, token: int, found: tuple[str, str] | None, why: str) -> None:
+    """The outside answered AskWhere."""
+    sa = core.asked_where.pop(token, None)
+    if sa is None or sa.state == Lifecycle.CLOSED or sa.requests.waiting is None:
+        return
+    script, sa.requests.waiting = sa.requests.waiting, None
+    if found is None:
+        advance(core, sa, script, "finding the peer", error=Unreachable(why))
+    else:
+        advance(core, sa, script, "finding the peer", found)
+
+
+def waiting_for(sa: IkeSa) -> str:
+    """What the SA waits for, in words taken from the question itself."""
+    if pending := sa.requests.pending:
+        tries = f", try {pending.sent} of {sa.peer.retransmission.tries}" if sa.peer else ""
+        return f"waiting for the {name_of(ExchangeType, pending.exchange)} response{tries}"
+    if sa.requests.waiting:
+        return "finding the peer's address"
+    return ""
+
+

@@ -1,0 +1,52 @@
+"""What comes out of the engine: datagrams, things that happened, and questions to the outside."""
+
+from dataclasses import dataclass, field
+
+from gateway.crypto.keys import IkeKeys
+from gateway.ike.path import Path
+from gateway.ike.plane import EspState
+
+
+@dataclass(slots=True)
+class Send:
+    """A datagram to leave on this path; the transport adds the non-ESP marker where the path is marked."""
+
+    data: bytes
+    path: Path
+
+
+@dataclass(slots=True)
+class Event:
+    """Something happened. `kind` is dotted, `text` a sentence, `data` small JSON-safe facts without secrets."""
+
+    kind: str
+    text: str
+    peer: str | None = None
+    data: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Locate:
+    """Where is `host` (an address or a DNS name), and from which address of ours (one of `sources`, if any) do we reach it?
+
+    Answered by `engine.located(token, …)`.
+    """
+
+    token: int
+    host: str
+    sources: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class KeysMade:
+    """Key material for the key log, given out only when the engine was told to (`log_keys`)."""
+
+    spi_i: bytes
+    spi_r: bytes
+    encr: str
+    integ: str
+    ike: IkeKeys | None = field(default=None, repr=False)
+    states: tuple[EspState, ...] = field(default=(), repr=False)
+
+
+Effect = Send | Event | Locate | KeysMade

@@ -1,0 +1,365 @@
+"""The IKEv2 engine: datagrams, commands, configuration, kernel events and time come in; effects go out."""
+
+from collections.abc import Callable
+
+from gateway.ike import attempt_log, driver
+from gateway.ike.core import Core
+from gateway.ike.effects import Effect
+from gateway.ike.exchanges.auth import answer_auth
+from gateway.ike.exchanges.child import answer_create_child, create_child
+from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa, liveness
+from gateway.ike.exchanges.init import answer_init
+from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
+from gateway.ike.lifecycle import close
+from gateway.ike.path import Path
+from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, PlaneEvent, Remapped, UnknownSpi
+from gateway.ike.protect import refuse_unknown_critical
+from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.supervise import connect, disconnect, keep_up, lay_traps, obey, retry_later
+from gateway.policy.peers import Start
+from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.wire import payloads as wire
+from gateway.wire.message import Header, Message, parse, parse_header
+from gateway.wire.numbers import ExchangeType, Protocol
+from gateway.wire.outcome import Close, Drop, Reject
+
+KEEPALIVE = b"\xff"
+
+
+class Engine:
+    """Sans-IO: `now` is seconds on any steady clock, `random(n)` gives n octets, `plane` carries ESP.
+
+    Every input returns the effects, in order. Nothing raises on what a peer sends.
+    """
+
+    def __init__(self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False) -> None:
+        self.core = Core(plane, random, log_keys=log_keys)
+
+    def receive(self, datagram: bytes, path: Path, now: float) -> list[Effect]:
+        """A datagram without its non-ESP marker, and the path that it came by."""
+        core = self.core
+        core.now = now
+        try:
+            self._dispatch(datagram, path)
+        except Drop as drop:
+            core.count(f"dropped: {drop.why}")
+        return self._settle()
+
+    def apply(self, snapshot: Snapshot, now: float) -> tuple[Changes, list[Effect]]:
+        """Take the whole configuration; only what differs is touched, the same again does nothing."""
+        core = self.core
+        core.now = now
+        difference = changes(core.snapshot, snapshot)
+        core.snapshot = snapshot
+        core.attempts.kept = snapshot.settings.attempts_kept
+        obey(core, difference)
+        return difference, self._settle()
+
+    def connect(self, peer: str, child: str | None, now: float) -> tuple[int | None, list[Effect]]:
+        """Bring up a peer, or one of its children; the IKE SA's number, or None when only the peer can begin."""
+        core = self.core
+        core.now = now
+        config = core.snapshot.peers[peer]
+        wanted = [one for one in config.children if child in (None, one.name)]
+        core.failures.pop(peer, None)
+        sa = connect(core, config, wanted)
+        return (sa.id if sa else None), self._settle()
+
+    def disconnect(self, peer: str, child: str | None, now: float) -> tuple[int, list[Effect]]:
+        """Take a peer, or one of its children, down on both ends; a peer stays down until it is wanted again."""
+        self.core.now = now
+        return disconnect(self.core, peer, child, "disconnected by an administrator"), self._settle()
+
+    def terminate(self, number: int, now: float) -> list[Effect]:
+        """Delete one IKE SA on both ends."""
+        self.core.now = now
+        for sa in self.ike_sas():
+            if sa.id == number:
+                delete_sa(self.core, sa, "terminated by an administrator")
+        return self._settle()
+
+    def rekey(self, peer: str, child: str | None, now: float) -> tuple[int, list[Effect]]:
+        """Rekey the peer's IKE SA (`child` None), or every CHILD_SA of that name; how many were begun."""
+        core = self.core
+        core.now = now
+        begun = 0
+        for sa in list(core.by_peer.get(peer, ())):
+            if sa.state != Lifecycle.ESTABLISHED:
+                continue
+            if child is None:
+                self._rekey_sa(sa)
+                begun += 1
+            for found in [found for found in sa.children.values() if found.name == child]:
+                self._rekey_child(sa, found)
+                begun += 1
+        return begun, self._settle()
+
+    def kernel(self, event: PlaneEvent, now: float) -> list[Effect]:
+        """Something happened in the data plane."""
+        core = self.core
+        core.now = now
+        match event:
+            case Acquire(reqid):
+                self._acquire(reqid)
+            case Expire(key, hard):
+                for sa in self.ike_sas():
+                    for child in list(sa.children.values()):
+                        if key in (child.inbound.key, child.outbound.key):
+                            self._expired(sa, child, hard=hard)
+            case UnknownSpi():
+                core.count("esp-unknown-spi")
+            case EventsLost():
+                core.count("data-plane-events-lost")
+            case Remapped():
+                core.count("esp-address-changed")
+        return self._settle()
+
+    def located(self, token: int, found: tuple[str, str] | None, why: str, now: float) -> list[Effect]:
+        """The answer to a Locate effect: (our address, its address), or None and why not."""
+        core = self.core
+        core.now = now
+        name = core.asked_traps.pop(token, None)
+        if name is not None:
+            peer = core.snapshot.peers.get(name)
+            if peer and found:
+                lay_traps(core, peer, *found)
+            return self._settle()
+        driver.located(core, token, found, why)
+        return self._settle()
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due."""
+        core = self.core
+        core.now = now
+        while (key := core.timers.due(now)) is not None:
+            self._due(key)
+        return self._settle()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` should be called next."""
+        return self.core.timers.next()
+
+    def stop(self, now: float) -> list[Effect]:
+        """Say goodbye to every peer; `stopped` tells when all have answered, `abandon` ends the waiting."""
+        core = self.core
+        core.now = now
+        for sa in self.ike_sas():
+            core.held.update({sa.peer.name} if sa.peer else ())
+            delete_sa(core, sa, "this gateway stops")
+        core.held.update(core.snapshot.peers)
+        return self._settle()
+
+    @property
+    def stopped(self) -> bool:
+        return not self.core.sas
+
+    def ike_sas(self) -> list[IkeSa]:
+        return list(self.core.sas.values())
+
+    # --- a datagram's way ---
+
+    def _dispatch(self, datagram: bytes, path: Path) -> None:
+        header = parse_header(datagram)
+        if header.version >> 4 != 2:
+            raise Drop(f"IKE version {header.version >> 4}")
+        if header.exchange == ExchangeType.IKE_SA_INIT and not header.response:
+            self._init_request(header, datagram, path)
+            return
+        sa = self.core.sas.get(header.spi_r if header.initiator else header.spi_i)
+        # the I flag tells who began the IKE SA (RFC 7296 3.1): it must not be our own role
+        if sa is None or sa.initiator is header.initiator:
+            raise Drop("unknown SPI")
+        if header.response:
+            self._response(sa, header, datagram)
+        else:
+            self._request(sa, header, datagram, path)
+
+    def _init_request(self, header: Header, datagram: bytes, path: Path) -> None:
+        if not header.initiator or header.message_id != 0 or header.spi_r != bytes(8) or header.spi_i == bytes(8):
+            raise Drop("IKE_SA_INIT with a wrong header")
+        core = self.core
+        opening = core.openings.get((path.remote, path.port, header.spi_i))
+        if opening is not None:
+            if not opening.responses.is_repeat(0, datagram):
+                raise Drop("IKE_SA_INIT again, but after its answer or different")
+            core.count("repeated")
+            core.send(opening.responses.last_response, path)
+            return
+        answer_init(core, parse(datagram), datagram, path)
+
+    def _response(self, sa: IkeSa, header: Header, datagram: bytes) -> None:
+        core = self.core
+        pending = sa.requests.pending
+        if pending is None or header.message_id != pending.message_id or header.exchange != pending.exchange:
+            raise Drop("response to nothing that we asked")
+        message = parse(datagram)
+        if pending.exchange == ExchangeType.IKE_SA_INIT:
+            sa.init_response = datagram
+        else:
+            if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
+                raise Drop("unknown SPI")
+            try:
+                sa.protection.open(datagram, message)
+            except Reject as reject:
+                driver.failed(core, sa, reject)
+                return
+        sa.last_heard = core.now
+        if sa.state == Lifecycle.CONNECTING:
+            attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
+        driver.answered(core, sa, message)
+
+    def _request(self, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
+        core = self.core
+        if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
+            raise Drop("unknown SPI")
+        if sa.responses.is_repeat(header.message_id, datagram):
+            core.count("repeated")
+            core.send(sa.responses.last_response, path)
+            return
+        if header.message_id != sa.responses.expected:
+            raise Drop("message ID outside the window")
+        if header.exchange not in ALLOWED[sa.state]:
+            raise Drop("exchange not allowed in this state")
+        message = parse(datagram)
+        try:
+            sa.protection.open(datagram, message)
+        except Reject as reject:
+            self._respond(sa, message, datagram, [wire.Notify(0, b"", reject.notify, reject.data)])
+            return
+        sa.last_heard = core.now
+        self._follow(sa, path)
+        if sa.state == Lifecycle.CONNECTING:
+            attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
+        self._answer(sa, message, datagram)
+
+    def _follow(self, sa: IkeSa, path: Path) -> None:
+        """The peer moved to the other port, or its NAT gave it another one; authenticated, so believed (RFC 7296 2.23)."""
+        if path != sa.path and (sa.state == Lifecycle.CONNECTING or not sa.nat.here) and path.local == sa.path.local:
+            sa.path = path
+
+    def _answer(self, sa: IkeSa, request: Message, datagram: bytes) -> None:
+        core = self.core
+        ending: str | None = None
+        connecting = sa.state == Lifecycle.CONNECTING
+        try:
+            refuse_unknown_critical(request)
+            payloads = self._script(sa, request)
+        except Reject as reject:
+            payloads = [wire.Notify(0, b"", reject.notify, reject.data)]
+            if connecting:
+                ending = reject.why
+        except Close as closing:
+            payloads = [wire.Notify(0, b"", closing.notify, closing.data)] if closing.notify else []
+            ending = closing.why
+        self._respond(sa, request, datagram, payloads, seen=connecting)
+        if ending is not None:
+            close(core, sa, ending)
+        elif sa.state == Lifecycle.DELETING and sa.reason:
+            close(core, sa, sa.reason, "peer-error")
+        else:
+            driver.next_task(core, sa)
+            if sa.replaced_by is not None:
+                driver.next_task(core, sa.replaced_by)
+
+    def _script(self, sa: IkeSa, request: Message) -> list[wire.Payload]:
+        core = self.core
+        if request.exchange == ExchangeType.IKE_AUTH:
+            return answer_auth(core, sa, request)
+        if request.exchange == ExchangeType.INFORMATIONAL:
+            return answer_informational(core, sa, request)
+        proposals = request.one(wire.SA).proposals
+        if proposals and proposals[0].protocol == Protocol.IKE:
+            return answer_rekey_sa(core, sa, request)
+        return answer_create_child(core, sa, request)
+
+    def _respond(self, sa: IkeSa, request: Message, datagram: bytes, payloads: list[wire.Payload], *, seen: bool = False) -> None:
+        assert sa.protection is not None
+        response = Message(sa.spi_i, sa.spi_r, request.exchange, sa.initiator, True, request.message_id, [])
+        sealed = sa.protection.seal(response, payloads)
+        sa.responses.answered(request.message_id, datagram, sealed)
+        self.core.send(sealed, sa.path)
+        if seen:
+            response.payloads = payloads
+            attempt_log.see(sa.attempt, self.core.now, response, len(sealed), outgoing=True)
+
+    # --- time and the data plane ---
+
+    def _due(self, key: object) -> None:
+        core = self.core
+        match key:
+            case ("retransmit", IkeSa() as sa):
+                driver.retransmit(core, sa)
+            case ("half-open", IkeSa() as sa):
+                close(core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
+            case ("linger", IkeSa() as sa):
+                close(core, sa, "rekeyed", "replaced")
+            case ("liveness", IkeSa() as sa):
+                self._check_liveness(sa)
+            case ("keepalive", IkeSa() as sa):
+                core.send(KEEPALIVE, sa.path)
+                core.timers.set(key, core.now + core.snapshot.settings.keepalive)
+            case ("rekey", IkeSa() as sa):
+                self._rekey_sa(sa)
+            case ("rekey-child", IkeSa() as sa, int() as spi):
+                if child := sa.children.get(spi):
+                    self._rekey_child(sa, child)
+            case ("retry", str() as name):
+                keep_up(core, name)
+
+    def _check_liveness(self, sa: IkeSa) -> None:
+        core = self.core
+        if sa.state != Lifecycle.ESTABLISHED or sa.peer is None or not sa.peer.dpd_delay:
+            return
+        quiet = core.now - sa.last_heard
+        if quiet >= sa.peer.dpd_delay and not sa.requests.busy:
+            driver.start(core, sa, Task("checking liveness", lambda sa: liveness(core, sa)))
+            quiet = 0.0
+        core.timers.set(("liveness", sa), core.now + max(sa.peer.dpd_delay - quiet, 1.0))
+
+    def _rekey_sa(self, sa: IkeSa) -> None:
+        if sa.state == Lifecycle.ESTABLISHED:
+            driver.start(self.core, sa, Task("rekeying the IKE SA", lambda sa: rekey_sa(self.core, sa)))
+
+    def _rekey_child(self, sa: IkeSa, child: ChildSa) -> None:
+        config = sa.peer.child(child.name) if sa.peer else None
+        if config is not None and not child.rekeying:
+            driver.start(self.core, sa, Task(f"rekeying CHILD_SA {child.name}", lambda sa: create_child(self.core, sa, config, child)))
+
+    def _acquire(self, reqid: int) -> None:
+        core = self.core
+        found = core.child_of_reqid(reqid)
+        peer = core.snapshot.peers.get(found[0]) if found else None
+        child = peer.child(found[1]) if peer and found else None
+        if peer is not None and child is not None and peer.enabled and peer.name not in core.held:
+            connect(core, peer, [child])
+
+    def _expired(self, sa: IkeSa, child: ChildSa, *, hard: bool) -> None:
+        core = self.core
+        if not hard:
+            self._rekey_child(sa, child)
+            return
+        driver.start(core, sa, Task("deleting an expired CHILD_SA", lambda sa: delete_child(core, sa, child, "its lifetime is over")))
+
+    def _settle(self) -> list[Effect]:
+        """After every input: start again what was lost, then hand out the effects."""
+        core = self.core
+        while core.closed_peers or core.children_lost:
+            closed, core.closed_peers = core.closed_peers, []
+            lost, core.children_lost = core.children_lost, []
+            for name in dict.fromkeys([name for name, _ in closed] + [name for name, _ in lost]):
+                self._lost(name)
+        out, core.out = core.out, []
+        return out
+
+    def _lost(self, name: str) -> None:
+        core = self.core
+        peer = core.snapshot.peers.get(name)
+        if peer is None:
+            return
+        if name in core.traps:
+            local, remote, _ = core.traps[name]
+            lay_traps(core, peer, local, remote)
+        if any(child.start == Start.ALWAYS for child in peer.children):
+            retry_later(core, name)
+
+

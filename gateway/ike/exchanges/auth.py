@@ -1,0 +1,177 @@
+"""IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2)."""
+
+from gateway.ike.attempts import Step
+from gateway.ike.authentication import psk
+from gateway.ike.core import Core
+from gateway.ike.exchanges import child as children
+from gateway.ike.exchanges.informational import farewell
+from gateway.ike.flow import ask_peer
+from gateway.ike.lifecycle import establish
+from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.uniqueness import initial_contact, resolve_duplicates
+from gateway.policy.identities import Identity
+from gateway.policy.peers import Child, Peer
+from gateway.policy.proposals import choose
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import ExchangeType, IdType, NotifyType, name_of
+from gateway.wire.outcome import Close, Reject
+
+_FAILED = NotifyType.AUTHENTICATION_FAILED
+
+
+async def authenticate(core: Core, sa: IkeSa, wanted: Child) -> None:
+    """Prove both ends as initiator, and make the first CHILD_SA.
+
+    --> HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr}
+    <-- HDR, SK {IDr, AUTH, SAr2, TSi, TSr}   or the IKE SA alone with an error notify for the child
+    """
+    assert sa.peer is not None
+    sa.local_id = sa.peer.local_id or Identity.parse(sa.path.local)
+    _note_identities(sa, sa.peer.remote_id.exact)
+    request: list[wire.Payload] = [wire.IDi(sa.local_id.id_type, sa.local_id.data)]
+    if not any(other.state == Lifecycle.ESTABLISHED for other in core.by_peer.get(sa.peer.name, ())):
+        request.append(wire.Notify(0, b"", NotifyType.INITIAL_CONTACT, b""))
+    if expected := sa.peer.remote_id.exact:
+        request.append(wire.IDr(expected.id_type, expected.data))
+    key = _key(core, sa, expected or Identity.parse(sa.path.remote))
+    request.append(psk.prove(sa, key, sa.local_id))
+    offer = children.Offer.make(core, sa, wanted)
+    try:
+        response = await ask_peer(ExchangeType.IKE_AUTH, request + offer.payloads)
+        _check_responder(core, sa, sa.peer, response)
+    except BaseException as error:
+        offer.withdraw(core, sa)
+        if isinstance(error, Close) and error.notify is not None:
+            farewell(core, sa, error.notify)
+        raise
+    core.reach(sa, Step.IDENTITY, f"{sa.remote_id} proved itself")
+    nonces = sa.nonce_i, sa.nonce_r
+    establish(core, sa)
+    resolve_duplicates(core, sa)
+    if sa.state == Lifecycle.ESTABLISHED:
+        children.conclude(core, sa, offer, response, nonces)
+
+
+def _note_identities(sa: IkeSa, remote: Identity | None) -> None:
+    if sa.attempt:
+        sa.attempt.local_id = str(sa.local_id) if sa.local_id else ""
+        sa.attempt.remote_id = str(remote) if remote else ""
+
+
+def _key(core: Core, sa: IkeSa, remote: Identity) -> bytes:
+    assert sa.local_id is not None
+    found = core.snapshot.psk_for(sa.local_id, remote)
+    if found is None:
+        why = f"there is no pre-shared key for {sa.local_id} and {remote}"
+        raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, why)
+    return found.secret
+
+
+def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message) -> None:
+    """Is it the peer, and does it hold the key?"""
+    auth = response.maybe(wire.AUTH)
+    if auth is None:
+        _refused(core, sa, response)
+    assert auth is not None
+    sent = response.one(wire.IDr)
+    identity = Identity(sent.id_type, sent.data)
+    _note_identities(sa, identity)
+    if not peer.remote_id.matches(identity):
+        why = f"the peer says it is {identity}, we expect {peer.remote_id}"
+        raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
+    if not psk.verify(sa, _key(core, sa, identity), identity, auth):
+        why = f"{identity} did not prove itself with our pre-shared key"
+        raise core.give_up(sa, "peer-not-proven", Step.IDENTITY, _FAILED, why)
+    sa.remote_id = identity
+
+
+def _refused(core: Core, sa: IkeSa, response: Message) -> None:
+    """The responder ended it: AUTHENTICATION_FAILED can mean a wrong key or an unknown identity, say both."""
+    notify = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+    if notify is None:
+        raise Reject(NotifyType.INVALID_SYNTAX, "the peer's IKE_AUTH response has neither AUTH nor an error")
+    if notify.type == _FAILED:
+        why = "the peer refused our proof (AUTHENTICATION_FAILED): another pre-shared key, or it does not know our identity"
+        raise core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, f"{why} {sa.local_id}")
+    why = f"the peer answered {name_of(NotifyType, notify.type)} to IKE_AUTH"
+    raise core.give_up(sa, "peer-error", Step.IDENTITY, None, why)
+
+
+def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """Prove both ends as responder, and make the first CHILD_SA.
+
+    --> HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}
+    <-- HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+    """
+    try:
+        sent = request.one(wire.IDi)
+        auth = request.maybe(wire.AUTH)
+        asked = request.maybe(wire.IDr)
+    except Reject as reject:
+        raise core.give_up(sa, "syntax", Step.IDENTITY, reject.notify, reject.why) from None
+    identity = Identity(sent.id_type, sent.data)
+    wanted = Identity(asked.id_type, asked.data) if asked else None
+    _note_identities(sa, identity)
+    peer = _find_peer(core, sa, identity, wanted)
+    sa.local_id = peer.local_id or (wanted if _is_our_address(sa, wanted) else None) or Identity.parse(sa.path.local)
+    _note_identities(sa, identity)
+    if auth is None:
+        raise core.give_up(sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use")
+    key = _key(core, sa, identity)
+    if not psk.verify(sa, key, identity, auth):
+        raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, _why_not_proven(identity, auth))
+    sa.remote_id = identity
+    core.reach(sa, Step.IDENTITY, f"{identity} proved itself")
+    response: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data), psk.prove(sa, key, sa.local_id)]
+    nonces = sa.nonce_i, sa.nonce_r
+    establish(core, sa)
+    if request.notify(NotifyType.INITIAL_CONTACT):
+        initial_contact(core, sa)
+    resolve_duplicates(core, sa)
+    return response + _first_child(core, sa, request, nonces)
+
+
+def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, bytes]) -> list[wire.Payload]:
+    """The child's own failure leaves the IKE SA standing (RFC 7296 1.2)."""
+    if request.maybe(wire.SA) is None:
+        return []  # RFC 6023: an IKE SA without a child
+    try:
+        return children.answer(core, sa, request, nonces)
+    except Reject as reject:
+        return [wire.Notify(0, b"", reject.notify, reject.data)]
+
+
+def _why_not_proven(identity: Identity, auth: wire.AUTH) -> str:
+    if auth.method != psk.METHOD:
+        return f"{identity} authenticates by method {auth.method}, we expect a pre-shared key"
+    return f"{identity} holds another pre-shared key than we do"
+
+
+def _is_our_address(sa: IkeSa, wanted: Identity | None) -> bool:
+    return wanted is not None and wanted.id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR) and wanted.text == sa.path.local
+
+
+def _find_peer(core: Core, sa: IkeSa, identity: Identity, wanted: Identity | None) -> Peer:
+    """The peer that this identity, the identity asked of us, the address and the algorithms agreed on point to."""
+    here = core.snapshot.peers_for(sa.path.local, sa.path.remote)
+    known = [peer for peer in here if peer.remote_id.matches(identity)]
+    known.sort(key=lambda peer: -peer.remote_id.rank)
+    if not known:
+        why = f"{identity} is none of the peers expected from {sa.path.remote}"
+        raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
+    assert sa.chosen is not None
+    agreed = sa.chosen.to_wire(b"")
+    for peer in known:
+        ours = peer.local_id or Identity.parse(sa.path.local)
+        if (wanted is None or ours.same(wanted)) and choose(peer.proposals, [agreed]):
+            core.assign(sa, peer)
+            return peer
+    core.assign(sa, known[0])
+    if wanted is not None and not any((peer.local_id or Identity.parse(sa.path.local)).same(wanted) for peer in known):
+        ours = known[0].local_id or Identity.parse(sa.path.local)
+        why = f"{identity} wants to speak to {wanted}, we are {ours} for it"
+        raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
+    why = f"{sa.chosen.keywords} was agreed, which {known[0].name} does not accept"
+    raise core.give_up(sa, "no-proposal", Step.IDENTITY, NotifyType.NO_PROPOSAL_CHOSEN, why)
+

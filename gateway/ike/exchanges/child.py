@@ -1,0 +1,326 @@
+"""CHILD_SAs: the payloads of one inside IKE_AUTH, and CREATE_CHILD_SA for further and rekeyed ones (RFC 7296 1.3, 2.9)."""
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from gateway.crypto import groups
+from gateway.ike import attempt_log
+from gateway.ike.attempts import Attempt, Step
+from gateway.ike.children import (
+    allocate_spi,
+    give_back_spi,
+    install,
+    make_states,
+    selector_texts,
+    selectors,
+    wire_selectors,
+)
+from gateway.ike.core import Core
+from gateway.ike.exchanges.informational import delete_child, delete_spi
+from gateway.ike.flow import Closed, ask_peer
+from gateway.ike.nonces import NONCE_OCTETS, check_nonce
+from gateway.ike.plane import Refused
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.policy.peers import Child
+from gateway.policy.proposals import Chosen, Mismatch, accepted, choose, explain
+from gateway.policy.selectors import Selector, narrow
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
+from gateway.wire.outcome import Reject
+
+Nonces = tuple[bytes, bytes]
+
+
+@dataclass(slots=True)
+class Offer:
+    """Our half of a CHILD_SA under negotiation: the SPI we receive on and what we asked for."""
+
+    config: Child
+    spi: int
+    payloads: list[wire.Payload]
+    with_ke: bool
+
+    @classmethod
+    def make(cls, core: Core, sa: IkeSa, config: Child, *, with_ke: bool = False) -> "Offer":
+        """Raises Refused when the data plane has no SPI."""
+        spi = allocate_spi(core, sa)
+        octets = spi.to_bytes(4)
+        proposals = [p.to_wire(number, octets, with_ke=with_ke) for number, p in enumerate(config.proposals, 1)]
+        tsi, tsr = wire.TSi(wire_selectors(config.local)), wire.TSr(wire_selectors(config.remote))
+        return cls(config, spi, [wire.SA(proposals), tsi, tsr], with_ke)
+
+    def withdraw(self, core: Core, sa: IkeSa) -> None:
+        give_back_spi(core, sa, self.spi)
+
+
+def conclude(
+    core: Core, sa: IkeSa, offer: Offer, response: Message, nonces: Nonces, shared: bytes = b"", replacing: ChildSa | None = None
+) -> ChildSa | None:
+    """Check the responder's half and install; a failure is recorded, told to the peer where it must know, and raised as Reject."""
+    sent = response.maybe(wire.SA)
+    if sent is None:
+        offer.withdraw(core, sa)
+        _refused(core, sa, offer, response)
+    answer = sent.proposals
+    chosen = accepted(offer.config.proposals, answer[0], with_ke=offer.with_ke) if len(answer) == 1 else None
+    if chosen is None or len(chosen.spi) != 4:
+        offer.withdraw(core, sa)
+        why = "the peer chose ESP algorithms that we did not offer"
+        raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
+    local = narrow(offer.config.local, selectors(response.one(wire.TSi)))
+    remote = narrow(offer.config.remote, selectors(response.one(wire.TSr)))
+    if not local or not remote:
+        offer.withdraw(core, sa)
+        delete_spi(core, sa, offer.spi)
+        raise core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, "the peer chose networks that we did not offer")
+    core.reach(sa, Step.NETWORKS, _networks(local, remote))
+    states = make_states(core, sa, offer.config, chosen, offer.spi, nonces, shared, initiator=True)
+    try:
+        child = install(core, sa, offer.config, chosen, states, local, remote, replacing)
+    except Refused as refused:
+        offer.withdraw(core, sa)
+        delete_spi(core, sa, offer.spi)
+        raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
+    _installed(core, sa)
+    return child
+
+
+def _networks(local: list[Selector], remote: list[Selector]) -> str:
+    return f"{', '.join(map(str, local))} = {', '.join(map(str, remote))}"
+
+
+def _installed(core: Core, sa: IkeSa) -> None:
+    core.reach(sa, Step.INSTALL)
+    if sa.attempt:
+        attempt_log.succeed(sa.attempt, core.now)
+
+
+def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn:
+    """The responder made no child; its notify says why."""
+    notify = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+    if notify is None:
+        raise core.refuse(sa, "syntax", Step.NETWORKS, NotifyType.INVALID_SYNTAX, "the peer answered without a CHILD_SA or an error")
+    config = offer.config
+    name = name_of(NotifyType, notify.type)
+    match notify.type:
+        case NotifyType.NO_PROPOSAL_CHOSEN:
+            ours = tuple(proposal.keywords for proposal in config.proposals)
+            attempt_log.mismatch(sa.attempt, Mismatch(ours, ("the peer does not say",), ()))
+            why = f"the peer accepts none of our ESP proposals for {config.name} (NO_PROPOSAL_CHOSEN)"
+            raise core.refuse(sa, "no-esp-proposal", Step.NETWORKS, notify.type, why)
+        case NotifyType.TS_UNACCEPTABLE:
+            wanted = _networks(list(config.local), list(config.remote))
+            attempt_log.mismatch(sa.attempt, Mismatch((wanted,), ("the peer does not say",), ()))
+            why = f"the peer does not accept the networks of {config.name}: {wanted} (TS_UNACCEPTABLE)"
+            raise core.refuse(sa, "networks", Step.NETWORKS, notify.type, why)
+        case _:
+            raise core.refuse(sa, "peer-error", Step.NETWORKS, notify.type, f"the peer answered {name} for {config.name}")
+
+
+async def create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa | None = None) -> None:
+    """Make a further CHILD_SA, or one in place of `replacing`.
+
+    --> HDR, SK {[N(REKEY_SA),] SA, Ni, [KEi,] TSi, TSr}
+    <-- HDR, SK {SA, Nr, [KEr,] TSi, TSr}   or N(INVALID_KE_PAYLOAD)
+    """
+    if replacing is not None and sa.children.get(replacing.spi_in) is not replacing:
+        return
+    if replacing is None:
+        if any(child.name == config.name for child in sa.children.values()):
+            return
+        sa.attempt = begin_attempt(core, sa, initiator=True)
+    else:
+        replacing.rekeying = True
+    try:
+        response, offer, nonces, shared = await _negotiate(core, sa, config, replacing)
+        new = conclude(core, sa, offer, response, nonces, shared, replacing)
+    except Reject:
+        if replacing is not None:  # try again soon, while the old one still lives
+            core.timers.set(("rekey-child", sa, replacing.spi_in), core.now + 5 + 10 * core.chance())
+        raise
+    finally:
+        if replacing is not None:
+            replacing.rekeying = False
+    if replacing is not None and new is not None and sa.children.get(replacing.spi_in) is replacing:
+        core.event("child-sa.rekeyed", f"CHILD_SA {sa.peer_name}/{config.name} rekeyed", sa.peer_name, child=config.name, child_sa=new.id)
+        await delete_child(core, sa, replacing, "rekeyed")
+
+
+async def _negotiate(
+    core: Core, sa: IkeSa, config: Child, replacing: ChildSa | None
+) -> tuple[Message, Offer, Nonces, bytes]:
+    """One CREATE_CHILD_SA, again with another group where the peer wants one (RFC 7296 1.3)."""
+    methods = [row.number for proposal in config.proposals for row in proposal.ke]
+    method = methods[0] if methods else None
+    for _ in range(len(methods) + 1):
+        offer = Offer.make(core, sa, config, with_ke=True)
+        nonce = core.random(NONCE_OCTETS)
+        exchange = groups.offer(method, core.random) if method is not None else None
+        request: list[wire.Payload] = []
+        if replacing is not None:
+            spi = replacing.inbound.spi.to_bytes(4)
+            request.append(wire.Notify(Protocol.ESP, spi, NotifyType.REKEY_SA, b""))
+        sa_payload, tsi, tsr = offer.payloads
+        request += [sa_payload, wire.Nonce(nonce)]
+        if exchange is not None and method is not None:
+            request.append(wire.KE(method, exchange.public))
+        try:
+            response = await ask_peer(ExchangeType.CREATE_CHILD_SA, [*request, tsi, tsr])
+        except BaseException:
+            offer.withdraw(core, sa)
+            raise
+        if sa.state != Lifecycle.ESTABLISHED:  # the world changed while we waited
+            offer.withdraw(core, sa)
+            delete_spi(core, sa, offer.spi)
+            raise Closed
+        wanted = response.notify(NotifyType.INVALID_KE_PAYLOAD)
+        if wanted is None:
+            return response, offer, *_agreed(core, sa, offer, response, nonce, exchange)
+        offer.withdraw(core, sa)
+        method = int.from_bytes(wanted.data[:2])
+        if method not in methods:
+            why = f"the peer wants key exchange {method}, which {config.name} does not offer"
+            raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
+    raise core.refuse(sa, "peer-error", Step.ALGORITHMS, NotifyType.INVALID_KE_PAYLOAD, "the peer asks for ever new groups")
+
+
+def _agreed(
+    core: Core, sa: IkeSa, offer: Offer, response: Message, nonce: bytes, exchange: groups.Offer | None
+) -> tuple[Nonces, bytes]:
+    """The nonces and the shared secret of the exchange; empty when the peer refused (conclude tells why)."""
+    if response.maybe(wire.SA) is None:
+        return (nonce, b""), b""
+    try:
+        theirs = check_nonce(response.one(wire.Nonce).data)
+        ke = response.maybe(wire.KE)
+        if (ke is None) is not (exchange is None):
+            raise Reject(NotifyType.INVALID_SYNTAX, "the peer's key exchange does not fit our request")
+        shared = exchange.finish(ke.data) if exchange and ke else b""
+    except (Reject, groups.InvalidPublic) as error:
+        offer.withdraw(core, sa)
+        delete_spi(core, sa, offer.spi)
+        why = error.why if isinstance(error, Reject) else f"the peer's key exchange is invalid: {error}"
+        raise core.refuse(sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, why) from None
+    return (nonce, theirs), shared
+
+
+def begin_attempt(core: Core, sa: IkeSa, *, initiator: bool) -> Attempt:
+    """A negotiation on an SA that stands: the first stations are behind it."""
+    attempt = core.attempts.begin(core.now, sa.path.local, sa.path.text, initiator=initiator, peer=sa.peer_name)
+    attempt.ike_sa, attempt.local_id, attempt.remote_id = sa.id, str(sa.local_id), str(sa.remote_id)
+    for step in (Step.REACH, Step.ALGORITHMS, Step.NAT, Step.IDENTITY):
+        attempt_log.reach(attempt, step, core.now, "the IKE SA stands")
+    return attempt
+
+
+def answer_create_child(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """A further or a rekeyed CHILD_SA, as responder."""
+    nonce = check_nonce(request.one(wire.Nonce).data)
+    replacing = _replaced(sa, request)
+    before, sa.attempt = sa.attempt, begin_attempt(core, sa, initiator=False)
+    try:
+        return _answer_with_keys(core, sa, request, nonce, replacing)
+    finally:
+        sa.attempt = before
+
+
+def _replaced(sa: IkeSa, request: Message) -> ChildSa | None:
+    """The child named by N(REKEY_SA), by the SPI that the peer receives on (RFC 7296 1.3.3)."""
+    notify = request.notify(NotifyType.REKEY_SA)
+    if notify is None:
+        return None
+    child = sa.child_by_spi_out(int.from_bytes(notify.spi)) if len(notify.spi) == 4 else None
+    if child is None:
+        raise Reject(NotifyType.CHILD_SA_NOT_FOUND, f"the peer rekeys a CHILD_SA {notify.spi.hex()} that is not there")
+    if child.rekeying or sa.state != Lifecycle.ESTABLISHED:
+        raise Reject(NotifyType.TEMPORARY_FAILURE, f"CHILD_SA {child.name} is being rekeyed by us")
+    return child
+
+
+def _answer_with_keys(core: Core, sa: IkeSa, request: Message, nonce: bytes, replacing: ChildSa | None) -> list[wire.Payload]:
+    ke = request.maybe(wire.KE)
+    ours = core.random(NONCE_OCTETS)
+    found = _choose(core, sa, request, with_ke=True, prefer=replacing)
+    extra: list[wire.Payload] = [wire.Nonce(ours)]
+    shared = b""
+    if found.chosen.ke is not None:
+        if ke is None or ke.method != found.chosen.ke.number:
+            wanted = found.chosen.ke.number.to_bytes(2)
+            raise Reject(NotifyType.INVALID_KE_PAYLOAD, f"we prefer key exchange {found.chosen.ke.keyword}", wanted)
+        try:
+            public, shared = groups.accept(ke.method, ke.data, core.random)
+        except groups.InvalidPublic as error:
+            raise core.refuse(sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, f"invalid key exchange: {error}") from None
+        extra.append(wire.KE(ke.method, public))
+    first, *rest = _make(core, sa, found, (nonce, ours), shared, replacing)
+    return [first, *extra, *rest]
+
+
+@dataclass(slots=True)
+class _Found:
+    """Which configured child the peer's wish fits, and how far."""
+
+    config: Child
+    chosen: Chosen
+    local: list[Selector]
+    remote: list[Selector]
+
+
+def answer(core: Core, sa: IkeSa, request: Message, nonces: Nonces) -> list[wire.Payload]:
+    """The first CHILD_SA, as responder of IKE_AUTH. Raises Reject."""
+    return _make(core, sa, _choose(core, sa, request, with_ke=False), nonces, b"", None)
+
+
+def _choose(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, prefer: ChildSa | None = None) -> _Found:
+    """Narrow the peer's selectors to each of our children in turn; the first that fits in networks and algorithms is it."""
+    assert sa.peer is not None
+    offered = request.one(wire.SA).proposals
+    tsi, tsr = request.one(wire.TSi), request.one(wire.TSr)
+    theirs, ours = selectors(tsi), selectors(tsr)
+    configs = sorted(sa.peer.children, key=lambda config: (not prefer or config.name != prefer.name, not _exact(config, ours, theirs)))
+    fitting = []
+    for config in configs:
+        local, remote = narrow(config.local, ours), narrow(config.remote, theirs)
+        if not local or not remote:
+            continue
+        fitting.append(config)
+        chosen = choose(config.proposals, offered, with_ke=with_ke)
+        if chosen is not None and len(chosen.spi) == 4 and int.from_bytes(chosen.spi) > 255:
+            return _Found(config, chosen, local, remote)
+    if not fitting:
+        asked = f"{selector_texts(tsr)} = {selector_texts(tsi)}"
+        acceptable = tuple(_networks(list(config.local), list(config.remote)) for config in sa.peer.children)
+        attempt_log.mismatch(sa.attempt, Mismatch((asked,), acceptable, ("networks: no child of this peer covers both sides",)))
+        why = f"the peer asks for {asked} (its side on the right), which no child of {sa.peer.name} covers (TS_UNACCEPTABLE)"
+        raise core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+    proposals = tuple(dict.fromkeys(proposal for config in fitting for proposal in config.proposals))
+    attempt_log.mismatch(sa.attempt, explain(proposals, offered, with_ke=with_ke))
+    why = f"no ESP proposal of the peer is acceptable for {fitting[0].name} (NO_PROPOSAL_CHOSEN)"
+    raise core.refuse(sa, "no-esp-proposal", Step.NETWORKS, NotifyType.NO_PROPOSAL_CHOSEN, why)
+
+
+def _exact(config: Child, ours: list[Selector], theirs: list[Selector]) -> bool:
+    return set(config.local) <= set(ours) and set(config.remote) <= set(theirs)
+
+
+def _make(
+    core: Core, sa: IkeSa, found: _Found, nonces: Nonces, shared: bytes, replacing: ChildSa | None
+) -> list[wire.Payload]:
+    """Install the responder's half and answer with it: the inbound state stands before the response leaves."""
+    core.reach(sa, Step.NETWORKS, _networks(found.local, found.remote))
+    spi: int | None = None
+    try:
+        spi = allocate_spi(core, sa)
+        states = make_states(core, sa, found.config, found.chosen, spi, nonces, shared, initiator=False)
+        install(core, sa, found.config, found.chosen, states, found.local, found.remote, replacing)
+    except Refused as refused:
+        if spi is not None:
+            give_back_spi(core, sa, spi)
+        raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
+    _installed(core, sa)
+    # the request's TSi is the peer's side; it names the initiator's end in the answer too
+    tsi, tsr = wire.TSi(wire_selectors(found.remote)), wire.TSr(wire_selectors(found.local))
+    return [wire.SA([found.chosen.to_wire(spi.to_bytes(4))]), tsi, tsr]
+
+

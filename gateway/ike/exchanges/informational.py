@@ -1,0 +1,103 @@
+"""INFORMATIONAL: deletes and liveness (RFC 7296 1.4, 2.4)."""
+
+from gateway.ike.children import remove
+from gateway.ike.core import Core
+from gateway.ike.driver import start
+from gateway.ike.flow import ask_peer
+from gateway.ike.lifecycle import close
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
+
+
+async def delete_child(core: Core, sa: IkeSa, child: ChildSa, why: str) -> None:
+    """Close one CHILD_SA on both ends.
+
+    --> HDR, SK {D(ESP, our inbound SPI)}
+    <-- HDR, SK {D(ESP, its inbound SPI)}
+    """
+    if sa.children.get(child.spi_in) is not child:
+        return
+    spi = child.inbound.spi.to_bytes(4)
+    await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.ESP, [spi])])
+    remove(core, sa, child, why, quiet=why == "rekeyed")
+
+
+def delete_spi(core: Core, sa: IkeSa, spi: int) -> None:
+    """Tell the peer, when our turn comes, that a CHILD_SA it believes in never came to life here."""
+
+    async def tell(_: IkeSa) -> None:
+        await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.ESP, [spi.to_bytes(4)])])
+
+    sa.tasks.append(Task("deleting a CHILD_SA", tell))
+
+
+async def _delete_sa(core: Core, sa: IkeSa, why: str) -> None:
+    """--> HDR, SK {D(IKE)}   <-- HDR, SK {}"""
+    try:
+        await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
+    finally:
+        close(core, sa, why, "stopped")
+
+
+def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
+    """End an IKE SA: its children carry nothing from now on, the peer is told, whatever else waited is dropped."""
+    if sa.state in (Lifecycle.CLOSED, Lifecycle.DELETING):
+        return
+    if sa.protection is None or sa.state == Lifecycle.CONNECTING:
+        close(core, sa, why, "stopped")
+        return
+    sa.state = Lifecycle.DELETING
+    for timer in ("liveness", "rekey"):
+        core.timers.cancel((timer, sa))
+    for child in list(sa.children.values()):
+        remove(core, sa, child, why)
+    sa.tasks.clear()
+    start(core, sa, Task("deleting the IKE SA", lambda sa: _delete_sa(core, sa, why)))
+
+
+async def liveness(core: Core, sa: IkeSa) -> None:
+    """Is the peer still there? --> HDR, SK {}   <-- HDR, SK {}"""
+    await ask_peer(ExchangeType.INFORMATIONAL, [])
+
+
+def farewell(core: Core, sa: IkeSa, notify: int) -> None:
+    """RFC 7296 2.21.2: an initiator that does not believe the responder says so once, and waits for no answer."""
+    assert sa.protection is not None
+    message = Message(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, sa.initiator, False, sa.requests.next_id, [])
+    core.send(sa.protection.seal(message, [wire.Notify(0, b"", notify, b"")]), sa.path)
+
+
+def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """Deletes, errors, or nothing at all: always answered."""
+    if request.notify(NotifyType.AUTHENTICATION_FAILED):  # the initiator does not believe us (RFC 7296 2.21.2)
+        sa.reason, sa.state = _reason(request), Lifecycle.DELETING
+        return []
+    response: list[wire.Payload] = []
+    ours: list[bytes] = []
+    for delete in request.all(wire.Delete):
+        if delete.protocol == Protocol.IKE:
+            sa.reason = _reason(request) or "the peer deleted it"
+            sa.state = Lifecycle.DELETING  # closed when the answer is on its way
+            return []
+        for octets in delete.spis if delete.protocol == Protocol.ESP else ():
+            child = sa.child_by_spi_out(int.from_bytes(octets))
+            if child is None:
+                continue
+            if sa.state != Lifecycle.DELETING:
+                ours.append(child.inbound.spi.to_bytes(4))
+            replaced = any(other.name == child.name and other is not child for other in sa.children.values())
+            remove(core, sa, child, "rekeyed" if replaced else "the peer deleted it", quiet=replaced)
+            if not replaced and sa.peer:
+                core.children_lost.append((sa.peer.name, child.name))
+    if ours:
+        response.append(wire.Delete(Protocol.ESP, ours))
+    return response
+
+
+def _reason(request: Message) -> str:
+    for notify in request.all(wire.Notify):
+        if notify.type < NotifyType.INITIAL_CONTACT:
+            return f"the peer ended it with {name_of(NotifyType, notify.type)}"
+    return ""

@@ -1,0 +1,73 @@
+"""Exchange scripts and what they may ask; run by our own driver, this is not asyncio.
+
+A script is an `async def` that reads like the RFC's ladder. Each `await` hands a question to the driver (`gateway.ike.driver`),
+and the answer comes back on that line; what the outside does wrong is raised there: TimedOut, Refused, Closed.
+"""
+
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass
+from types import coroutine
+from typing import Any, TypeVar
+
+from gateway.wire.message import Message
+from gateway.wire.payloads import Payload
+
+Answer = TypeVar("Answer")
+Script = Coroutine["Question", Any, Answer]
+
+
+class TimedOut(Exception):
+    """The peer did not answer any of our transmissions."""
+
+    def __init__(self, label: str, tries: int) -> None:
+        super().__init__(f"no answer to {label} after {tries} transmissions")
+        self.label = label
+        self.tries = tries
+
+
+class Closed(Exception):
+    """The SA ended while the script waited."""
+
+
+class Unreachable(Exception):
+    """The name does not resolve or no route leads there; `why` is a sentence."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(slots=True)
+class AskPeer:
+    """Send a request and wait for its response."""
+
+    exchange: int
+    payloads: list[Payload]
+
+
+@dataclass(slots=True)
+class AskWhere:
+    """Where is this host, and from where do we reach it? The answer is a tuple (our address, its address)."""
+
+    host: str
+    sources: tuple[str, ...]
+
+
+Question = AskPeer | AskWhere
+
+
+@coroutine
+def _suspend(question: Question) -> Generator[Question, Any, Any]:
+    return (yield question)
+
+
+async def ask_peer(exchange: int, payloads: list[Payload]) -> Message:
+    """The peer's response, decrypted where the exchange is protected. Raises TimedOut, Closed."""
+    answer: Message = await _suspend(AskPeer(exchange, payloads))
+    return answer
+
+
+async def ask_where(host: str, sources: tuple[str, ...] = ()) -> tuple[str, str]:
+    """Our address and the host's. Raises Unreachable, Closed."""
+    answer: tuple[str, str] = await _suspend(AskWhere(host, sources))
+    return answer

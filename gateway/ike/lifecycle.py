@@ -1,0 +1,85 @@
+"""How an IKE SA and its children come to stand and end: the effects of each transition, in one place."""
+
+from gateway.ike import attempt_log
+from gateway.ike.attempts import Outcome, Step
+from gateway.ike.children import remove
+from gateway.ike.core import Core
+from gateway.ike.effects import KeysMade
+from gateway.ike.flow import Closed
+from gateway.ike.sa import IkeSa, Lifecycle
+
+
+def establish(core: Core, sa: IkeSa) -> None:
+    """CONNECTING to ESTABLISHED: both ends are proven."""
+    core.no_longer_half_open(sa)
+    sa.state = Lifecycle.ESTABLISHED
+    sa.established = sa.last_heard = core.now
+    core.timers.cancel(("half-open", sa))
+    # RFC 7296 2.4: what is needed only to prove the first exchanges goes
+    sa.nonce_i = sa.nonce_r = sa.init_request = sa.init_response = b""
+    assert sa.peer is not None and sa.chosen is not None
+    core.failures.pop(sa.peer.name, None)
+    watch(core, sa)
+    if sa.nat.here and core.snapshot.settings.keepalive:
+        core.timers.set(("keepalive", sa), core.now + core.snapshot.settings.keepalive)
+    core.event(
+        "ike-sa.established",
+        f"IKE SA with {sa.peer.name} established ({sa.chosen.keywords}), {sa.path.text}",
+        sa.peer.name,
+        ike_sa=sa.id,
+    )
+
+
+def watch(core: Core, sa: IkeSa) -> None:
+    """Arm the timers of an established SA from its peer's configuration."""
+    assert sa.peer is not None and sa.established is not None
+    if sa.peer.dpd_delay:
+        core.timers.set(("liveness", sa), core.now + sa.peer.dpd_delay)
+    if sa.peer.rekey_time:
+        early = sa.peer.rekey_time * (0.9 + 0.1 * core.chance())
+        core.timers.set(("rekey", sa), sa.established + early)
+
+
+def keys_made(core: Core, sa: IkeSa) -> None:
+    """Give the IKE SA's keys to the key log, if there is one."""
+    if core.log_keys and sa.chosen and sa.keys:
+        integ = sa.chosen.integ.keyword if sa.chosen.integ else ""
+        core.out.append(KeysMade(sa.spi_i, sa.spi_r, sa.chosen.encr.keyword, integ, ike=sa.keys))
+
+
+def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
+    """End an SA at once: its children leave the data plane, every waiting script hears of it, the reason stays."""
+    if sa.state == Lifecycle.CLOSED:
+        return
+    was, sa.state, sa.reason = sa.state, Lifecycle.CLOSED, why
+    for timer in ("half-open", "liveness", "keepalive", "rekey", "retransmit", "linger"):
+        core.timers.cancel((timer, sa))
+    for child in list(sa.children.values()):
+        core.timers.cancel(("rekey-child", sa, child.spi_in))
+        remove(core, sa, child, why)
+    core.forget(sa)
+    if sa.attempt and sa.attempt.outcome == Outcome.RUNNING:
+        attempt_log.fail(sa.attempt, core.now, cause, why, _step_after(sa))
+    sa.tasks.clear()
+    waiting = [script for script in (sa.requests.pending and sa.requests.pending.script, sa.requests.waiting) if script]
+    sa.requests.pending = sa.requests.waiting = None
+    for script in waiting:
+        try:
+            script.throw(Closed())
+        except (Closed, StopIteration):
+            continue
+        script.close()
+    if sa.replaced_by is not None:
+        return
+    kind = "ike-sa.failed" if was == Lifecycle.CONNECTING else "ike-sa.closed"
+    name = sa.peer_name or sa.path.text
+    core.event(kind, f"IKE SA with {name} {'failed' if was == Lifecycle.CONNECTING else 'closed'}: {why}", sa.peer_name,
+               ike_sa=sa.id, attempt=sa.attempt.id if sa.attempt else None, cause=sa.attempt.cause if sa.attempt else cause)
+    if sa.peer:
+        core.closed_peers.append((sa.peer.name, was))
+
+
+def _step_after(sa: IkeSa) -> Step:
+    """The station that the attempt had not yet passed."""
+    passed = {taken.step for taken in sa.attempt.steps} if sa.attempt else set()
+    return next((step for step in Step if step not in passed), Step.INSTALL)

@@ -1,0 +1,130 @@
+"""IKE SAs and CHILD_SAs as plain data, and the one table of what a peer may open in which state."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.crypto.keys import IkeKeys
+from gateway.ike.attempts import Attempt
+from gateway.ike.flow import Script
+from gateway.ike.path import Nat, Path
+from gateway.ike.plane import EspState, Policy, Route
+from gateway.ike.protect import Protection
+from gateway.ike.window import Requests, Responses
+from gateway.policy.identities import Identity
+from gateway.policy.peers import Child, Peer
+from gateway.policy.proposals import Chosen
+from gateway.policy.selectors import Selector
+from gateway.wire.numbers import ExchangeType
+
+
+class Lifecycle(StrEnum):
+    """The five rows; nothing else is a state."""
+
+    CONNECTING = "connecting"
+    ESTABLISHED = "established"
+    REKEYED = "rekeyed"
+    DELETING = "deleting"
+    CLOSED = "closed"
+
+
+ALLOWED: dict[Lifecycle, frozenset[int]] = {
+    Lifecycle.CONNECTING: frozenset({ExchangeType.IKE_AUTH}),
+    Lifecycle.ESTABLISHED: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
+    Lifecycle.REKEYED: frozenset({ExchangeType.INFORMATIONAL}),
+    Lifecycle.DELETING: frozenset({ExchangeType.INFORMATIONAL}),
+    Lifecycle.CLOSED: frozenset(),
+}
+"""Which exchanges the peer may open, by our state; all else is dropped and counted. IKE_SA_INIT opens no SA that exists."""
+
+
+@dataclass(slots=True, eq=False)
+class ChildSa:
+    """One installed pair of ESP states."""
+
+    id: int
+    name: str
+    config: Child
+    chosen: Chosen
+    inbound: EspState
+    outbound: EspState
+    local: tuple[Selector, ...]
+    remote: tuple[Selector, ...]
+    policies: tuple[Policy, ...]
+    routes: tuple[Route, ...]
+    installed: float
+    rekeys: int = 0
+    rekeying: bool = False
+
+    @property
+    def spi_in(self) -> int:
+        return self.inbound.spi
+
+    @property
+    def spi_out(self) -> int:
+        return self.outbound.spi
+
+
+@dataclass(slots=True)
+class Task:
+    """A script that waits for its turn: an SA has one request of ours outstanding (RFC 7296 2.3)."""
+
+    label: str
+    begin: "Callable[[IkeSa], Script[None]]"
+
+
+@dataclass(slots=True, eq=False)
+class IkeSa:
+    """One IKE SA. What is made during the negotiation is None only while CONNECTING."""
+
+    id: int
+    initiator: bool
+    path: Path
+    created: float
+    spi_i: bytes
+    spi_r: bytes = bytes(8)
+    state: Lifecycle = Lifecycle.CONNECTING
+    peer: Peer | None = None
+    nat: Nat = Nat()
+    encapsulate: bool = False
+    chosen: Chosen | None = None
+    keys: IkeKeys | None = field(default=None, repr=False)
+    protection: Protection | None = field(default=None, repr=False)
+    nonce_i: bytes = field(default=b"", repr=False)
+    nonce_r: bytes = field(default=b"", repr=False)
+    init_request: bytes = field(default=b"", repr=False)
+    init_response: bytes = field(default=b"", repr=False)
+    init_source: tuple[str, int] = ("", 0)
+    signature_hashes: tuple[int, ...] = ()
+    local_id: Identity | None = None
+    remote_id: Identity | None = None
+    established: float | None = None
+    last_heard: float = 0.0
+    reason: str = ""
+    children: dict[int, ChildSa] = field(default_factory=dict)
+    requests: Requests = field(default_factory=Requests)
+    responses: Responses = field(default_factory=Responses)
+    tasks: deque[Task] = field(default_factory=deque)
+    attempt: Attempt | None = None
+    replaced_by: "IkeSa | None" = None
+
+    @property
+    def our_spi(self) -> bytes:
+        return self.spi_i if self.initiator else self.spi_r
+
+    @property
+    def their_spi(self) -> bytes:
+        return self.spi_r if self.initiator else self.spi_i
+
+    @property
+    def peer_name(self) -> str | None:
+        return self.peer.name if self.peer else None
+
+    @property
+    def text(self) -> str:
+        """How a log line names the SA."""
+        return f"sa {self.our_spi.hex()[:8]} peer={self.peer_name or self.path.remote}"
+
+    def child_by_spi_out(self, spi: int) -> ChildSa | None:
+        return next((child for child in self.children.values() if child.spi_out == spi), None)

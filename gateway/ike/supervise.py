@@ -1,0 +1,176 @@
+"""Keeping every child in the one state it is wanted in: calling, calling again, and setting traps."""
+
+from collections.abc import Sequence
+
+from gateway.ike.children import make_policies
+from gateway.ike.core import Core
+from gateway.ike.driver import start
+from gateway.ike.effects import Locate
+from gateway.ike.exchanges.auth import authenticate
+from gateway.ike.exchanges.child import create_child
+from gateway.ike.exchanges.informational import delete_child, delete_sa
+from gateway.ike.exchanges.init import open_sa
+from gateway.ike.flow import ask_where
+from gateway.ike.path import IKE_PORT, Path
+from gateway.ike.plane import AddPolicy, Order, Policy, Refused, RemovePolicy
+from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.policy.peers import Child, Peer, Start
+from gateway.policy.snapshot import Changes
+
+
+async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child]) -> None:
+    """Find the peer, agree on keys, prove both ends; further children follow when the SA stands."""
+    assert sa.peer is not None and sa.peer.dialable is not None
+    local, remote = await ask_where(sa.peer.dialable, sa.peer.local_addresses)
+    sa.path = Path(local, remote, sa.peer.remote_port, marked=sa.peer.remote_port != IKE_PORT)
+    if sa.attempt:
+        sa.attempt.local, sa.attempt.remote = local, sa.path.text
+    await open_sa(core, sa)
+    for child in wanted[1:]:
+        sa.tasks.append(_creating(core, child))
+    await authenticate(core, sa, wanted[0])
+
+
+def _creating(core: Core, child: Child) -> Task:
+    return Task(f"creating CHILD_SA {child.name}", lambda sa: create_child(core, sa, child))
+
+
+def call(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa:
+    """Begin a new IKE SA with the peer and these children."""
+    assert peer.dialable is not None
+    path = Path("", peer.dialable, peer.remote_port)
+    sa = IkeSa(core.number("ike-sa"), True, path, core.now, core.new_spi(), peer=peer)
+    sa.attempt = core.attempts.begin(core.now, "", path.text, initiator=True, peer=peer.name)
+    sa.attempt.ike_sa = sa.id
+    core.add(sa)
+    core.event("ike-sa.connecting", f"calling {peer.name} at {path.text}", peer.name, ike_sa=sa.id, attempt=sa.attempt.id)
+    start(core, sa, Task("establishing the IKE SA", lambda sa: establish(core, sa, wanted)))
+    return sa
+
+
+def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
+    """Bring up these children: on the SA that stands, on the one under way, or by a call. None when it cannot be called."""
+    core.timers.cancel(("retry", peer.name))
+    core.held.discard(peer.name)
+    sa = core.established(peer.name)
+    if sa is None and any(s.state == Lifecycle.CONNECTING and s.initiator for s in core.by_peer.get(peer.name, ())):
+        return next(s for s in core.by_peer[peer.name] if s.state == Lifecycle.CONNECTING and s.initiator)
+    if sa is None:
+        return call(core, peer, wanted) if peer.dialable and wanted else None
+    up = {child.name for child in sa.children.values()}
+    for child in wanted:
+        if child.name not in up:
+            start(core, sa, _creating(core, child))
+    return sa
+
+
+def missing(core: Core, peer: Peer) -> list[Child]:
+    """Children that are wanted always and do not stand."""
+    sa = core.established(peer.name)
+    up = {child.name for child in sa.children.values()} if sa else set()
+    return [child for child in peer.children if child.start == Start.ALWAYS and child.name not in up]
+
+
+def keep_up(core: Core, name: str) -> None:
+    """What is wanted always and is missing is begun."""
+    peer = core.snapshot.peers.get(name)
+    if peer is None or not peer.enabled or name in core.held:
+        return
+    wanted = missing(core, peer)
+    if wanted and (peer.dialable or core.established(name)):
+        connect(core, peer, wanted)
+
+
+def retry_later(core: Core, name: str) -> None:
+    """After a failure or a loss: again, ever later up to a limit, for ever, with jitter so that a fleet spreads out."""
+    peer = core.snapshot.peers.get(name)
+    if peer is None or not peer.enabled or name in core.held or not missing(core, peer):
+        return
+    limits = core.snapshot.settings
+    failures = core.failures[name]
+    core.failures[name] += 1
+    wait = min(limits.retry_limit, limits.retry_base * 2.0 ** min(failures, 16))
+    core.timers.set(("retry", name), core.now + wait * (0.8 + 0.4 * core.chance()))
+
+
+def disconnect(core: Core, name: str, child: str | None, why: str) -> int:
+    """Take a peer, or one of its children, down and leave it down until it is wanted again; how many were ended."""
+    ended = 0
+    if child is None:
+        core.held.add(name)
+        core.timers.cancel(("retry", name))
+    for sa in list(core.by_peer.get(name, ())):
+        if child is None:
+            delete_sa(core, sa, why)
+            ended += 1
+            continue
+        for found in [found for found in sa.children.values() if found.name == child]:
+            start(core, sa, Task(f"deleting CHILD_SA {child}", lambda sa, found=found: delete_child(core, sa, found, why)))  # type: ignore[misc]
+            ended += 1
+    return ended
+
+
+def want_traps(core: Core, peer: Peer) -> None:
+    """Trap policies need both outer addresses: ask where they are; `lay_traps` follows."""
+    assert peer.dialable is not None
+    token = core.number("where")
+    core.asked_traps[token] = peer.name
+    core.out.append(Locate(token, peer.dialable, peer.local_addresses))
+
+
+def lay_traps(core: Core, peer: Peer, local: str, remote: str) -> None:
+    """Policies without a state: the first packet makes the data plane ask for one (Acquire)."""
+    orders: list[Order] = []
+    laid: list[Policy] = []
+    for child in peer.children:
+        if child.start != Start.ON_DEMAND:
+            continue
+        for policy in make_policies(child.local, child.remote, local, remote, core.reqid(peer.name, child.name), None):
+            if policy.key not in core.policy_owners:
+                laid.append(policy)
+                orders.append(AddPolicy(policy))
+    try:
+        core.plane.apply(orders)
+    except Refused as refused:
+        core.event("data-plane.refused", f"could not lay the trap for {peer.name}: {refused.why}", peer.name)
+        return
+    core.traps[peer.name] = (local, remote, laid)
+
+
+def lift_traps(core: Core, name: str) -> None:
+    """Remove the peer's trap policies that no CHILD_SA has taken over."""
+    _, _, laid = core.traps.pop(name, ("", "", []))
+    orders: list[Order] = [RemovePolicy(policy) for policy in laid if policy.key not in core.policy_owners]
+    core.plane.apply(orders)
+
+
+def obey(core: Core, change: Changes, *, removed: str = "its configuration was removed") -> None:
+    """Move from the last snapshot to this one: only what changed is touched."""
+    for name in change.removed:
+        disconnect(core, name, None, removed)
+        lift_traps(core, name)
+        core.held.discard(name)
+        core.failures.pop(name, None)
+    for name in change.renegotiate:
+        disconnect(core, name, None, "its configuration changed")
+        lift_traps(core, name)
+        core.held.discard(name)
+        core.failures.pop(name, None)
+    for name, names in change.children.items():
+        for child in names:
+            disconnect(core, name, child, "its configuration changed")
+        lift_traps(core, name)
+    refresh = {*change.children, *change.adjusted}
+    for name in refresh:
+        for sa in core.by_peer.get(name, ()):
+            sa.peer = core.snapshot.peers[name]
+    for name in (*change.added, *change.renegotiate, *change.children):
+        begin(core, name)
+
+
+def begin(core: Core, name: str) -> None:
+    """Start what a new or changed peer wants: traps laid, always-on children called."""
+    peer = core.snapshot.peers[name]
+    if peer.dialable and any(child.start == Start.ON_DEMAND for child in peer.children):
+        want_traps(core, peer)
+    keep_up(core, name)

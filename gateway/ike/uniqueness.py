@@ -1,0 +1,50 @@
+"""One IKE SA between two identities: what a second one does to the first (RFC 7296 2.4, 2.8)."""
+
+from gateway.ike.core import Core
+from gateway.ike.exchanges.informational import delete_sa
+from gateway.ike.lifecycle import close
+from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.policy.peers import Unique
+
+
+def _same_pair(core: Core, sa: IkeSa) -> list[IkeSa]:
+    """Other established IKE SAs of the same peer between the same identities."""
+    assert sa.peer is not None and sa.local_id is not None and sa.remote_id is not None
+    return [
+        other
+        for other in core.by_peer.get(sa.peer.name, ())
+        if other is not sa
+        and other.state == Lifecycle.ESTABLISHED
+        and other.local_id is not None
+        and other.remote_id is not None
+        and other.local_id.same(sa.local_id)
+        and other.remote_id.same(sa.remote_id)
+    ]
+
+
+def initial_contact(core: Core, sa: IkeSa) -> None:
+    """The peer knows no other SA with us: those that we remember are dead, no delete is due (RFC 7296 2.4)."""
+    for other in _same_pair(core, sa):
+        if not _crossed(core, sa, other):
+            close(core, other, "the peer started afresh (INITIAL_CONTACT)", "replaced")
+
+
+def _crossed(core: Core, sa: IkeSa, other: IkeSa) -> bool:
+    """Both ends called each other at the same moment."""
+    overlap = other.established is not None and other.established >= sa.created - 1.0
+    return other.initiator is not sa.initiator and overlap
+
+
+def resolve_duplicates(core: Core, sa: IkeSa) -> None:
+    """REPLACE keeps the newest, KEEP the oldest; of two crossed calls both ends keep the one with the lower SPIi."""
+    assert sa.peer is not None
+    if sa.peer.unique == Unique.NEVER:
+        return
+    for other in _same_pair(core, sa):
+        if _crossed(core, sa, other):
+            loser = max(sa, other, key=lambda one: one.spi_i)
+        else:
+            loser = other if sa.peer.unique == Unique.REPLACE else sa
+        delete_sa(core, loser, "another IKE SA with this peer took its place")
+        if loser is sa:
+            return

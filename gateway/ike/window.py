@@ -1,0 +1,49 @@
+"""The two message windows of an IKE SA, each of size one: what we asked, and what the peer asked (RFC 7296 2.1, 2.3)."""
+
+from dataclasses import dataclass, field
+
+from gateway.ike.flow import Script
+
+
+@dataclass(slots=True)
+class Pending:
+    """Our request under way: the same octets go out each time (RFC 7296 2.1)."""
+
+    message_id: int
+    exchange: int
+    datagram: bytes = field(repr=False)
+    label: str
+    script: Script[None]
+    sent: int = 1
+
+
+@dataclass(slots=True)
+class Requests:
+    """Our side: the next message ID and the one request that waits for its response."""
+
+    next_id: int = 0
+    pending: Pending | None = None
+    waiting: Script[None] | None = None
+    """A script that waits for something other than the peer."""
+
+    @property
+    def busy(self) -> bool:
+        return self.pending is not None or self.waiting is not None
+
+
+@dataclass(slots=True)
+class Responses:
+    """The peer's side: the message ID it may use next, and our last response for its repeats."""
+
+    expected: int = 0
+    last_request: int = 0
+    last_response: bytes = field(default=b"", repr=False)
+
+    def is_repeat(self, message_id: int, datagram: bytes) -> bool:
+        """Whether these are the very octets that we answered last."""
+        return bool(self.last_response) and message_id == self.expected - 1 and hash(datagram) == self.last_request
+
+    def answered(self, message_id: int, datagram: bytes, response: bytes) -> None:
+        self.expected = message_id + 1
+        self.last_request = hash(datagram)
+        self.last_response = response

@@ -1,0 +1,224 @@
+"""One gateway as the API, the console and the command see it: configuration, live status, attempts, actions."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway.dataplane.driver import Driver
+from gateway.ike.attempts import Attempt, Outcome
+from gateway.ike.engine import Engine
+from gateway.ike.plane import EspState, Policy
+from gateway.ike.sa import Lifecycle
+from gateway.service.done import Done
+from gateway.service.journal import Journal
+from gateway.service.keylog import KeyLog
+from gateway.service.manage import Configuration, NotFound
+from gateway.service.observe import Observer
+from gateway.service.runner import Runner
+from gateway.service.status import Status
+from gateway.settings import Settings
+from gateway.storage.database import Database
+from gateway.storage.secrets import SecretBox
+
+log = logging.getLogger("ikegate")
+
+_POLL = 0.05
+_OBSERVE = 5.0
+
+
+class Gateway:
+    """Everything of one process but its web server. Made and used on one event loop."""
+
+    def __init__(self, settings: Settings, database: Database, secrets: SecretBox, plane: Driver, problems: tuple[str, ...] = ()) -> None:
+        self.settings = settings
+        self.journal = Journal()
+        self.started_at = time.time()
+        key_log = KeyLog(settings.key_log) if settings.key_log else None
+        self._engine = Engine(plane, os.urandom, log_keys=key_log is not None)
+        self._runner = Runner(self._engine, (settings.ike_port, settings.nat_port), plane, self.journal, key_log)
+        self._observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset)
+        self._plane = plane
+        self._database = database
+        self._problems = list(problems)
+        self._observing: asyncio.Task[None] | None = None
+        self.config = Configuration(database, secrets, self._runner.apply, self.journal)
+        if key_log is not None:
+            self._problems.append(f"THE KEY LOG IS ON: session keys are written to {settings.key_log}; anyone who reads them reads the traffic")
+            log.warning(self._problems[-1])
+
+    async def start(self) -> None:
+        """Bind the ports, take up the configuration, begin to keep it up. What is missing shows in `problems`."""
+        problem = self._runner.open()
+        if problem:
+            self._problems.append(f"IKE does not run: {problem}")
+            log.error(self._problems[-1])
+        else:
+            self._runner.apply(self.config.snapshot())
+        self._observing = asyncio.get_running_loop().create_task(self._observe())
+
+    async def _observe(self) -> None:
+        """Counters of a CHILD_SA that ends are kept as they were last seen."""
+        while True:
+            await asyncio.sleep(_OBSERVE)
+            self._observer.refresh()
+
+    async def stop(self) -> None:
+        """Delete every SA on both ends, leave no state or policy behind, end the streams, close the database."""
+        if self._observing:
+            self._observing.cancel()
+        await self._runner.stop()
+        self._database.close()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps this gateway from doing its work, each with what to do."""
+        return tuple(self._problems)
+
+    def status(self) -> Status:
+        """How it is now."""
+        return self._observer.status(self._listening(), self.problems)
+
+    def _listening(self) -> tuple[str, ...]:
+        names = [sock.getsockname() for sock in self._runner.transport.sockets]
+        return tuple(f"udp [{name[0]}]:{name[1]}" if ":" in name[0] else f"udp {name[0]}:{name[1]}" for name in names)
+
+    def attempts(self, *, peer: str | None = None, limit: int = 100) -> list[Attempt]:
+        """Negotiations, the newest first; times are Unix seconds."""
+        return [self._dated(attempt) for attempt in self._engine.core.attempts.latest(limit, peer)]
+
+    def attempt(self, number: int) -> Attempt | None:
+        """One negotiation; times are Unix seconds."""
+        found = self._engine.core.attempts.get(number)
+        return self._dated(found) if found else None
+
+    def _dated(self, attempt: Attempt) -> Attempt:
+        offset = self._runner.offset
+        return replace(
+            attempt,
+            started=attempt.started + offset,
+            ended=attempt.ended + offset if attempt.ended is not None else None,
+            steps=[replace(step, at=step.at + offset) for step in attempt.steps],
+            messages=[replace(message, at=message.at + offset) for message in attempt.messages],
+        )
+
+    async def connect(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
+        """Bring up a peer, or one child; waits up to `wait` seconds for the outcome. Raises NotFound."""
+        self._known(peer, child)
+        if refused := self._cannot_call(peer):
+            return Done(ok=False, text=refused)
+        number, effects = self._engine.connect(peer, child, self._runner.clock())
+        self._runner.perform(effects)
+        if number is None:
+            return Done(ok=False, text=f"{peer} has no address that we can call, or no children: only the peer can begin")
+        if wait:
+            await self._until(lambda: self._settled(peer, child), wait)
+        return self._outcome(peer, child, number, waited=bool(wait))
+
+    def _cannot_call(self, peer: str) -> str:
+        if not self._engine.core.snapshot.peers.get(peer):
+            return "IKE does not run: " + "; ".join(self._problems)
+        return "" if self._engine.core.snapshot.peers[peer].enabled else f"{peer} is disabled; enable it first"
+
+    def _settled(self, peer: str, child: str | None) -> bool:
+        attempt = next(iter(self._engine.core.attempts.latest(1, peer)), None)
+        return self._is_up(peer, child) or (attempt is not None and attempt.outcome == Outcome.FAILED)
+
+    def _is_up(self, peer: str, child: str | None) -> bool:
+        sa = self._engine.core.established(peer)
+        if sa is None:
+            return False
+        names = {one.name for one in sa.children.values()}
+        config = self._engine.core.snapshot.peers[peer]
+        return {child} <= names if child else {one.name for one in config.children} <= names
+
+    def _outcome(self, peer: str, child: str | None, number: int, *, waited: bool) -> Done:
+        attempt = next(iter(self._engine.core.attempts.latest(1, peer)), None)
+        about = attempt.id if attempt else None
+        label = f"{peer}/{child}" if child else peer
+        if self._is_up(peer, child):
+            return Done(ok=True, text=f"{label} is up", ike_sa=number, attempt=about)
+        if attempt and attempt.outcome == Outcome.FAILED:
+            return Done(ok=False, text=f"{label} is not up: {attempt.reason}. {attempt.advice}", ike_sa=number, attempt=about)
+        return Done(ok=not waited, text=f"{label} is being connected", ike_sa=number, attempt=about)
+
+    async def disconnect(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
+        """Take a peer, or one child, down on both ends; a peer stays down until it is connected again. Raises NotFound."""
+        self._known(peer, child)
+        ended, effects = self._engine.disconnect(peer, child, self._runner.clock())
+        self._runner.perform(effects)
+        label = f"{peer}/{child}" if child else peer
+        if wait:
+            await self._until(lambda: not self._stands(peer, child), wait)
+            gone = not self._stands(peer, child)
+            return Done(ok=gone, text=f"{label} is down" if gone else f"{label} is being taken down; the peer has not answered yet")
+        return Done(ok=True, text=f"{label} is being taken down" if ended else f"{label} was not up")
+
+    def _stands(self, peer: str, child: str | None) -> bool:
+        sas = self._engine.core.by_peer.get(peer, ())
+        return any(child is None or child in {one.name for one in sa.children.values()} for sa in sas)
+
+    async def rekey(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
+        """Rekey the IKE SA of a peer, or one child of it. Raises NotFound."""
+        self._known(peer, child)
+        before = self._generation(peer, child)
+        begun, effects = self._engine.rekey(peer, child, self._runner.clock())
+        self._runner.perform(effects)
+        label = f"{peer}/{child}" if child else peer
+        if not begun:
+            return Done(ok=False, text=f"{label} is not up: there is nothing to rekey")
+        if wait:
+            await self._until(lambda: self._generation(peer, child) != before, wait)
+            done = self._generation(peer, child) != before
+            return Done(ok=done, text=f"{label} is rekeyed" if done else f"{label} is still being rekeyed")
+        return Done(ok=True, text=f"{label} is being rekeyed")
+
+    def _generation(self, peer: str, child: str | None) -> frozenset[int]:
+        """The numbers of what stands: they change with a rekey, and when the old one is gone."""
+        sas = [sa for sa in self._engine.core.by_peer.get(peer, ()) if sa.state == Lifecycle.ESTABLISHED]
+        if child is None:
+            return frozenset(sa.id for sa in sas)
+        newest = [max((one.id for one in sa.children.values() if one.name == child), default=0) for sa in sas]
+        return frozenset(newest)
+
+    async def terminate(self, ike_sa: int, wait: float = 0) -> Done:
+        """Delete one IKE SA on both ends. Raises NotFound."""
+        self._known_sa(ike_sa)
+        self._runner.perform(self._engine.terminate(ike_sa, self._runner.clock()))
+        if wait:
+            await self._until(lambda: all(sa.id != ike_sa for sa in self._engine.ike_sas()), wait)
+        return Done(ok=True, text=f"IKE SA {ike_sa} is being deleted", ike_sa=ike_sa)
+
+    async def rekey_ike_sa(self, ike_sa: int, wait: float = 0) -> Done:
+        """Rekey one IKE SA. Raises NotFound."""
+        peer = self._known_sa(ike_sa)
+        if peer is None:
+            return Done(ok=False, text=f"IKE SA {ike_sa} is not established yet", ike_sa=ike_sa)
+        return replace(await self.rekey(peer, None, wait), ike_sa=ike_sa)
+
+    def _known(self, peer: str, child: str | None) -> None:
+        found = self.config.snapshot().peers.get(peer)
+        if found is None:
+            raise NotFound("peer", peer)
+        if child is not None and found.child(child) is None:
+            raise NotFound("child", f"{peer}/{child}")
+
+    def _known_sa(self, number: int) -> str | None:
+        for sa in self._engine.ike_sas():
+            if sa.id == number:
+                return sa.peer_name
+        raise NotFound("IKE SA", str(number))
+
+    async def _until(self, reached: Callable[[], bool], wait: float) -> None:
+        deadline = self._runner.clock() + wait
+        while not reached() and self._runner.clock() < deadline:
+            await asyncio.sleep(_POLL)
+
+    def kernel_states(self) -> list[EspState]:
+        """What really lies in the data plane; keys are never shown."""
+        return list(self._plane.states())
+
+    def kernel_policies(self) -> list[Policy]:
+        return list(self._plane.policies())

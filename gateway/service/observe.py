@@ -1,0 +1,204 @@
+"""Turns the engine's state and the data plane's counters into the one frozen status."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.ike.attempts import Attempt, Outcome
+from gateway.ike.driver import waiting_for
+from gateway.ike.engine import Engine
+from gateway.ike.plane import Counters, DataPlane, StateKey
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.policy.peers import Child, Peer, Start
+from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
+
+_NOTHING = Counters()
+_FRESH = 1.0
+
+
+@dataclass(slots=True)
+class _Carried:
+    """What one child's CHILD_SAs carried so far: octets in, out, packets in, out."""
+
+    ended: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    living: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+
+    def total(self) -> tuple[int, int, int, int]:
+        sums = [a + sum(now[i] for now in self.living.values()) for i, a in enumerate(self.ended)]
+        return sums[0], sums[1], sums[2], sums[3]
+
+
+class Observer:
+    """Keeps the counters that outlive a rekey, and says how it is now."""
+
+    def __init__(self, engine: Engine, plane: DataPlane, clock: Callable[[], float], offset: float) -> None:
+        self._engine = engine
+        self._plane = plane
+        self._clock = clock
+        self._offset = offset
+        self._carried: dict[tuple[str, str], _Carried] = defaultdict(_Carried)
+        self._since: dict[str, tuple[TunnelState, float]] = {}
+        self._dumped = float("-inf")
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Dump the data plane's counters, at most once a second unless forced."""
+        now = self._clock()
+        if not force and now - self._dumped < _FRESH:
+            return
+        self._dumped = now
+        counters = self._plane.counters()
+        seen: set[int] = set()
+        for sa in self._engine.ike_sas():
+            for child in sa.children.values():
+                seen.add(child.id)
+                self._carried[sa.peer_name or "", child.name].living[child.id] = _count(counters, child)
+        for carried in self._carried.values():
+            for number in [number for number in carried.living if number not in seen]:
+                last = carried.living.pop(number)
+                carried.ended = [a + b for a, b in zip(carried.ended, last, strict=True)]
+
+    def status(self, listening: tuple[str, ...], problems: tuple[str, ...]) -> Status:
+        """Everything at this moment."""
+        self.refresh()
+        core = self._engine.core
+        sas = sorted(self._engine.ike_sas(), key=lambda sa: sa.id)
+        return Status(
+            at=self._clock() + self._offset,
+            revision=core.snapshot.revision,
+            data_plane=self._plane.describe(),
+            listening=listening,
+            problems=problems,
+            peers=tuple(self.peer(peer) for peer in core.snapshot.peers.values()),
+            ike_sas=tuple(self._ike_sa(sa) for sa in sas),
+            counters=dict(core.counters),
+        )
+
+    def peer(self, peer: Peer) -> PeerStatus:
+        """A configured peer: its state in a word, and why."""
+        core = self._engine.core
+        attempt = next(iter(core.attempts.latest(1, peer.name)), None)
+        established = core.established(peer.name)
+        connecting = [sa for sa in core.by_peer.get(peer.name, ()) if sa.state == Lifecycle.CONNECTING]
+        children = tuple(self._wanted(peer, child, established, attempt) for child in peer.children)
+        state, reason = self._peer_state(peer, established, connecting, children, attempt)
+        retry = core.timers.when(("retry", peer.name))
+        remote = established.path.text if established else (", ".join(peer.remote_addresses) or "any address")
+        failed = state in (TunnelState.DOWN, TunnelState.CONNECTING, TunnelState.DEGRADED)
+        return PeerStatus(
+            name=peer.name,
+            state=state,
+            reason=reason,
+            advice=attempt.advice if attempt and failed and attempt.outcome == Outcome.FAILED else "",
+            since=self._changed(peer.name, state),
+            remote=remote,
+            last_attempt=attempt.id if attempt else None,
+            next_try=retry + self._offset if retry else None,
+            ike_sas=tuple(sa.id for sa in core.by_peer.get(peer.name, ())),
+            children=children,
+            octets_in=sum(child.octets_in for child in children),
+            octets_out=sum(child.octets_out for child in children),
+        )
+
+    def _changed(self, name: str, state: TunnelState) -> float:
+        known = self._since.get(name)
+        if known is None or known[0] != state:
+            known = self._since[name] = (state, self._clock() + self._offset)
+        return known[1]
+
+    def _peer_state(
+        self,
+        peer: Peer,
+        established: IkeSa | None,
+        connecting: list[IkeSa],
+        children: tuple[WantedChildStatus, ...],
+        attempt: Attempt | None,
+    ) -> tuple[TunnelState, str]:
+        failure = attempt.reason if attempt and attempt.outcome == Outcome.FAILED else ""
+        if not peer.enabled:
+            return TunnelState.DISABLED, "disabled by configuration"
+        if established is not None:
+            down = [child for child in children if child.state == TunnelState.DOWN]
+            up = any(child.state == TunnelState.UP for child in children)
+            if not down and (up or not children):
+                return TunnelState.UP, ""
+            if down:
+                return TunnelState.DEGRADED, f"{down[0].name}: {down[0].reason}"
+            return TunnelState.WAITING, "connected; no networks are in use yet"
+        if connecting:
+            return TunnelState.CONNECTING, failure or waiting_for(connecting[-1])
+        if peer.name in self._engine.core.held:
+            return TunnelState.DOWN, "disconnected by an administrator"
+        if any(child.start == Start.ALWAYS for child in peer.children) and peer.dialable:
+            return TunnelState.DOWN, failure or "not tried yet"
+        if failure:
+            return TunnelState.DOWN, failure
+        if any(child.start == Start.ON_DEMAND for child in peer.children) and peer.dialable:
+            return TunnelState.WAITING, "waiting for traffic"
+        return TunnelState.WAITING, "waiting for the peer to call" if peer.children else "no networks are configured"
+
+    def _wanted(self, peer: Peer, child: Child, established: IkeSa | None, attempt: Attempt | None) -> WantedChildStatus:
+        live = [sa for sa in (established.children.values() if established else ()) if sa.name == child.name]
+        carried = self._carried[peer.name, child.name].total() if (peer.name, child.name) in self._carried else (0, 0, 0, 0)
+        if live:
+            state, reason = TunnelState.UP, ""
+        elif not peer.enabled:
+            state, reason = TunnelState.DISABLED, "disabled by configuration"
+        elif established is not None and child.start == Start.ALWAYS:
+            failed = attempt and attempt.outcome == Outcome.FAILED
+            state, reason = TunnelState.DOWN, attempt.reason if attempt and failed else "not negotiated yet"
+        elif child.start == Start.ALWAYS and peer.dialable:
+            state, reason = TunnelState.DOWN, "the peer is not connected"
+        else:
+            state = TunnelState.WAITING
+            reason = "waiting for traffic" if child.start == Start.ON_DEMAND else "waiting for the peer"
+        number = live[-1].id if live else None
+        return WantedChildStatus(child.name, state, reason, number, carried[0], carried[1], carried[2], carried[3])
+
+    def _ike_sa(self, sa: IkeSa) -> IkeSaStatus:
+        return IkeSaStatus(
+            id=sa.id,
+            peer=sa.peer_name,
+            state=sa.state.value,
+            initiator=sa.initiator,
+            spi_i=sa.spi_i.hex(),
+            spi_r=sa.spi_r.hex(),
+            local=sa.path.local,
+            remote=sa.path.text,
+            local_id=str(sa.local_id) if sa.local_id else "",
+            remote_id=str(sa.remote_id) if sa.remote_id else "",
+            algorithms=sa.chosen.keywords if sa.chosen else "",
+            nat=sa.nat.text if sa.protection else "",
+            created_at=sa.created + self._offset,
+            established_at=sa.established + self._offset if sa.established is not None else None,
+            task=waiting_for(sa),
+            children=tuple(self._child_sa(sa, child) for child in sa.children.values()),
+        )
+
+    def _child_sa(self, sa: IkeSa, child: ChildSa) -> ChildSaStatus:
+        carried = self._carried[sa.peer_name or "", child.name].total()
+        return ChildSaStatus(
+            id=child.id,
+            name=child.name,
+            peer=sa.peer_name or "",
+            ike_sa=sa.id,
+            state="rekeying" if child.rekeying else "installed",
+            spi_in=f"{child.spi_in:08x}",
+            spi_out=f"{child.spi_out:08x}",
+            local_selectors=tuple(selector.text for selector in child.local),
+            remote_selectors=tuple(selector.text for selector in child.remote),
+            algorithms=child.chosen.keywords,
+            mode="tunnel",
+            encapsulation=child.inbound.encapsulation is not None,
+            installed_at=child.installed + self._offset,
+            octets_in=carried[0],
+            octets_out=carried[1],
+            packets_in=carried[2],
+            packets_out=carried[3],
+            rekeys=child.rekeys,
+        )
+
+
+def _count(counters: Mapping[StateKey, Counters], child: ChildSa) -> tuple[int, int, int, int]:
+    inward = counters.get(child.inbound.key, _NOTHING)
+    outward = counters.get(child.outbound.key, _NOTHING)
+    return inward.octets, outward.octets, inward.packets, outward.packets

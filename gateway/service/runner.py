@@ -1,0 +1,119 @@
+"""Runs the engine on asyncio: carries datagrams, time and data plane events in, and performs the effects that come out."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from gateway.dataplane.driver import Driver
+from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send
+from gateway.ike.engine import Engine
+from gateway.ike.path import Path
+from gateway.ike.plane import PlaneEvent
+from gateway.policy.snapshot import Changes, Snapshot
+from gateway.service.journal import Journal
+from gateway.service.keylog import KeyLog
+from gateway.service.transport import PortTaken, Transport, locate
+
+log = logging.getLogger("ikegate")
+
+
+class Runner:
+    """One engine, its sockets and its data plane, on the running loop."""
+
+    def __init__(self, engine: Engine, transport_ports: tuple[int, int], plane: Driver, journal: Journal, key_log: KeyLog | None) -> None:
+        self.engine = engine
+        self.plane = plane
+        self.journal = journal
+        self.transport = Transport(*transport_ports, self.receive)
+        self.clock: Callable[[], float] = time.monotonic
+        self.offset = time.time() - time.monotonic()
+        """Adds to the engine's clock to give Unix time."""
+        self._key_log = key_log
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> str:
+        """Bind the ports and listen to the data plane; returns what is missing, as a sentence, or nothing."""
+        self.engine.core.ike_port, self.engine.core.nat_port = self.transport.ike_port, self.transport.nat_port
+        self.plane.listen(self.kernel)
+        try:
+            self.transport.open(self.plane)
+        except PortTaken as problem:
+            return str(problem)
+        return ""
+
+    def receive(self, datagram: bytes, path: Path) -> None:
+        self.perform(self.engine.receive(datagram, path, self.clock()))
+
+    def kernel(self, event: PlaneEvent) -> None:
+        self.perform(self.engine.kernel(event, self.clock()))
+
+    def apply(self, snapshot: Snapshot) -> Changes:
+        """Hand a new configuration to the engine; says what it meant."""
+        difference, effects = self.engine.apply(snapshot, self.clock())
+        self.perform(effects)
+        return difference
+
+    def perform(self, effects: list[Effect]) -> None:
+        send = self.transport.send
+        for effect in effects:
+            if isinstance(effect, Send):
+                send(effect.data, effect.path)
+            elif isinstance(effect, Event):
+                self._happened(effect)
+            elif isinstance(effect, Locate):
+                task = asyncio.get_running_loop().create_task(self._locate(effect))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif isinstance(effect, KeysMade) and self._key_log:
+                self._key_log.write(effect)
+        self._rearm()
+
+    def _happened(self, event: Event) -> None:
+        self.journal.write(self.clock() + self.offset, event.kind, event.text, event.peer, **event.data)
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s: %s", event.kind, event.text)
+
+    async def _locate(self, question: Locate) -> None:
+        found: tuple[str, str] | None = None
+        why = ""
+        try:
+            found = await locate(question.host, self.transport.ike_port, question.sources)
+        except OSError as error:
+            why = str(error)
+        self.perform(self.engine.located(question.token, found, why, self.clock()))
+
+    def _rearm(self) -> None:
+        due = self.engine.next_deadline()
+        if due is None or due >= self._timer_at:
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._timer_at = due
+        # the loop's clock is time.monotonic
+        self._timer = asyncio.get_running_loop().call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self.perform(self.engine.tick(self.clock()))
+
+    async def stop(self, patience: float = 2.0) -> None:
+        """Say goodbye to the peers, wait a little for their answers, then leave nothing behind."""
+        self.perform(self.engine.stop(self.clock()))
+        deadline = self.clock() + patience
+        while not self.engine.stopped and self.clock() < deadline:
+            await asyncio.sleep(0.02)
+        if self._timer:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.transport.close()
+        self.plane.close()
+        self.journal.end()
+        if self._key_log:
+            self._key_log.close()

@@ -1,0 +1,178 @@
+"""UDP for IKE: ports 500 and 4500, IPv4 and IPv6, knowing which of our addresses a datagram came to."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Callable
+
+from gateway.dataplane.driver import Driver
+from gateway.ike.path import Path
+
+_MARKER = bytes(4)
+_IP_PKTINFO = 8  # linux/in.h; the socket module names it only from Python 3.14 on
+_PKTINFO4 = struct.Struct("=i4s4s")  # struct in_pktinfo: ifindex, spec_dst, addr
+_PKTINFO6 = struct.Struct("=16si")  # struct in6_pktinfo: addr, ifindex
+_BATCH = 64
+_OCTETS = 65536
+_BUFFER = 4 * 1024 * 1024
+
+Received = Callable[[bytes, Path], None]
+
+
+class PortTaken(Exception):
+    """A socket could not be bound; the message says which and what to do."""
+
+
+class Transport:
+    """Four sockets and the way between them and the engine."""
+
+    def __init__(self, ike_port: int, nat_port: int, received: Received, host: str | None = None) -> None:
+        self.ike_port, self.nat_port = ike_port, nat_port
+        self.lost = 0
+        self.sockets: list[socket.socket] = []
+        self._received = received
+        self._by_kind: dict[tuple[int, bool], socket.socket] = {}
+        self._sources: dict[str, tuple[int, list[tuple[int, int, bytes]]]] = {}
+        self._buffer = bytearray(_OCTETS)
+        self._texts: dict[bytes, str] = {}
+        self._host = host
+
+    def open(self, plane: Driver) -> None:
+        """Bind and begin to read on the running loop. Raises PortTaken; then nothing stays open."""
+        loop = asyncio.get_running_loop()
+        try:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                for port, marked in ((self.ike_port, False), (self.nat_port, True)):
+                    self._open(loop, plane, family, port, marked=marked)
+        except PortTaken:
+            self.close()
+            raise
+
+    def _open(self, loop: asyncio.AbstractEventLoop, plane: Driver, family: int, port: int, *, marked: bool) -> None:
+        try:
+            sock = _bound(family, port, self._host)
+        except OSError as error:
+            if family == socket.AF_INET6 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                return
+            raise PortTaken(_advice(port, error)) from None
+        self.sockets.append(sock)
+        self._by_kind[family, marked] = sock
+        if marked and plane.adopt(sock, self._adopted):
+            return
+        loop.add_reader(sock, self._drain, sock, family, marked)
+
+    def _adopted(self, datagram: bytes, source: tuple[str, int], local: str) -> None:
+        """An IKE message that the data plane read from the shared socket."""
+        self._received(datagram, Path(local, source[0], source[1], marked=True))
+
+    def _drain(self, sock: socket.socket, family: int, marked: bool) -> None:  # noqa: FBT001  add_reader passes it by position
+        buffer, received = self._buffer, self._received
+        for _ in range(_BATCH):
+            try:
+                octets, ancillary, _, source = sock.recvmsg_into([buffer], 64)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.lost += 1  # an ICMP error of an earlier datagram; the next read goes on
+                continue
+            start = 0
+            if marked:
+                if octets < 5 or buffer[:4] != _MARKER:
+                    continue  # a keepalive, or ESP that no data plane here wants
+                start = 4
+            local = self._local(family, ancillary)
+            received(bytes(memoryview(buffer)[start:octets]), Path(local, source[0], source[1], marked))
+
+    def _local(self, family: int, ancillary: list[tuple[int, int, bytes]]) -> str:
+        for _, _, data in ancillary:
+            packed = data[8:12] if family == socket.AF_INET else data[:16]
+            text = self._texts.get(packed)
+            if text is None:
+                text = self._texts[packed] = socket.inet_ntop(family, packed)
+            return text
+        return "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104
+
+    def send(self, data: bytes, path: Path) -> None:
+        """Send from the path's own address; what cannot be sent is counted, IKE repeats it."""
+        found = self._sources.get(path.local)
+        if found is None:
+            found = self._sources[path.local] = _source(path.local)
+        family, ancillary = found
+        sock = self._by_kind.get((family, path.marked))
+        if sock is None:
+            self.lost += 1
+            return
+        parts = (_MARKER, data) if path.marked and len(data) > 1 else (data,)
+        try:
+            sock.sendmsg(parts, ancillary, 0, (path.remote, path.port))
+        except OSError:
+            self.lost += 1
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self.sockets.clear()
+        self._by_kind.clear()
+
+
+def _bound(family: int, port: int, host: str | None) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            sock.bind(("::1" if host else "::", port))
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.bind((host or "", port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _advice(port: int, error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"UDP port {port} needs a privilege: run as root, or give CAP_NET_BIND_SERVICE (and CAP_NET_ADMIN)"
+    if error.errno == errno.EADDRINUSE:
+        return f"UDP port {port} is taken by another process (another IKE daemon?): stop it, see `ss -ulpn sport = :{port}`"
+    return f"UDP port {port} cannot be bound: {error.strerror}"
+
+
+def _source(local: str) -> tuple[int, list[tuple[int, int, bytes]]]:
+    """The ancillary data that makes a datagram leave from this address."""
+    if ":" in local:
+        info = _PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, local), 0)
+        return socket.AF_INET6, [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
+    return socket.AF_INET, [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO4.pack(0, socket.inet_aton(local), bytes(4)))]
+
+
+async def locate(host: str, port: int, sources: tuple[str, ...]) -> tuple[str, str]:
+    """(our address, its address) on the way to a host; prefers a source that is asked for. Raises OSError with a sentence."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except socket.gaierror as error:
+        raise OSError(f"{host} does not resolve: {error.strerror}") from None
+    last = f"{host} has no address"
+    for family, kind, _, _, address in found:
+        wanted = [source for source in sources if (":" in source) is (family == socket.AF_INET6)]
+        if sources and not wanted:
+            continue
+        with socket.socket(family, kind) as probe:
+            try:
+                if wanted:
+                    probe.bind((wanted[0], 0))
+                probe.connect(address)
+            except OSError as error:
+                last = f"no way to {address[0]}: {error.strerror}"
+                continue
+            return probe.getsockname()[0], str(address[0])
+    raise OSError(last)
