@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.crypto.modp import Modp
 from gateway.crypto.rows import KeyExchangeMethod
 from gateway.crypto.suites import key_exchange
+from gateway.wire.numbers import KeMethod
 
 Random = Callable[[int], bytes]
 Finish = Callable[[bytes], bytes]
@@ -155,21 +156,25 @@ class _MlKem(_Group):
 
 
 _MAKERS: dict[int, Callable[[], _Group]] = {
-    14: lambda: _ModpGroup(2048),
-    15: lambda: _ModpGroup(3072),
-    16: lambda: _ModpGroup(4096),
-    17: lambda: _ModpGroup(6144),
-    18: lambda: _ModpGroup(8192),
-    19: lambda: _Ecp(ec.SECP256R1()),
-    20: lambda: _Ecp(ec.SECP384R1()),
-    21: lambda: _Ecp(ec.SECP521R1()),
-    28: lambda: _Ecp(ec.BrainpoolP256R1()),
-    29: lambda: _Ecp(ec.BrainpoolP384R1()),
-    30: lambda: _Ecp(ec.BrainpoolP512R1()),
-    31: _X25519,
-    32: _X448,
-    36: lambda: _MlKem(mlkem.MLKEM768PrivateKey.from_seed_bytes, mlkem.MLKEM768PublicKey.from_public_bytes),
-    37: lambda: _MlKem(mlkem.MLKEM1024PrivateKey.from_seed_bytes, mlkem.MLKEM1024PublicKey.from_public_bytes),
+    KeMethod.MODP2048: lambda: _ModpGroup(2048),
+    KeMethod.MODP3072: lambda: _ModpGroup(3072),
+    KeMethod.MODP4096: lambda: _ModpGroup(4096),
+    KeMethod.MODP6144: lambda: _ModpGroup(6144),
+    KeMethod.MODP8192: lambda: _ModpGroup(8192),
+    KeMethod.ECP_256: lambda: _Ecp(ec.SECP256R1()),
+    KeMethod.ECP_384: lambda: _Ecp(ec.SECP384R1()),
+    KeMethod.ECP_521: lambda: _Ecp(ec.SECP521R1()),
+    KeMethod.BRAINPOOL_P256R1: lambda: _Ecp(ec.BrainpoolP256R1()),
+    KeMethod.BRAINPOOL_P384R1: lambda: _Ecp(ec.BrainpoolP384R1()),
+    KeMethod.BRAINPOOL_P512R1: lambda: _Ecp(ec.BrainpoolP512R1()),
+    KeMethod.CURVE25519: _X25519,
+    KeMethod.CURVE448: _X448,
+    KeMethod.ML_KEM_768: lambda: _MlKem(
+        mlkem.MLKEM768PrivateKey.from_seed_bytes, mlkem.MLKEM768PublicKey.from_public_bytes
+    ),
+    KeMethod.ML_KEM_1024: lambda: _MlKem(
+        mlkem.MLKEM1024PrivateKey.from_seed_bytes, mlkem.MLKEM1024PublicKey.from_public_bytes
+    ),
 }
 
 

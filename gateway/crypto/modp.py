@@ -39,7 +39,6 @@ def _arccot(x: int, unity: int) -> int:
     return total
 
 
-@cache
 def _pi(bits: int) -> int:
     """floor(2^bits * pi), by Machin's formula with 64 bits to spare for the series' rounding."""
     unity = 1 << (bits + 64)
@@ -50,8 +49,7 @@ def _pi(bits: int) -> int:
 def prime(bits: int) -> int:
     """The safe prime of that length: 2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) pi) + c) (RFC 3526 3-7)."""
     constant, _ = _GROUPS[bits]
-    pi = _pi(8192) >> (8192 - (bits - 130))
-    return (1 << bits) - (1 << (bits - 64)) - 1 + ((pi + constant) << 64)
+    return (1 << bits) - (1 << (bits - 64)) - 1 + ((_pi(bits - 130) + constant) << 64)
 
 
 class Modp:

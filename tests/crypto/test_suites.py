@@ -4,7 +4,7 @@ import pytest
 
 from gateway.crypto import suites
 from gateway.crypto.suites import ENCRYPTIONS, INTEGRITIES, KEY_EXCHANGES, PRFS, Algorithm, Status, by_keyword
-from gateway.wire import numbers
+from gateway.wire.numbers import Encr, Integ, KeMethod, Prf
 
 ROWS: tuple[Algorithm, ...] = (*ENCRYPTIONS, *INTEGRITIES, *PRFS, *KEY_EXCHANGES)
 
@@ -44,10 +44,10 @@ def test_what_is_not_in_the_table_is_none() -> None:
 
 
 def test_names_are_the_registrys() -> None:
-    assert all(numbers.Encr(row.number).name == row.name for row in ENCRYPTIONS)
-    assert all(numbers.Integ(row.number).name == row.name for row in INTEGRITIES)
-    assert all(numbers.Prf(row.number).name == row.name for row in PRFS)
-    assert all(numbers.KeMethod(row.number).name == row.name for row in KEY_EXCHANGES)
+    assert all(Encr(row.number).name == row.name for row in ENCRYPTIONS)
+    assert all(Integ(row.number).name == row.name for row in INTEGRITIES)
+    assert all(Prf(row.number).name == row.name for row in PRFS)
+    assert all(KeMethod(row.number).name == row.name for row in KEY_EXCHANGES)
 
 
 def test_weak_rows() -> None:
