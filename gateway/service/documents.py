@@ -47,7 +47,7 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    apiVersion: Literal["ikegate/v1"]  # noqa: N815  its name in the document
+    apiVersion: Literal["ikegate/v1"]
     proposals: Annotated[tuple[ProposalObject, ...], Field(max_length=10_000)] = ()
     psks: Annotated[tuple[PskEntry, ...], Field(max_length=100_000)] = ()
     peers: Annotated[tuple[PeerObject, ...], Field(max_length=100_000)] = ()
@@ -59,7 +59,7 @@ def pointer_of(location: Iterable[str | int]) -> str:
 
 
 def field_errors(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[FieldError]:
-    """What a model found wrong, without the values: one of them may be a secret. `skip` parts of each place are left out."""
+    """What a model found wrong, without the values (one may be a secret) and the first `skip` parts of each place."""
     return [FieldError(pointer_of(error["loc"][skip:]), str(error["type"]), str(error["msg"])) for error in errors]
 
 
@@ -88,7 +88,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not read", problem_mark=self.peek_event().start_mark)
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases are not read", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -239,7 +240,7 @@ MODELS: Mapping[str, type[BaseModel]] = {"proposals": ProposalObject, "psks": Ps
 
 
 def read_object(kind: str, name: str, document: Mapping[str, Any]) -> tuple[ConfigObject, bytes | None]:
-    """One object of a kind, named by its address; a name inside must agree. A key's secret comes beside. Raises Invalid."""
+    """One object of a kind; a name inside must agree with its address. A key's secret comes beside. Raises Invalid."""
     if document.get("name", name) != name:
         raise Invalid([FieldError("/name", "name-differs", f"the object is addressed as {name!r}")])
     entry = validated(MODELS[kind], {**document, "name": name})

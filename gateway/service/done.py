@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`ok` says whether what was asked for is so now (or, without waiting, was begun); `text` is a sentence for a person.
+    """`ok` says whether what was asked for is so now (or, without waiting, was begun); `text` is for a person.
 
     `ike_sa` and `attempt` are the numbers under which status and attempts show what it was about.
     """

@@ -152,5 +152,11 @@ class Inventory:
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
         """The objects of one of KINDS, by name."""
-        found: Mapping[str, ConfigObject] = {"proposals": self.proposals, "psks": self.psks, "peers": self.peers}[kind]
-        return found
+        match kind:
+            case "proposals":
+                return self.proposals
+            case "psks":
+                return self.psks
+            case "peers":
+                return self.peers
+        raise ValueError(f"{kind!r} is no kind of object")

@@ -1,0 +1,307 @@
+"""The use cases of configuration: every change is checked, stored as a revision, and pushed to the engine."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.service.access import Access
+from gateway.service.documents import (
+    Difference,
+    Document,
+    as_document,
+    differences,
+    export,
+    merge_patch,
+    pointer_of,
+    read_child,
+    read_object,
+    summary,
+    unique_names,
+    validated,
+)
+from gateway.service.edits import used_by, with_child, with_document, with_object, without_child, without_object
+from gateway.service.journal import Journal
+from gateway.service.planning import (
+    Conflict,
+    Edit,
+    NotFound,
+    Plan,
+    PreconditionFailed,
+    Target,
+    Terms,
+    Written,
+    as_inventory,
+    check_revision,
+    check_terms,
+    child_of,
+    etag_of,
+    object_of,
+    peer_of,
+    work_out,
+    written,
+)
+from gateway.service.seeds import first_inventory
+from gateway.storage.compiling import compile_snapshot
+from gateway.storage.database import Database
+from gateway.storage.objects import (
+    ChildObject,
+    ConfigObject,
+    FieldError,
+    Invalid,
+    Inventory,
+    PeerObject,
+    ProposalObject,
+    PskObject,
+)
+from gateway.storage.repositories import (
+    Revision,
+    add_revision,
+    find_revision,
+    forget_revisions,
+    list_revisions,
+    load_inventory,
+    save_inventory,
+)
+from gateway.storage.secrets import SecretBox
+
+__all__ = ["Configuration", "Conflict", "FieldError", "Invalid", "NotFound", "PreconditionFailed", "Terms", "Written"]
+
+REVISIONS_KEPT = 1000
+_log = logging.getLogger(__name__)
+
+
+class Configuration:
+    """The configuration of one gateway: read from memory, written to the database first.
+
+    Writing methods are coroutines of the event loop that `push` belongs to; they check and store in a thread, one after
+    the other, and call `push` and the journal in the loop. `push` takes the new snapshot and tells what it changed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        secrets: SecretBox,
+        push: Callable[[Snapshot], Changes],
+        journal: Journal,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._push = push
+        self._journal = journal
+        self._clock = clock
+        self._writing = asyncio.Lock()
+        self.access = Access(database, journal, clock)
+        with database.read() as session:
+            self._inventory = load_inventory(session, secrets)
+        if not self._inventory.revision:
+            self._begin()
+        self._snapshot = compile_snapshot(self._inventory, lambda kind, name: pointer_of([kind, name]))
+
+    def _begin(self) -> None:
+        first = first_inventory()
+        self._store(
+            Plan(self._inventory, first, Snapshot(), ()), Revision(1, self._clock(), "ikegate", "", "First start")
+        )
+        self._inventory = first
+
+    # Reading: from memory, never blocking.
+
+    def snapshot(self) -> Snapshot:
+        """What the engine should do, at the present revision."""
+        return self._snapshot
+
+    @property
+    def inventory(self) -> Inventory:
+        """All objects; a frozen value that later changes do not touch."""
+        return self._inventory
+
+    @property
+    def revision(self) -> int:
+        return self._inventory.revision
+
+    def object(self, kind: str, name: str) -> ConfigObject:
+        """A proposal, key or peer (`kind` is proposals, psks or peers). Raises NotFound."""
+        return object_of(self._inventory, kind, name)
+
+    def peer(self, name: str) -> PeerObject:
+        """Raises NotFound."""
+        return peer_of(self._inventory, name)
+
+    def child(self, peer: str, name: str) -> ChildObject:
+        """Raises NotFound."""
+        return child_of(self.peer(peer), name)
+
+    def peers(self) -> list[PeerObject]:
+        return sorted(self._inventory.peers.values(), key=lambda peer: peer.name)
+
+    def proposals(self) -> list[ProposalObject]:
+        return sorted(self._inventory.proposals.values(), key=lambda proposal: proposal.name)
+
+    def psks(self) -> list[PskObject]:
+        return sorted(self._inventory.psks.values(), key=lambda psk: psk.name)
+
+    def etag(self, kind: str, name: str) -> str:
+        """The entity tag of an object, or of `("children", "peer/child")`; for a missing one KeyError."""
+        return etag_of(self._inventory, kind, name)
+
+    def used_by(self, proposal: str) -> tuple[str, ...]:
+        """Paths of the peers and children that refer to a proposal."""
+        return used_by(self._inventory, proposal)
+
+    def export(self) -> dict[str, Any]:
+        """The whole configuration as a document, without secrets."""
+        return export(self._inventory)
+
+    # Revisions: these read the database; call them in a thread.
+
+    def revisions(self, below: int | None = None, limit: int = 100) -> list[Revision]:
+        """The newest first, those with a number under `below`."""
+        with self._database.read() as session:
+            return list_revisions(session, below, limit)
+
+    def revision_document(self, number: int) -> tuple[Revision, dict[str, Any]]:
+        """A revision and the document as it was after it. Raises NotFound."""
+        with self._database.read() as session:
+            found = find_revision(session, number)
+        if found is None:
+            raise NotFound("revision", str(number))
+        return found
+
+    def revision_differences(self, number: int, against: int | None = None) -> tuple[Difference, ...]:
+        """What revision `number` changed from `against` (default: the one before it). Raises NotFound."""
+        with self._database.read() as session:
+            before = list_revisions(session, number, 1) if against is None else []
+        if against is None and not before:
+            return differences(Inventory(), as_inventory(self.revision_document(number)[1]))
+        old = self.revision_document(before[0].number if against is None else against)[1]
+        return differences(as_inventory(old), as_inventory(self.revision_document(number)[1]))
+
+    # Writing.
+
+    async def put(self, kind: str, name: str, document: Mapping[str, Any], terms: Terms) -> Written:
+        """Create or replace an object. A key without `secret` keeps the one it has.
+
+        Raises Invalid, PreconditionFailed.
+        """
+
+        def edit(now: Inventory) -> Inventory:
+            check_terms(now, (kind, name), terms)
+            return with_object(now, *read_object(kind, name, document))
+
+        return await self._write(edit, (kind, name), terms)
+
+    async def patch(self, kind: str, name: str, patch: Mapping[str, Any], terms: Terms) -> Written:
+        """Change an object by a merge patch (RFC 7396). Raises NotFound, Invalid, PreconditionFailed."""
+
+        def edit(now: Inventory) -> Inventory:
+            present = object_of(now, kind, name)
+            check_terms(now, (kind, name), terms)
+            return with_object(now, *read_object(kind, name, merge_patch(as_document(present), patch)))
+
+        return await self._write(edit, (kind, name), terms)
+
+    async def delete(self, kind: str, name: str, terms: Terms) -> Written:
+        """Raises NotFound, PreconditionFailed, and Conflict while something refers to it."""
+
+        def edit(now: Inventory) -> Inventory:
+            object_of(now, kind, name)
+            check_terms(now, (kind, name), terms)
+            if kind == "proposals" and (users := used_by(now, name)):
+                raise Conflict(f"Proposal {name!r} is in use.", users)
+            return without_object(now, kind, name)
+
+        return await self._write(edit, (kind, name), terms)
+
+    async def put_child(self, peer: str, name: str, document: Mapping[str, Any], terms: Terms) -> Written:
+        """Create or replace a child of a peer. Raises NotFound (the peer), Invalid, PreconditionFailed."""
+        target = ("children", f"{peer}/{name}")
+
+        def edit(now: Inventory) -> Inventory:
+            owner = peer_of(now, peer)
+            check_terms(now, target, terms)
+            return with_child(now, owner, read_child(name, document))
+
+        return await self._write(edit, target, terms)
+
+    async def patch_child(self, peer: str, name: str, patch: Mapping[str, Any], terms: Terms) -> Written:
+        """Raises NotFound, Invalid, PreconditionFailed."""
+        target = ("children", f"{peer}/{name}")
+
+        def edit(now: Inventory) -> Inventory:
+            owner = peer_of(now, peer)
+            present = child_of(owner, name)
+            check_terms(now, target, terms)
+            return with_child(now, owner, read_child(name, merge_patch(as_document(present), patch)))
+
+        return await self._write(edit, target, terms)
+
+    async def delete_child(self, peer: str, name: str, terms: Terms) -> Written:
+        """Raises NotFound, PreconditionFailed."""
+        target = ("children", f"{peer}/{name}")
+
+        def edit(now: Inventory) -> Inventory:
+            owner = peer_of(now, peer)
+            child_of(owner, name)
+            check_terms(now, target, terms)
+            return without_child(now, owner, name)
+
+        return await self._write(edit, target, terms)
+
+    async def apply(self, document: Mapping[str, Any], terms: Terms, *, prune: bool = False) -> Written:
+        """Lay a whole document over the configuration; `prune` takes away what is not in it. One revision.
+
+        Keys without `secret` keep theirs. `if_match` compares with the configuration's revision. Raises Invalid,
+        PreconditionFailed.
+        """
+
+        def edit(now: Inventory) -> Inventory:
+            check_revision(now, terms)
+            entries = validated(Document, document)
+            unique_names(entries)
+            return with_document(now, entries, prune)
+
+        return await self._write(edit, None, terms, document)
+
+    async def restore(self, number: int, terms: Terms) -> Written:
+        """Make the configuration what it was at a revision; keys keep their present secrets. NotFound, Invalid."""
+        _, document = await asyncio.to_thread(self.revision_document, number)
+        comment = terms.comment or f"Back to revision {number}"
+        return await self.apply(document, replace(terms, comment=comment), prune=True)
+
+    async def _write(
+        self, edit: Edit, target: Target, terms: Terms, document: Mapping[str, Any] | None = None
+    ) -> Written:
+        """One change from check to push. Once stored it is pushed, even if whoever asked has gone away."""
+        return await asyncio.shield(asyncio.ensure_future(self._change(edit, target, terms, document)))
+
+    async def _change(self, edit: Edit, target: Target, terms: Terms, document: Mapping[str, Any] | None) -> Written:
+        async with self._writing:
+            old = self._inventory
+            plan = await asyncio.to_thread(work_out, old, edit, target, document)
+            if not plan.differences:
+                return written(plan, target, terms, Changes())
+            if terms.dry_run:
+                return written(plan, target, terms, changes(self._snapshot, plan.snapshot))
+            text = summary(plan.differences)
+            revision = Revision(plan.new.revision, self._clock(), terms.author, terms.comment, text)
+            await asyncio.to_thread(self._store, plan, revision)
+            self._inventory, self._snapshot = plan.new, plan.snapshot
+            impact = self._push(plan.snapshot)
+            sentence = f"{text} (revision {revision.number}, by {terms.author})"
+            _log.info("%s", sentence)
+            self._journal.write(
+                revision.at, "config.changed", sentence, revision=revision.number, author=terms.author, summary=text
+            )
+            return written(plan, target, terms, impact)
+
+    def _store(self, plan: Plan, revision: Revision) -> None:
+        with self._database.write() as session:
+            save_inventory(session, self._secrets, plan.old, plan.new)
+            add_revision(session, revision, export(plan.new))
+            session.flush()
+            forget_revisions(session, REVISIONS_KEPT)

@@ -1,0 +1,58 @@
+"""The proposals that a new gateway begins with."""
+
+from gateway.storage.objects import Inventory, ProposalObject
+
+_MODERN_IKE = (
+    "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp384-ecp256",
+    "chacha20poly1305-prfsha384-prfsha256-x25519-ecp384-ecp256",
+)
+# With a key exchange of its own first (perfect forward secrecy when a CHILD_SA is rekeyed), then without, for peers
+# that are configured so; 32-bit sequence numbers first, which every peer has.
+_MODERN_ESP = (
+    "aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-noesn-esn",
+    "aes256gcm16-aes128gcm16-noesn-esn",
+    "chacha20poly1305-x25519-ecp384-ecp256-noesn-esn",
+    "chacha20poly1305-noesn-esn",
+)
+_COMPATIBLE_IKE = (
+    *_MODERN_IKE,
+    "aes256-aes128-sha256-sha384-sha512-x25519-ecp384-ecp256-modp4096-modp3072-modp2048",
+    "aes256gcm16-aes128gcm16-prfsha384-prfsha256-modp4096-modp3072-modp2048",
+)
+_COMPATIBLE_ESP = (
+    *_MODERN_ESP,
+    "aes256-aes128-sha256-sha384-sha512-ecp384-ecp256-modp3072-modp2048-noesn-esn",
+    "aes256-aes128-sha256-sha384-sha512-noesn-esn",
+)
+
+
+def first_inventory() -> Inventory:
+    """Revision 1: a modern and a compatible proposal for IKE and for ESP."""
+    proposals = (
+        ProposalObject(
+            name="compatible-esp",
+            description="Modern algorithms first, then AES-CBC with HMAC-SHA-2, for older peers",
+            protocol="esp",
+            suites=_COMPATIBLE_ESP,
+        ),
+        ProposalObject(
+            name="compatible-ike",
+            description="Modern algorithms first, then AES-CBC, HMAC-SHA-2 and MODP groups, for older peers",
+            protocol="ike",
+            suites=_COMPATIBLE_IKE,
+        ),
+        ProposalObject(
+            name="modern-esp",
+            description="AES-GCM or ChaCha20-Poly1305",
+            protocol="esp",
+            suites=_MODERN_ESP,
+        ),
+        ProposalObject(
+            name="modern-ike",
+            description="AES-GCM or ChaCha20-Poly1305, elliptic curves",
+            protocol="ike",
+            suites=_MODERN_IKE,
+        ),
+    )
+    changed = {("proposals", proposal.name): 1 for proposal in proposals}
+    return Inventory(1, {proposal.name: proposal for proposal in proposals}, changed=changed)
