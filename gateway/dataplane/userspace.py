@@ -1,0 +1,255 @@
+"""ESP in this process, over a TUN device and UDP, for kernels and containers that have no ESP."""
+
+import asyncio
+import functools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+
+from gateway.dataplane.driver import IkeReceived
+from gateway.dataplane.memory import LOWEST_SPI
+from gateway.dataplane.tun import Tun
+from gateway.dataplane.userspace_inbound import Inbound
+from gateway.dataplane.userspace_outbound import Outbound
+from gateway.dataplane.userspace_policies import PolicyTable
+from gateway.dataplane.userspace_routes import TunRoutes
+from gateway.dataplane.userspace_sas import Drops, InboundSa, OutboundSa
+from gateway.dataplane.userspace_udp import prepare
+from gateway.ike.plane import (
+    AddPolicy,
+    AddRoute,
+    AddState,
+    Counters,
+    EspState,
+    Order,
+    PlaneEvent,
+    Policy,
+    Refused,
+    RemovePolicy,
+    RemoveRoute,
+    RemoveState,
+    Route,
+    StateKey,
+)
+
+_log = logging.getLogger(__name__)
+_SOCKET_FULL_SECONDS = 0.001
+
+Sa = InboundSa | OutboundSa
+
+
+class UserspacePlane:
+    """A data plane of this process. ESP always goes in UDP: there must be a socket, handed over by `adopt`.
+
+    A packet that the kernel routes into the TUN device and no policy is about is dropped, never sent in the clear.
+    Addresses for the kernel's own packets, forwarding and firewall are not its matter.
+    """
+
+    name = "userspace"
+    needs_encapsulation = True
+
+    def __init__(
+        self,
+        random: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = time.time,
+        device: str = "ikegate%d",
+    ) -> None:
+        """Makes the TUN device. Raises Refused without one, or without netlink.
+
+        `random(n)` gives n random octets, `clock()` the seconds in which `Counters.last_used` is told. `%d` in `device`
+        stands for the first free number.
+        """
+        self._random = random
+        self._held: set[StateKey] = set()
+        self._policies = PolicyTable()
+        self._sockets: dict[int, socket.socket] = {}
+        self._readers: list[tuple[socket.socket, IkeReceived]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.drops = Drops()
+        """Packets that were not passed on, by reason."""
+        self._tun = Tun(device)
+        number = self._tun.name.lstrip("abcdefghijklmnopqrstuvwxyz-_.")
+        try:
+            self._routes = TunRoutes(self._tun.index, int(number) if number.isdecimal() else 0)
+        except Refused:
+            self._tun.close()
+            raise
+        self._outbound = Outbound(self._tun, self._policies, self._sockets, self.drops, clock)
+        self._inbound = Inbound(self._tun, self._policies, self.drops, clock)
+
+    @property
+    def device(self) -> str:
+        """The name of the TUN device."""
+        return self._tun.name
+
+    def describe(self) -> str:
+        return f"userspace: ESP in UDP in this process, over the TUN device {self._tun.name} (MTU {self._tun.mtu})"
+
+    # -- orders
+
+    def allocate_spi(self, source: str, destination: str) -> int:
+        for _ in range(1000):
+            spi = int.from_bytes(self._random(4))
+            key = StateKey(destination, spi)
+            # Of all our addresses, not of `destination` alone: packets are matched by the SPI (RFC 4301 4.1).
+            if spi >= LOWEST_SPI and self._inbound.find(spi) is None and all(held.spi != spi for held in self._held):
+                self._held.add(key)
+                return spi
+        raise Refused(f"no free SPI found at {destination}")
+
+    def apply(self, orders: Sequence[Order]) -> None:
+        made = self._make(orders)
+        self._routes.add([order.route for order in orders if isinstance(order, AddRoute)])
+        # Nothing below can fail.
+        for order in orders:
+            match order:
+                case AddState(state):
+                    self._held.discard(state.key)
+                    self._install(made.pop(0))
+                case RemoveState(key):
+                    self._held.discard(key)
+                    self._inbound.remove(key)
+                    self._outbound.remove(key)
+                case AddPolicy(policy):
+                    self._policies.add(policy)
+                case RemovePolicy(policy):
+                    self._policies.remove(policy)
+                case RemoveRoute(route):
+                    self._routes.remove([route])
+        if any(isinstance(order, AddPolicy | RemovePolicy) for order in orders):
+            self._outbound.forget_flows()
+            self._inbound.forget_flows()
+
+    def _make(self, orders: Sequence[Order]) -> list[Sa]:
+        """The SAs of the states to be added, in their order. Raises Refused when one of them cannot be."""
+        removed: list[Sa] = []
+        gone: set[StateKey] = set()
+        new: dict[StateKey, Sa] = {}
+        made: list[Sa] = []
+        for order in orders:
+            if isinstance(order, RemoveState):
+                old = new.pop(order.key, None) or self._existing(order.key)
+                gone.add(order.key)
+                if old is not None:
+                    removed.append(old)
+            elif isinstance(order, AddState):
+                state = order.state
+                there: Sa | None = self._inbound.find(state.spi) if state.inbound else None
+                there = there or self._existing(state.key)
+                if state.key in new or (there is not None and there.state.key not in gone):
+                    raise Refused(f"a state with SPI {state.spi:08x} to {state.destination} exists already")
+                sa = self._sa(state)
+                _inherit(sa, removed)
+                new[state.key] = sa
+                made.append(sa)
+        return made
+
+    def _sa(self, state: EspState) -> Sa:
+        try:
+            return InboundSa(state) if state.inbound else OutboundSa(state, self._random)
+        except ValueError as error:
+            raise Refused(f"the state with SPI {state.spi:08x} to {state.destination}: {error}") from error
+
+    def _existing(self, key: StateKey) -> Sa | None:
+        inbound = self._inbound.find(key.spi)
+        if inbound is not None and inbound.state.key == key:
+            return inbound
+        return self._outbound.find(key)
+
+    def _install(self, sa: Sa) -> None:
+        if isinstance(sa, InboundSa):
+            self._inbound.add(sa)
+        else:
+            self._outbound.add(sa)
+
+    # -- what lies there
+
+    def counters(self) -> Mapping[StateKey, Counters]:
+        return {sa.state.key: sa.counters() for sa in self._sas()}
+
+    def states(self) -> Sequence[EspState]:
+        return tuple(replace(sa.state, encr_key=b"", integ_key=b"") for sa in self._sas())
+
+    def policies(self) -> Sequence[Policy]:
+        return self._policies.policies()
+
+    def routes(self) -> Sequence[Route]:
+        """The routes that are wanted at least once."""
+        return self._routes.wanted()
+
+    def _sas(self) -> list[Sa]:
+        return [*self._inbound.states(), *self._outbound.states()]
+
+    # -- running
+
+    def adopt(self, sock: socket.socket, ike_received: IkeReceived) -> bool:
+        """Raises Refused when the kernel cannot receive what this data plane needs on a socket."""
+        try:
+            prepare(sock)
+        except OSError as error:
+            raise Refused(f"the UDP socket cannot carry ESP: {error.strerror}") from error
+        self._sockets[6 if sock.family == socket.AF_INET6 else 4] = sock
+        self._readers.append((sock, ike_received))
+        if self._loop is not None:
+            self._read(sock, ike_received)
+        return True
+
+    def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._outbound.begin(emit, self._pause)
+        self._inbound.begin(emit)
+        self._loop.add_reader(self._tun.fd, self._outbound.drain)
+        for sock, ike_received in self._readers:
+            self._read(sock, ike_received)
+
+    def _read(self, sock: socket.socket, ike_received: IkeReceived) -> None:
+        assert self._loop is not None
+        self._loop.add_reader(sock, functools.partial(self._inbound.drain, sock, ike_received))
+
+    def _pause(self) -> None:
+        """The socket is full: packets wait in the TUN device's queue, where TCP's senders notice."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._tun.fd)
+            self._loop.call_later(_SOCKET_FULL_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        if self._loop is None:  # closed meanwhile
+            return
+        if self._outbound.resume():
+            self._loop.add_reader(self._tun.fd, self._outbound.drain)
+        else:
+            self._loop.call_later(_SOCKET_FULL_SECONDS, self._resume)
+
+    def close(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None and not loop.is_closed():
+            for reader in (self._tun.fd, *(sock.fileno() for sock, _ in self._readers)):
+                if reader >= 0:
+                    loop.remove_reader(reader)
+        self._readers.clear()
+        self._sockets.clear()
+        for sa in self._sas():
+            self._inbound.remove(sa.state.key)
+            self._outbound.remove(sa.state.key)
+        for policy in self._policies.policies():
+            self._policies.remove(policy)
+        self._held.clear()
+        if self._tun.fd >= 0:
+            self._routes.close()
+            self._tun.close()
+            _log.info("userspace data plane closed; packets not passed on: %s", asdict(self.drops))
+
+
+def _inherit(sa: Sa, removed: Sequence[Sa]) -> None:
+    """Go on with the sequence numbers and the window of the same SA, when it is only given other addresses or ports."""
+    for old in removed:
+        same = old.state.spi == sa.state.spi and old.state.encr_key == sa.state.encr_key
+        if same and old.state.integ_key == sa.state.integ_key:
+            match old, sa:
+                case (InboundSa() as before, InboundSa() as now):
+                    now.inherit(before)
+                case (OutboundSa() as before, OutboundSa() as now):
+                    now.inherit(before)
