@@ -1,0 +1,281 @@
+"""The kernel's data plane: ESP states and policies in XFRM, told by NETLINK_XFRM."""
+
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from gateway.dataplane.driver import IkeReceived
+from gateway.dataplane.kernel_batch import ABSENT, Batch, Step, refusal
+from gateway.dataplane.kernel_events import Events
+from gateway.dataplane.kernel_owner import Owner, sweep
+from gateway.dataplane.kernel_policies import Policies
+from gateway.dataplane.kernel_routes import Routes
+from gateway.dataplane.kernel_sockets import bypass, take_esp
+from gateway.dataplane.netlink import NETLINK_XFRM, Netlink, NetlinkError
+from gateway.dataplane.xfrm import XFRMA_LASTUSED
+from gateway.dataplane.xfrm_messages import (
+    Place,
+    allocation,
+    find,
+    place_of,
+    policies_dump,
+    read_policy,
+    read_state,
+    redacted,
+    restore_request,
+    same_keys,
+    state_query,
+    state_removal,
+    state_request,
+    states_dump,
+)
+from gateway.dataplane.xfrm_structs import XfrmId, XfrmUsersaInfo
+from gateway.ike.plane import (
+    AddPolicy,
+    AddRoute,
+    AddState,
+    Counters,
+    EspState,
+    Order,
+    PlaneEvent,
+    Policy,
+    Refused,
+    RemovePolicy,
+    RemoveRoute,
+    RemoveState,
+    StateKey,
+)
+
+_log = logging.getLogger(__name__)
+
+__all__ = ["KernelPlane", "bypass"]
+
+_ADDITIONS = (AddState, AddPolicy, AddRoute)
+_ALLOCATION_TRIES = 16
+_OFFSET = XfrmUsersaInfo.OFFSETS
+# The fields of struct xfrm_usersa_info that counting needs: id, curlft.bytes and .packets, stats, family.
+_counted = struct.Struct("=56x16s4s4x80xQQ16x4xII8xH10x")
+
+
+class KernelPlane:
+    """XFRM in the network namespace in which the object is made. Raises OSError when there is no NETLINK_XFRM.
+
+    Routes go into `table`, looked up by a rule with `rule_priority`.
+    """
+
+    name = "kernel"
+    needs_encapsulation = False
+
+    def __init__(self, *, table: int = 7296, rule_priority: int = 220) -> None:
+        self._netlink = Netlink(NETLINK_XFRM)
+        self._owner = Owner()
+        self._events = Events(self)
+        self._policies = Policies(self._owner.tag)
+        self._routes = Routes(table, rule_priority, self._owner.alone)
+        self._held: dict[Place, tuple[StateKey, str]] = {}
+        self._states: dict[Place, tuple[StateKey, bool]] = {}
+
+    def describe(self) -> str:
+        return f"kernel: ESP by XFRM of Linux {os.uname().release}"
+
+    def sweep(self) -> str:
+        """Remove what killed processes of ours left in this network namespace; a sentence when there was something."""
+        try:
+            states, policies = sweep(self._netlink, self._owner)
+            routes = self._routes.sweep() if self._owner.alone() else 0
+        except OSError as failure:
+            _log.warning("what an earlier process left in the kernel could not be removed: %s", failure)
+            return ""
+        if not states + policies + routes:
+            return ""
+        return f"removed {states} states, {policies} policies and {routes} routes that an earlier process left"
+
+    def adopt(self, sock: socket.socket, ike_received: IkeReceived) -> bool:
+        """Let the kernel take ESP out of the socket. Raises Refused when it cannot."""
+        take_esp(sock)
+        bypass(sock)
+        return False
+
+    def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
+        self._events.listen(emit)
+
+    def allocate_spi(self, source: str, destination: str) -> int:
+        try:
+            for _ in range(_ALLOCATION_TRIES):
+                ident = XfrmId.unpack_from(self._netlink.ask(allocation(source, destination)), _OFFSET["id"])
+                place = place_of(destination, ident.spi)
+                if place not in self._states and place not in self._held:
+                    self._held[place] = (StateKey(destination, ident.spi), source)
+                    return ident.spi
+        except OSError as failure:
+            raise refusal(f"allocating an SPI at {destination}", failure) from failure
+        raise Refused(f"no free SPI found at {destination}")
+
+    def apply(self, orders: Sequence[Order]) -> None:
+        """Raises Refused.
+
+        A state that is removed and added again in one batch, with the same SPI and keys, is moved to other addresses
+        or ports: its sequence numbers, replay window and counters go on.
+        """
+        batch = Batch(self._netlink)
+        last_addition = max((i for i, order in enumerate(orders) if isinstance(order, _ADDITIONS)), default=-1)
+        try:
+            before = self._read_before(orders[: last_addition + 1], orders)
+            for i, order in enumerate(orders):
+                self._carry_out(order, batch, before)
+                if i == last_addition:
+                    batch.flush()  # a removal cannot fail, so it goes after all that can
+            batch.flush()
+        except Refused:
+            batch.rollback()
+            raise
+
+    def _carry_out(self, order: Order, batch: Batch, before: Mapping[Place, bytes]) -> None:
+        match order:
+            case AddState(state):
+                self._add_state(state, batch, before)
+            case RemoveState(key):
+                self._remove_state(key, batch, before)
+            case AddPolicy(policy):
+                self._policies.add(policy, batch)
+            case RemovePolicy(policy):
+                self._policies.remove(policy, batch)
+            case AddRoute(route):
+                batch.flush()
+                self._routes.add(route)
+                batch.on_rollback(partial(self._routes.remove, route))
+            case RemoveRoute(route):
+                if self._routes.remove(route):
+                    batch.on_rollback(partial(self._routes.add, route))
+
+    def _read_before(self, until_addition: Sequence[Order], orders: Sequence[Order]) -> dict[Place, bytes]:
+        """The states that must be known as they lie now: they are moved, or additions follow that may fail."""
+        added = {order.state.spi for order in until_addition if isinstance(order, AddState)}
+        before: dict[Place, bytes] = {}
+        for i, order in enumerate(orders):
+            if isinstance(order, RemoveState) and (i < len(until_addition) or order.key.spi in added):
+                place = place_of(order.key.destination, order.key.spi)
+                if place in self._states:
+                    try:
+                        before[place] = self._netlink.ask(state_query(place))
+                    except NetlinkError as failure:
+                        _log.info("state %08x is not there any more: %s", order.key.spi, failure)
+        return before
+
+    def _add_state(self, state: EspState, batch: Batch, before: Mapping[Place, bytes]) -> None:
+        place = place_of(state.destination, state.spi)
+        tag = self._owner.tag
+        doing = partial(_adding, state)
+        for other, body in before.items():
+            if other.spi == state.spi and same_keys(body, state_request(state, tag)):
+                batch.add(Step(state_request(state, tag, before=body), doing, (state_removal(place),)))
+                break
+        else:
+            held = self._held.pop(place, None)
+            request = state_request(state, tag, allocated=held is not None)
+            if held:
+                # The kernel forgets an allocated SPI after net.core.xfrm_acq_expires (30 s); we remember it.
+                undo = (allocation(held[1], state.destination, state.spi, state.spi), state_removal(place))
+                batch.add(Step(request, doing, undo, otherwise=state_request(state, tag)))
+                batch.on_rollback(partial(self._held.__setitem__, place, held))
+            else:
+                batch.add(Step(request, doing, (state_removal(place),)))
+        self._know(place, (state.key, state.inbound), batch)
+
+    def _remove_state(self, key: StateKey, batch: Batch, before: Mapping[Place, bytes]) -> None:
+        place = place_of(key.destination, key.spi)
+        doing = partial("removing state {:08x}".format, key.spi)
+        held = self._held.pop(place, None)
+        if held:
+            batch.on_rollback(partial(self._held.__setitem__, place, held))
+            undo = allocation(held[1], key.destination, key.spi, key.spi)
+            batch.add(Step(state_removal(place), doing, (undo,), ABSENT))
+        elif place in self._states:
+            body = before.get(place)
+            restored = (restore_request(body),) if body and not redacted(body) else ()
+            batch.add(Step(state_removal(place), doing, restored, ABSENT))
+            self._know(place, None, batch)
+
+    def _know(self, place: Place, known: tuple[StateKey, bool] | None, batch: Batch) -> None:
+        """Remember a state as ours, or forget it."""
+        previous = self._states.get(place)
+        if known:
+            self._states[place] = known
+        else:
+            self._states.pop(place, None)
+        if previous:
+            batch.on_rollback(partial(self._states.__setitem__, place, previous))
+        else:
+            batch.on_rollback(partial(self._states.pop, place, None))
+
+    def counters(self) -> Mapping[StateKey, Counters]:
+        """Of every state of ours that lies there; `last_used` in seconds since 1970."""
+        counters: dict[StateKey, Counters] = {}
+        try:
+            bodies = self._netlink.dump(states_dump())
+        except OSError as failure:
+            _log.warning("the kernel's counters cannot be read: %s", failure)
+            return counters
+        size = _counted.size
+        for body in bodies:
+            daddr, spi, octets, packets, replays, forged, family = _counted.unpack_from(body)
+            known = self._states.get(Place(family, daddr, int.from_bytes(spi)))
+            if known:
+                last_used = int.from_bytes(find(body, size, XFRMA_LASTUSED), "little") if packets else 0
+                counters[known[0]] = Counters(octets, packets, replays, forged, float(last_used))
+        return counters
+
+    def states(self) -> Sequence[EspState]:
+        found: list[EspState] = []
+        try:
+            bodies = self._netlink.dump(states_dump())
+        except OSError as failure:
+            _log.warning("the kernel's states cannot be read: %s", failure)
+            return found
+        for body in bodies:
+            info = XfrmUsersaInfo.unpack_from(body)
+            ident = XfrmId.unpack_from(info.id)
+            known = self._states.get(Place(info.family, ident.daddr, ident.spi))
+            if known and (state := read_state(body, inbound=known[1])):
+                found.append(state)
+        return found
+
+    def policies(self) -> Sequence[Policy]:
+        try:
+            return self._policies.found([read_policy(body) for body in self._netlink.dump(policies_dump())])
+        except OSError as failure:
+            _log.warning("the kernel's policies cannot be read: %s", failure)
+            return ()
+
+    def state_key(self, place: Place) -> StateKey | None:
+        """The key of a state of ours (for events)."""
+        known = self._states.get(place)
+        return known[0] if known else None
+
+    def policy_behind(self, selector: bytes) -> Policy | None:
+        """The policy of ours in whose OUT selector a packet was caught (for events)."""
+        return self._policies.acquired(selector)
+
+    def close(self) -> None:
+        batch = Batch(self._netlink)
+        self._events.close()
+        for policy in self._policies.everything():
+            self._policies.remove(policy, batch)
+        for place in (*self._states, *self._held):
+            batch.add(Step(state_removal(place), partial("removing state {:08x}".format, place.spi), (), ABSENT))
+        try:
+            batch.flush()
+        except Refused as refused:
+            _log.warning("not everything of ours could be removed from the kernel: %s", refused.why)
+        self._states.clear()
+        self._held.clear()
+        self._routes.close()
+        self._netlink.close()
+        self._owner.close()
+
+
+def _adding(state: EspState) -> str:
+    return f"adding {'inbound' if state.inbound else 'outbound'} state {state.spi:08x}"

@@ -1,0 +1,124 @@
+"""Our policies and the kernel policies that they stand in."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
+from gateway.dataplane.xfrm_messages import (
+    DIRECTIONS,
+    ReadPolicy,
+    Tag,
+    policy_removal,
+    policy_request,
+)
+from gateway.dataplane.xfrm_selectors import KernelSelector, kernel_selectors
+from gateway.ike.plane import Direction, Policy
+from gateway.policy.selectors import Selector
+
+_Key = tuple[Direction, Selector, Selector]
+_Spot = tuple[int, bytes]
+"""The kernel has one policy for a direction and a selector, whoever put it there."""
+
+
+class Policies:
+    """What was ordered, by its own key, and which of ours claim each spot in the kernel: the last one lies there.
+
+    Two of ours meet in one spot when ranges overlap that share a prefix.
+    """
+
+    def __init__(self, tag: Tag) -> None:
+        self._tag = tag
+        self._ordered: dict[_Key, Policy] = {}
+        self._claims: dict[_Spot, list[_Key]] = {}
+
+    def add(self, policy: Policy, batch: Batch) -> None:
+        """Raises Refused when the kernel cannot express it."""
+        selectors = kernel_selectors(policy.source, policy.destination)
+        direction = DIRECTIONS[policy.direction]
+        key = policy.key
+        previous = self._ordered.get(key)
+        doing = partial(_text, "adding", policy)
+        for selector in selectors:
+            spot = (direction, selector.packed)
+            claims = self._claims.get(spot, [])
+            if previous and claims[-1] != key:
+                continue  # hidden behind another of ours
+            hidden = self._ordered[claims[-1]] if claims else None
+            undo = self._put(hidden, selector) if hidden else policy_removal(*spot)
+            request = policy_request(policy, selector, self._tag, replace=hidden is not None)
+            batch.add(Step(request, doing, (undo,)))
+            if not previous:
+                self._claims.setdefault(spot, []).append(key)
+        self._ordered[key] = policy
+        batch.on_rollback(partial(self._restore, policy, previous))
+
+    def remove(self, policy: Policy, batch: Batch) -> None:
+        """By direction and selectors; what is not ours stays."""
+        lying = self._ordered.get(policy.key)
+        if lying is None:
+            return
+        direction = DIRECTIONS[lying.direction]
+        doing = partial(_text, "removing", lying)
+        for selector in kernel_selectors(lying.source, lying.destination):
+            spot = (direction, selector.packed)
+            claims = self._claims[spot]
+            if claims[-1] != lying.key:
+                continue
+            undo = policy_request(lying, selector, self._tag, replace=len(claims) > 1)
+            if len(claims) > 1:
+                batch.add(Step(self._put(self._ordered[claims[-2]], selector), doing, (undo,)))
+            else:
+                batch.add(Step(policy_removal(*spot), doing, (undo,), ABSENT))
+        claimed = self._release(lying)
+        batch.on_rollback(partial(self._reclaim, lying, claimed))
+
+    def _put(self, policy: Policy, selector: KernelSelector) -> tuple[int, int, bytes]:
+        return policy_request(policy, selector, self._tag, replace=True)
+
+    def _release(self, policy: Policy) -> dict[_Spot, list[_Key]]:
+        """Forget a policy; every spot's claims as they were before."""
+        before: dict[_Spot, list[_Key]] = {}
+        for selector in kernel_selectors(policy.source, policy.destination):
+            spot = (DIRECTIONS[policy.direction], selector.packed)
+            before[spot] = list(self._claims[spot])
+            self._claims[spot].remove(policy.key)
+            if not self._claims[spot]:
+                del self._claims[spot]
+        del self._ordered[policy.key]
+        return before
+
+    def _reclaim(self, policy: Policy, before: dict[_Spot, list[_Key]]) -> None:
+        self._ordered[policy.key] = policy
+        self._claims.update(before)
+
+    def _restore(self, policy: Policy, previous: Policy | None) -> None:
+        if previous:
+            self._ordered[previous.key] = previous
+        else:
+            self._release(policy)
+
+    def acquired(self, selector: bytes) -> Policy | None:
+        """Ours that lies behind the selector of an OUT policy."""
+        claims = self._claims.get((DIRECTIONS[Direction.OUT], selector))
+        return self._ordered[claims[-1]] if claims else None
+
+    def found(self, read: Sequence[ReadPolicy]) -> list[Policy]:
+        """Those of ours that lie in the kernel whole, as it was just read."""
+        there = {(policy.dir, policy.selector): policy for policy in read}
+        found: list[Policy] = []
+        for key, policy in self._ordered.items():
+            spots = [
+                (DIRECTIONS[policy.direction], selector.packed)
+                for selector in kernel_selectors(policy.source, policy.destination)
+            ]
+            tops = (spot for spot in spots if self._claims[spot][-1] == key)
+            if all(spot in there and there[spot].carries_out(policy) for spot in tops):
+                found.append(policy)
+        return found
+
+    def everything(self) -> list[Policy]:
+        return list(self._ordered.values())
+
+
+def _text(verb: str, policy: Policy) -> str:
+    return f"{verb} policy {policy.direction} {policy.source} to {policy.destination}"

@@ -1,0 +1,340 @@
+"""ESP states and policies as XFRM messages, and back."""
+
+import socket
+from functools import lru_cache
+from struct import Struct
+from typing import NamedTuple
+
+from gateway.crypto.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity
+from gateway.dataplane.netlink import Request, attribute, attributes
+from gateway.dataplane.xfrm import (
+    IPPROTO_ESP,
+    UDP_ENCAP_ESPINUDP,
+    XFRM_INF,
+    XFRM_MSG_ALLOCSPI,
+    XFRM_MSG_DELPOLICY,
+    XFRM_MSG_DELSA,
+    XFRM_MSG_GETPOLICY,
+    XFRM_MSG_GETSA,
+    XFRM_MSG_NEWPOLICY,
+    XFRM_MSG_NEWSA,
+    XFRM_MSG_UPDPOLICY,
+    XFRM_MSG_UPDSA,
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_IN,
+    XFRM_POLICY_OUT,
+    XFRM_STATE_AF_UNSPEC,
+    XFRM_STATE_ESN,
+    XFRMA_ALG_AEAD,
+    XFRMA_ALG_AUTH_TRUNC,
+    XFRMA_ALG_CRYPT,
+    XFRMA_ENCAP,
+    XFRMA_LTIME_VAL,
+    XFRMA_MTIMER_THRESH,
+    XFRMA_PROTO,
+    XFRMA_REPLAY_ESN_VAL,
+    XFRMA_REPLAY_VAL,
+    XFRMA_TMPL,
+)
+from gateway.dataplane.xfrm_selectors import KernelSelector
+from gateway.dataplane.xfrm_structs import (
+    XfrmAlgo,
+    XfrmAlgoAuth,
+    XfrmEncapTmpl,
+    XfrmId,
+    XfrmLifetimeCfg,
+    XfrmReplayState,
+    XfrmReplayStateEsn,
+    XfrmSelector,
+    XfrmUserpolicyId,
+    XfrmUserpolicyInfo,
+    XfrmUsersaId,
+    XfrmUsersaInfo,
+    XfrmUserspiInfo,
+    XfrmUserTmpl,
+)
+from gateway.ike.plane import Direction, Encapsulation, EspState, Policy, Refused
+
+DIRECTIONS = {
+    Direction.IN: XFRM_POLICY_IN,
+    Direction.OUT: XFRM_POLICY_OUT,
+    Direction.FORWARD: XFRM_POLICY_FWD,
+}
+LOWEST_SPI, HIGHEST_SPI = 0xC000_0000, 0xCFFF_FFFF  # where strongSwan draws its own from, too
+
+# Without ESN a sequence number has 32 bits and must not come again (RFC 4303 3.3.3): ask for a rekey at three quarters.
+_SOFT_PACKETS, _HARD_PACKETS = 0xC000_0000, 0xFFFF_FFFF
+_SMALL_WINDOW = 32  # what struct xfrm_replay_state's one word holds
+_MAPPING_SECONDS = 10  # the kernel tells of a moved peer at most this often, not for every packet
+_SKIPPED_SEQUENCE = 4096  # more than what can leave between reading a state and its replacement
+
+_u32 = Struct("=I")
+_ANY_SELECTOR = XfrmSelector().pack()
+_FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 16}
+
+_AEADS = {
+    (row.kernel, row.key_material_octets * 8, row.icv_octets * 8): row for row in reversed(ENCRYPTIONS) if row.aead
+}
+_CIPHERS = {(row.kernel, row.key_material_octets * 8): row for row in reversed(ENCRYPTIONS) if not row.aead}
+_MACS = {(row.kernel, row.kernel_truncation_bits): row for row in reversed(INTEGRITIES)}
+
+
+class Place(NamedTuple):
+    """Where an ESP state lies: family, destination (as xfrm_address_t) and SPI."""
+
+    family: int
+    daddr: bytes
+    spi: int
+
+
+class Tag(NamedTuple):
+    """Marks in a lifetime that say whose a state or policy is: byte limits that no traffic ever reaches.
+
+    The kernel keeps the numbers and gives them back, and nothing else has a field for an owner.
+    """
+
+    soft_byte_limit: int
+    hard_byte_limit: int
+
+
+@lru_cache(maxsize=65536)
+def xfrm_address(text: str) -> tuple[int, bytes]:
+    """An address's family and xfrm_address_t."""
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    return family, socket.inet_pton(family, text).ljust(16, b"\0")
+
+
+def address_text(family: int, packed: bytes) -> str:
+    """The other way round."""
+    return socket.inet_ntop(family, packed[: _FAMILIES[socket.AddressFamily(family)]])
+
+
+def place_of(destination: str, spi: int) -> Place:
+    return Place(*xfrm_address(destination), spi)
+
+
+def _outer(source: str, destination: str) -> tuple[int, bytes, bytes]:
+    """The family and both xfrm_address_t of a tunnel. Raises Refused when they are of different families."""
+    family, saddr = xfrm_address(source)
+    other, daddr = xfrm_address(destination)
+    if family != other:
+        raise Refused(f"a tunnel from {source} to {destination}: its ends must be of one IP version")
+    return family, saddr, daddr
+
+
+def _algorithms(state: EspState) -> bytes:
+    encr, key = state.encr, state.encr_key
+    if encr.aead:
+        return attribute(XFRMA_ALG_AEAD, XfrmAlgoAuth(encr.kernel, len(key) * 8, encr.icv_octets * 8, key).pack())
+    if state.integ is None:
+        raise Refused(f"{encr.name} needs an integrity algorithm beside it")
+    mac = XfrmAlgoAuth(
+        state.integ.kernel, len(state.integ_key) * 8, state.integ.kernel_truncation_bits, state.integ_key
+    )
+    crypt = XfrmAlgo(encr.kernel, len(key) * 8, key)
+    return attribute(XFRMA_ALG_CRYPT, crypt.pack()) + attribute(XFRMA_ALG_AUTH_TRUNC, mac.pack())
+
+
+def state_request(state: EspState, tag: Tag, *, allocated: bool = False, before: bytes = b"") -> Request:
+    """Add a state: UPDSA when its SPI is `allocated`, else NEWSA.
+
+    `before` is the same SA as it lay elsewhere (other addresses or ports); its replay window and counters go on.
+    """
+    family, saddr, daddr = _outer(state.source, state.destination)
+    window = state.replay_window
+    if not state.inbound:  # nothing is checked there, but with ESN the kernel keeps the sequence in the same struct
+        window = _SMALL_WINDOW if state.esn else 0
+    parts = [_algorithms(state)]
+    large = state.esn or window > _SMALL_WINDOW
+    if before:
+        parts.append(_continued(before, inbound=state.inbound))
+    elif large:
+        esn = XfrmReplayStateEsn((window + 31) // 32, replay_window=window)
+        parts.append(attribute(XFRMA_REPLAY_ESN_VAL, esn.pack()))
+    if state.encapsulation:
+        ports = (state.encapsulation.source_port, state.encapsulation.destination_port)
+        parts.append(attribute(XFRMA_ENCAP, XfrmEncapTmpl(UDP_ENCAP_ESPINUDP, *ports).pack()))
+        if state.inbound:
+            parts.append(attribute(XFRMA_MTIMER_THRESH, _u32.pack(_MAPPING_SECONDS)))
+    packets = (XFRM_INF, XFRM_INF) if state.esn or state.inbound else (_SOFT_PACKETS, _HARD_PACKETS)
+    info = XfrmUsersaInfo(
+        sel=_ANY_SELECTOR,
+        id=XfrmId(daddr, state.spi).pack(),
+        saddr=saddr,
+        lft=XfrmLifetimeCfg(*tag, *packets).pack(),
+        reqid=state.reqid,
+        family=family,
+        replay_window=0 if large else window,
+        flags=XFRM_STATE_AF_UNSPEC | (XFRM_STATE_ESN if state.esn else 0),
+    )
+    return XFRM_MSG_UPDSA if allocated else XFRM_MSG_NEWSA, 0, info.pack() + b"".join(parts)
+
+
+def find(body: bytes, offset: int, kind: int) -> bytes:
+    """The payload of the first attribute of that type after `offset` in a message's body, or b""."""
+    return next((value for found, value in attributes(body, offset, len(body)) if found == kind), b"")
+
+
+def _continued(before: bytes, *, inbound: bool) -> bytes:
+    """Replay state and counters of a state as it was read, as attributes for its successor."""
+    kept = attribute(XFRMA_LTIME_VAL, XfrmUsersaInfo.unpack_from(before).curlft)
+    for kind, value in attributes(before, XfrmUsersaInfo.LAYOUT.size, len(before)):
+        if kind == XFRMA_REPLAY_ESN_VAL:
+            esn = XfrmReplayStateEsn.unpack_from(value)
+            if not inbound:
+                sent = (esn.oseq_hi << 32 | esn.oseq) + _SKIPPED_SEQUENCE
+                esn.oseq_hi, esn.oseq = sent >> 32 & 0xFFFF_FFFF, sent & 0xFFFF_FFFF
+            kept += attribute(kind, esn.pack())
+        elif kind == XFRMA_REPLAY_VAL:
+            replay = XfrmReplayState.unpack_from(value)
+            if not inbound:
+                replay.oseq = min(replay.oseq + _SKIPPED_SEQUENCE, _HARD_PACKETS)
+            kept += attribute(kind, replay.pack())
+    return kept
+
+
+_KEYED: dict[int, type[XfrmAlgo] | type[XfrmAlgoAuth]] = {
+    XFRMA_ALG_AEAD: XfrmAlgoAuth,
+    XFRMA_ALG_CRYPT: XfrmAlgo,
+    XFRMA_ALG_AUTH_TRUNC: XfrmAlgoAuth,
+}
+
+
+def redacted(before: bytes) -> bool:
+    """Whether the kernel keeps the keys to itself (lockdown in confidentiality mode reads them back as zeros)."""
+    found = (_KEYED[kind].unpack_from(value).alg_key for kind, value in _algorithms_in(before))
+    return any(not any(key) for key in found)
+
+
+def same_keys(before: bytes, request: Request) -> bool:
+    """Whether a state that was read and one about to be added have the same algorithms and, if told, keys."""
+    lying, wanted = dict(_algorithms_in(before)), dict(_algorithms_in(request[2]))
+    if not redacted(before):
+        return lying == wanted
+    heads = {kind: _KEYED[kind].LAYOUT.size for kind in _KEYED}
+    return {k: v[: heads[k]] for k, v in lying.items()} == {k: v[: heads[k]] for k, v in wanted.items()}
+
+
+def _algorithms_in(body: bytes) -> list[tuple[int, bytes]]:
+    return [found for found in attributes(body, XfrmUsersaInfo.LAYOUT.size, len(body)) if found[0] in _KEYED]
+
+
+def restore_request(before: bytes) -> Request:
+    """Add again, as it was, a state that was read and then removed."""
+    lifetime = attribute(XFRMA_LTIME_VAL, XfrmUsersaInfo.unpack_from(before).curlft)
+    return XFRM_MSG_NEWSA, 0, before + bytes(-len(before) & 3) + lifetime
+
+
+def state_removal(place: Place) -> Request:
+    return XFRM_MSG_DELSA, 0, XfrmUsersaId(place.daddr, place.spi, place.family).pack()
+
+
+def state_query(place: Place) -> Request:
+    return XFRM_MSG_GETSA, 0, XfrmUsersaId(place.daddr, place.spi, place.family).pack()
+
+
+def states_dump() -> Request:
+    """Of all ESP states. The dump's request has no fixed part (xfrm_dump_sa reads attributes at once)."""
+    return XFRM_MSG_GETSA, 0, attribute(XFRMA_PROTO, bytes([IPPROTO_ESP]))
+
+
+def policies_dump() -> Request:
+    return XFRM_MSG_GETPOLICY, 0, b""
+
+
+def allocation(source: str, destination: str, lowest: int = LOWEST_SPI, highest: int = HIGHEST_SPI) -> Request:
+    """Choose and hold an SPI (XFRM_MSG_ALLOCSPI); the answer is a struct xfrm_usersa_info."""
+    family, saddr, daddr = _outer(source, destination)
+    info = XfrmUsersaInfo(_ANY_SELECTOR, XfrmId(daddr).pack(), saddr, XfrmLifetimeCfg().pack(), family=family)
+    return XFRM_MSG_ALLOCSPI, 0, XfrmUserspiInfo(info.pack(), lowest, highest).pack()
+
+
+def policy_request(policy: Policy, selector: KernelSelector, tag: Tag, *, replace: bool) -> Request:
+    """Add one kernel policy, or put it in the place of ours with the same selector."""
+    family, saddr, daddr = _outer(policy.tunnel_source, policy.tunnel_destination)
+    info = XfrmUserpolicyInfo(
+        sel=selector.packed,
+        lft=XfrmLifetimeCfg(*tag).pack(),
+        priority=selector.priority,
+        dir=DIRECTIONS[policy.direction],
+    )
+    template = XfrmUserTmpl(
+        id=XfrmId(daddr, policy.spi or 0).pack(),
+        family=family,
+        saddr=saddr,
+        reqid=policy.reqid,
+    )
+    kind = XFRM_MSG_UPDPOLICY if replace else XFRM_MSG_NEWPOLICY
+    return kind, 0, info.pack() + attribute(XFRMA_TMPL, template.pack())
+
+
+def policy_removal(direction: int, selector: bytes) -> Request:
+    return XFRM_MSG_DELPOLICY, 0, XfrmUserpolicyId(selector, 0, direction).pack()
+
+
+class ReadPolicy(NamedTuple):
+    """A kernel policy as it was read: its direction and selector, its lifetime, and its first template, if any."""
+
+    dir: int
+    selector: bytes
+    lifetime: bytes
+    template: bytes
+
+    def carries_out(self, policy: Policy) -> bool:
+        """Whether the template sends the packets where `policy` wants them."""
+        _, saddr, daddr = _outer(policy.tunnel_source, policy.tunnel_destination)
+        if len(self.template) < XfrmUserTmpl.LAYOUT.size:
+            return False
+        template = XfrmUserTmpl.unpack_from(self.template)
+        wanted = (XfrmId(daddr, policy.spi or 0).pack(), saddr, policy.reqid)
+        return (template.id, template.saddr, template.reqid) == wanted
+
+
+def read_policy(body: bytes) -> ReadPolicy:
+    info = XfrmUserpolicyInfo.unpack_from(body)
+    return ReadPolicy(info.dir, info.sel, info.lft, find(body, XfrmUserpolicyInfo.LAYOUT.size, XFRMA_TMPL))
+
+
+def _encryption(body: bytes) -> tuple[Encryption | None, Integrity | None]:
+    encr: Encryption | None = None
+    integ: Integrity | None = None
+    for kind, value in attributes(body, XfrmUsersaInfo.LAYOUT.size, len(body)):
+        if kind == XFRMA_ALG_AEAD:
+            aead = XfrmAlgoAuth.unpack_from(value)
+            encr = _AEADS.get((aead.alg_name, aead.alg_key_len, aead.alg_trunc_len))
+        elif kind == XFRMA_ALG_CRYPT:
+            crypt = XfrmAlgo.unpack_from(value)
+            encr = _CIPHERS.get((crypt.alg_name, crypt.alg_key_len))
+        elif kind == XFRMA_ALG_AUTH_TRUNC:
+            auth = XfrmAlgoAuth.unpack_from(value)
+            integ = _MACS.get((auth.alg_name, auth.alg_trunc_len))
+    return encr, integ
+
+
+def read_state(body: bytes, *, inbound: bool) -> EspState | None:
+    """A state as it was read, without its keys; None when it is not one of our kind (no cipher of our table)."""
+    info = XfrmUsersaInfo.unpack_from(body)
+    ident = XfrmId.unpack_from(info.id)
+    encr, integ = _encryption(body)
+    if encr is None:
+        return None
+    window, encapsulation = info.replay_window, None
+    for kind, value in attributes(body, XfrmUsersaInfo.LAYOUT.size, len(body)):
+        if kind == XFRMA_REPLAY_ESN_VAL:
+            window = XfrmReplayStateEsn.unpack_from(value).replay_window
+        elif kind == XFRMA_ENCAP:
+            template = XfrmEncapTmpl.unpack_from(value)
+            encapsulation = Encapsulation(template.encap_sport, template.encap_dport)
+    return EspState(
+        spi=ident.spi,
+        source=address_text(info.family, info.saddr),
+        destination=address_text(info.family, ident.daddr),
+        inbound=inbound,
+        reqid=info.reqid,
+        encr=encr,
+        encr_key=b"",
+        integ=integ,
+        esn=bool(info.flags & XFRM_STATE_ESN),
+        replay_window=window,
+        encapsulation=encapsulation,
+    )
