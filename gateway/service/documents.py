@@ -182,7 +182,7 @@ def differences(old: Inventory, new: Inventory) -> tuple[Difference, ...]:
 def _field_changes(kind: str, name: str, old: Inventory, new: Inventory) -> tuple[FieldChange, ...]:
     was, now = old.objects(kind)[name], new.objects(kind)[name]
     found: list[FieldChange] = []
-    if was != now:
+    if was is not now and was != now:
         found += _changes(as_document(was), as_document(now), "")
     if kind == "psks" and old.secrets.get(name) != new.secrets.get(name):
         found.append(FieldChange("/secret", "(secret)", "(another secret)"))

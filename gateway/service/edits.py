@@ -71,7 +71,7 @@ def numbered(old: Inventory, new: Inventory, revision: int) -> Inventory:
     for kind in KINDS:
         before = old.objects(kind)
         for name, thing in new.objects(kind).items():
-            same = before.get(name) == thing
+            same = before.get(name) is thing or before.get(name) == thing
             if kind == "psks":
                 same = same and old.secrets.get(name) == new.secrets.get(name)
             changed[kind, name] = old.changed[kind, name] if same else revision
@@ -84,8 +84,11 @@ def _children(
     old: PeerObject | None, new: PeerObject, known: Mapping[tuple[str, str], int], revision: int
 ) -> dict[tuple[str, str], int]:
     before = {child.name: child for child in old.children} if old else {}
-    keys = {child: ("children", f"{new.name}/{child.name}") for child in new.children}
-    return {key: known[key] if before.get(child.name) == child else revision for child, key in keys.items()}
+    numbers: dict[tuple[str, str], int] = {}
+    for child in new.children:
+        key = ("children", f"{new.name}/{child.name}")
+        numbers[key] = known[key] if before.get(child.name) == child else revision
+    return numbers
 
 
 def used_by(inventory: Inventory, proposal: str) -> tuple[str, ...]:

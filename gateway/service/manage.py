@@ -282,7 +282,7 @@ class Configuration:
     async def _change(self, edit: Edit, target: Target, terms: Terms, document: Mapping[str, Any] | None) -> Written:
         async with self._writing:
             old = self._inventory
-            plan = await asyncio.to_thread(work_out, old, edit, target, document)
+            plan = await asyncio.to_thread(work_out, old, self._snapshot, edit, target, document)
             if not plan.differences:
                 return written(plan, target, terms, Changes())
             if terms.dry_run:

@@ -92,14 +92,14 @@ class Plan:
     differences: tuple[Difference, ...]
 
 
-def work_out(old: Inventory, edit: Edit, target: Target, document: Mapping[str, Any] | None) -> Plan:
+def work_out(old: Inventory, present: Snapshot, edit: Edit, target: Target, document: Mapping[str, Any] | None) -> Plan:
     """The change made and checked, nothing stored. Raises what `edit` raises, and Invalid."""
     edited = edit(old)
     found = differences(old, edited)
     new = numbered(old, edited, old.revision + 1) if found else old
     pointers = places(validated(Document, document)) if document is not None else _pointers(target)
     try:
-        snapshot = compile_snapshot(new, pointers)
+        snapshot = compile_snapshot(new, pointers, (old, present))
     except Invalid as error:
         raise _inside_child(error, edited, target) from None
     return Plan(old, new, snapshot, found)
@@ -127,7 +127,7 @@ def written(plan: Plan, target: Target, terms: Terms, impact: Changes) -> Writte
     created = False
     if target is not None and target in plan.new.changed:
         document = as_document(_at(plan.new, target))
-        etag = etag_of(plan.new, *target)
+        etag = None if terms.dry_run and plan.differences else etag_of(plan.new, *target)
         created = target not in plan.old.changed
     return Written(
         changed=bool(plan.differences),

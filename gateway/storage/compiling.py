@@ -188,8 +188,13 @@ def _destination(text: str) -> str:
     return text
 
 
-def compile_snapshot(inventory: Inventory, pointer: Callable[[str, str], str]) -> Snapshot:
-    """The policy of a whole inventory. Raises Invalid with all findings, each under `pointer(kind, name)`."""
+def compile_snapshot(
+    inventory: Inventory, pointer: Callable[[str, str], str], known: tuple[Inventory, Snapshot] | None = None
+) -> Snapshot:
+    """The policy of a whole inventory. Raises Invalid with all findings, each under `pointer(kind, name)`.
+
+    Peers that are the very same in `known`, an inventory with its policy, are taken from there.
+    """
     found = Findings()
     suites = {
         name: (document.protocol, compile_proposal(document, pointer("proposals", name), found))
@@ -200,10 +205,22 @@ def compile_snapshot(inventory: Inventory, pointer: Callable[[str, str], str]) -
         for name, document in sorted(inventory.psks.items())
         if (psk := compile_psk(document, inventory.secrets.get(name), pointer("psks", name), found))
     ]
+    unchanged = _unchanged_peers(inventory, known) if known else {}
     peers = [
         peer
         for name, document in inventory.peers.items()
-        if (peer := compile_peer(document, suites, pointer("peers", name), found))
+        if (peer := unchanged.get(name) or compile_peer(document, suites, pointer("peers", name), found))
     ]
     found.check()
     return Snapshot.build(inventory.revision, peers, psks)
+
+
+def _unchanged_peers(inventory: Inventory, known: tuple[Inventory, Snapshot]) -> dict[str, Peer]:
+    old, snapshot = known
+    if old.proposals != inventory.proposals:
+        return {}
+    return {
+        name: peer
+        for name, peer in snapshot.peers.items()
+        if name in inventory.peers and old.peers.get(name) is inventory.peers[name]
+    }

@@ -119,6 +119,8 @@ def save_inventory(session: Session, box: SecretBox, old: Inventory, new: Invent
     for name in old.peers.keys() - new.peers.keys():
         session.execute(delete(PeerRow).where(PeerRow.name == name))
     for name, peer in new.peers.items():
+        if old.peers.get(name) is peer:
+            continue
         if old.peers.get(name) == peer and old.changed.get(("peers", name)) == new.changed["peers", name]:
             continue
         row = session.scalar(select(PeerRow).where(PeerRow.name == name)) or PeerRow(name=name)
