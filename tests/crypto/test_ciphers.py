@@ -146,6 +146,16 @@ def test_the_mac_covers_everything_in_order(integ: Integrity) -> None:
     assert icv == full[: integ.icv_octets]
 
 
+def test_an_authentic_ciphertext_that_is_no_whole_number_of_blocks_is_refused() -> None:
+    """A peer that holds the key may still send what nobody could have encrypted."""
+    cipher, iv = sealer(named("aes128"), KEY[:16], sha256(), bytes(32)), bytes(16)
+    for octets in (1, 15, 17, 31):
+        icv = hmac.digest(bytes(32), b"aad" + iv + bytes(octets), "sha256")[:16]
+        with pytest.raises(Forged):
+            cipher.open(iv, b"aad", bytes(octets) + icv)
+    assert cipher.open(iv, b"aad", hmac.digest(bytes(32), b"aad" + iv, "sha256")[:16]) == b""
+
+
 @pytest.mark.parametrize("suite", SUITES, ids=name)
 @given(data=st.data())
 def test_round_trip_and_no_changed_bit_passes(suite: Suite, data: st.DataObject) -> None:
