@@ -69,12 +69,17 @@ class Outside:
         return True if item.get_closest_marker("in_kernel") else None
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skip what cannot run inside, before this machine is asked for what only the guest needs to have."""
+        if item.get_closest_marker("in_kernel"):
+            pytest.skip(kernel_available())
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
         if not item.get_closest_marker("in_kernel"):
             return None
-        if why := kernel_available():
-            item.add_marker(pytest.mark.skip(reason=why))
-            return None  # the ordinary way skips it, before any fixture
+        if kernel_available():
+            return None  # the ordinary way comes to our pytest_runtest_setup
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         if item.path not in self.booted:
             self.booted.add(item.path)
