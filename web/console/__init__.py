@@ -1,1 +1,1 @@
-"""The pages a browser shows."""
+"""The browser console: pages that are complete without JavaScript and live with it."""

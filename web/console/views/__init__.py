@@ -1,0 +1,1 @@
+"""What each page shows, made from frozen values alone: no request, no clock, no database."""

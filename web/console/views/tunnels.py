@@ -1,0 +1,174 @@
+"""The list of tunnels and one tunnel's page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from gateway.policy.peers import Child, Peer, Start
+from gateway.policy.snapshot import Snapshot
+from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
+from web.console.words import TUNNEL_STATES, State, sa_state
+
+START_WORDS = {
+    Start.ALWAYS: "always up",
+    Start.ON_DEMAND: "when there is traffic",
+    Start.PASSIVE: "when the other side asks",
+}
+FILTERS = (("", "Every state"), *((state.value, shown.word) for state, shown in TUNNEL_STATES.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRow:
+    """One line of the list; `remote` is where the peer is now, or where it is expected."""
+
+    name: str
+    description: str
+    state: State
+    reason: str
+    remote: str
+    networks: tuple[str, ...]
+    octets_in: int
+    octets_out: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRow:
+    """One wanted child with what was agreed: `narrowed` when the two ends protect less than we want."""
+
+    name: str
+    state: State
+    reason: str
+    start: str
+    local: tuple[str, ...]
+    remote: tuple[str, ...]
+    narrowed: bool
+    sa: ChildSaStatus | None
+    octets_in: int
+    octets_out: int
+    packets_in: int
+    packets_out: int
+
+    @property
+    def one_way(self) -> str:
+        """What to say when packets go only one way through an installed SA."""
+        if self.sa is None or bool(self.sa.packets_in) is bool(self.sa.packets_out):
+            return ""
+        if self.sa.packets_in:
+            return "Packets come in but none go out: look at the routes and the firewall on this side."
+        return (
+            "Packets go out but none come back: look at the routes, the firewall and ESP on the way to the other side."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SaRow:
+    """An IKE SA with its state in words."""
+
+    sa: IkeSaStatus
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """One tunnel's page."""
+
+    name: str
+    description: str
+    state: State
+    status: PeerStatus
+    networks: tuple[NetworkRow, ...]
+    ike_sas: tuple[SaRow, ...]
+    dialable: bool
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.ike_sas)
+
+
+def tunnel_rows(status: Status, peers: Mapping[str, Peer], query: str = "", state: str = "") -> tuple[TunnelRow, ...]:
+    """The tunnels that have `query` in a text and are in `state` (empty: any), what needs attention first."""
+    rows = [_row(status, peer, peers.get(peer.name)) for peer in status.peers if not state or peer.state == state]
+    needle = query.strip().lower()
+    if needle:
+        rows = [row for row in rows if needle in _haystack(row)]
+    return tuple(sorted(rows, key=lambda row: (-row.state.urgency, row.name)))
+
+
+def _row(status: Status, peer: PeerStatus, wanted: Peer | None) -> TunnelRow:
+    networks = _networks(wanted) if wanted else ()
+    expected = ", ".join(wanted.remote_addresses) if wanted else ""
+    return TunnelRow(
+        peer.name,
+        wanted.description if wanted else "",
+        TUNNEL_STATES[peer.state],
+        peer.reason,
+        peer.remote or expected or "calls us",
+        networks,
+        peer.octets_in,
+        peer.octets_out,
+        peer.since,
+    )
+
+
+def _networks(peer: Peer) -> tuple[str, ...]:
+    return tuple(
+        f"{', '.join(s.text for s in child.local)} ↔ {', '.join(s.text for s in child.remote)}"
+        for child in peer.children
+    )
+
+
+def _haystack(row: TunnelRow) -> str:
+    return "\n".join((row.name, row.description, row.remote, row.reason, *row.networks)).lower()
+
+
+def tunnel(status: Status, name: str, wanted: Peer | None) -> Tunnel | None:
+    """One tunnel with all its children and SAs, or None when there is no such tunnel."""
+    peer = status.peer(name)
+    if peer is None:
+        return None
+    installed = {child.id: child for child in status.child_sas}
+    children = {child.name: child for child in wanted.children} if wanted else {}
+    networks = tuple(_network_row(child, children.get(child.name), installed) for child in peer.children)
+    sas = tuple(SaRow(sa, sa_state(sa.state)) for sa in status.ike_sas if sa.peer == name)
+    dialable = wanted is not None and wanted.dialable is not None and peer.state is not TunnelState.DISABLED
+    return Tunnel(name, wanted.description if wanted else "", TUNNEL_STATES[peer.state], peer, networks, sas, dialable)
+
+
+def _network_row(child: WantedChildStatus, wanted: Child | None, installed: Mapping[int, ChildSaStatus]) -> NetworkRow:
+    sa = installed.get(child.child_sa) if child.child_sa is not None else None
+    local = tuple(selector.text for selector in wanted.local) if wanted else ()
+    remote = tuple(selector.text for selector in wanted.remote) if wanted else ()
+    narrowed = (
+        sa is not None
+        and wanted is not None
+        and (set(sa.local_selectors), set(sa.remote_selectors)) != (set(local), set(remote))
+    )
+    return NetworkRow(
+        child.name,
+        TUNNEL_STATES[child.state],
+        child.reason,
+        START_WORDS[wanted.start] if wanted else "",
+        local,
+        remote,
+        narrowed,
+        sa,
+        child.octets_in,
+        child.octets_out,
+        child.packets_in,
+        child.packets_out,
+    )
+
+
+def complete(status: Status, snapshot: Snapshot) -> Status:
+    """The status with the tunnels that the engine does not know, because it does not run, added as down."""
+    known = {peer.name for peer in status.peers}
+    missing = tuple(_unknown(peer, status.at) for name, peer in snapshot.peers.items() if name not in known)
+    return replace(status, peers=(*status.peers, *missing)) if missing else status
+
+
+def _unknown(peer: Peer, at: float) -> PeerStatus:
+    state = TunnelState.DOWN if peer.enabled else TunnelState.DISABLED
+    reason = "the gateway's IKE does not run" if peer.enabled else ""
+    children = tuple(WantedChildStatus(child.name, state, reason, None, 0, 0, 0, 0) for child in peer.children)
+    remote = ", ".join(peer.remote_addresses)
+    return PeerStatus(peer.name, state, reason, "", at, remote, None, None, (), children, 0, 0)
