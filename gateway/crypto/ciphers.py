@@ -53,7 +53,7 @@ class Cipher(ABC):
 
     @abstractmethod
     def open(self, iv: Octets, aad: Octets, sealed: Octets, trailer: bytes = b"") -> bytes:
-        """The plaintext of ciphertext and ICV, still padded; it may be empty. Raises Forged, for every wrong length too."""
+        """The plaintext of ciphertext and ICV, padded, or empty. Raises Forged, for every wrong length too."""
 
     def seal_into(self, iv: Octets, aad: Octets, plaintext: Octets, buffer: bytearray | memoryview) -> int:
         """`seal` into a buffer of exactly the result's length; the number of octets written."""
