@@ -1,6 +1,7 @@
 """CHILD_SAs: offering, narrowing, keying, and what the data plane is told (RFC 7296 2.9, 2.17)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.crypto.keys import child_keys
 from gateway.ike.core import Core
@@ -43,12 +44,22 @@ def selector_texts(payload: wire.TSi | wire.TSr) -> str:
     texts = []
     for sent in payload.selectors:
         known = Selector.from_wire(sent)
-        texts.append(known.text if known else f"type {TsType(sent.ts_type).name if sent.ts_type in (7, 8) else sent.ts_type}")
+        texts.append(
+            known.text if known else f"type {TsType(sent.ts_type).name if sent.ts_type in (7, 8) else sent.ts_type}"
+        )
     return ", ".join(texts)
 
 
 def make_states(
-    core: Core, sa: IkeSa, config: Child, chosen: Chosen, spi_in: int, nonces: tuple[bytes, bytes], shared: bytes, *, initiator: bool
+    core: Core,
+    sa: IkeSa,
+    config: Child,
+    chosen: Chosen,
+    spi_in: int,
+    nonces: tuple[bytes, bytes],
+    shared: bytes,
+    *,
+    initiator: bool,
 ) -> tuple[EspState, EspState]:
     """Derive the CHILD_SA's keys and lay out its inbound and outbound state; `initiator` of the exchange that makes it."""
     assert sa.chosen is not None and sa.chosen.prf is not None and sa.keys is not None and sa.peer is not None
@@ -59,13 +70,29 @@ def make_states(
     ports_in = ports_out = None
     if sa.encapsulate:
         ports_in, ports_out = Encapsulation(sa.path.port, core.nat_port), Encapsulation(core.nat_port, sa.path.port)
-    common = {"encr": chosen.encr, "integ": chosen.integ, "esn": chosen.esn, "replay_window": config.replay_window}
     inbound = EspState(
-        spi_in, sa.path.remote, sa.path.local, True, reqid, encr_key=inward[0], integ_key=inward[1], encapsulation=ports_in, **common
+        spi_in,
+        sa.path.remote,
+        sa.path.local,
+        inbound=True,
+        reqid=reqid,
+        encr=chosen.encr,
+        encr_key=inward[0],
+        integ=chosen.integ,
+        integ_key=inward[1],
+        esn=chosen.esn,
+        replay_window=config.replay_window,
+        encapsulation=ports_in,
     )
-    outbound = EspState(
-        int.from_bytes(chosen.spi), sa.path.local, sa.path.remote, False, reqid,
-        encr_key=outward[0], integ_key=outward[1], encapsulation=ports_out, **common,
+    outbound = replace(
+        inbound,
+        spi=int.from_bytes(chosen.spi),
+        source=sa.path.local,
+        destination=sa.path.remote,
+        inbound=False,
+        encr_key=outward[0],
+        integ_key=outward[1],
+        encapsulation=ports_out,
     )
     return inbound, outbound
 
@@ -77,7 +104,9 @@ def make_policies(
     found = []
     for ours in local:
         for theirs in remote:
-            if ours.version != theirs.version or (ours.protocol and theirs.protocol and ours.protocol != theirs.protocol):
+            if ours.version != theirs.version or (
+                ours.protocol and theirs.protocol and ours.protocol != theirs.protocol
+            ):
                 continue
             found.append(Policy(Direction.OUT, ours, theirs, here, there, reqid, spi_out))
             if spi_out is not None:
@@ -105,8 +134,17 @@ def install(
     orders += [AddRoute(route) for route in routes]
     core.plane.apply(orders)
     child = ChildSa(
-        core.number("child-sa"), config.name, config, chosen, inbound, outbound, tuple(local), tuple(remote),
-        tuple(policies), tuple(routes), core.now,
+        core.number("child-sa"),
+        config.name,
+        config,
+        chosen,
+        inbound,
+        outbound,
+        tuple(local),
+        tuple(remote),
+        tuple(policies),
+        tuple(routes),
+        core.now,
     )
     if replacing:
         child.rekeys = replacing.rekeys + 1
@@ -119,8 +157,14 @@ def install(
         core.out.append(KeysMade(sa.spi_i, sa.spi_r, "", "", states=states))
     name = sa.peer_name or ""
     nets = f"{', '.join(s.text for s in local)} = {', '.join(s.text for s in remote)}"
-    core.event("child-sa.installed", f"CHILD_SA {name}/{config.name} installed: {nets} ({chosen.keywords})", name,
-               child=config.name, child_sa=child.id, ike_sa=sa.id)
+    core.event(
+        "child-sa.installed",
+        f"CHILD_SA {name}/{config.name} installed: {nets} ({chosen.keywords})",
+        name,
+        child=config.name,
+        child_sa=child.id,
+        ike_sa=sa.id,
+    )
     return child
 
 
@@ -147,8 +191,14 @@ def remove(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool = Fal
     except Refused as refused:
         core.event("data-plane.refused", f"could not remove CHILD_SA {child.name}: {refused.why}", sa.peer_name)
     if not quiet:
-        core.event("child-sa.closed", f"CHILD_SA {sa.peer_name}/{child.name} closed: {why}", sa.peer_name,
-                   child=child.name, child_sa=child.id, ike_sa=sa.id)
+        core.event(
+            "child-sa.closed",
+            f"CHILD_SA {sa.peer_name}/{child.name} closed: {why}",
+            sa.peer_name,
+            child=child.name,
+            child_sa=child.id,
+            ike_sa=sa.id,
+        )
 
 
 def give_back_spi(core: Core, sa: IkeSa, spi: int) -> None:

@@ -85,7 +85,9 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
         assert sa.protection is not None
         plain = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, [])
         datagram = sa.protection.seal(plain, question.payloads)
-    attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, len(datagram), outgoing=True)
+    attempt_log.see(
+        sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, len(datagram), outgoing=True
+    )
     sa.requests.pending = Pending(message_id, question.exchange, datagram, label, script)
     core.send(datagram, sa.path)
     _arm(core, sa)
@@ -154,5 +156,3 @@ def waiting_for(sa: IkeSa) -> str:
     if sa.requests.waiting:
         return "finding the peer's address"
     return ""
-
-

@@ -272,7 +272,9 @@ class Engine:
             return answer_rekey_sa(core, sa, request)
         return answer_create_child(core, sa, request)
 
-    def _respond(self, sa: IkeSa, request: Message, datagram: bytes, payloads: list[wire.Payload], *, seen: bool = False) -> None:
+    def _respond(
+        self, sa: IkeSa, request: Message, datagram: bytes, payloads: list[wire.Payload], *, seen: bool = False
+    ) -> None:
         assert sa.protection is not None
         response = Message(sa.spi_i, sa.spi_r, request.exchange, sa.initiator, True, request.message_id, [])
         sealed = sa.protection.seal(response, payloads)
@@ -323,7 +325,11 @@ class Engine:
     def _rekey_child(self, sa: IkeSa, child: ChildSa) -> None:
         config = sa.peer.child(child.name) if sa.peer else None
         if config is not None and not child.rekeying:
-            driver.start(self.core, sa, Task(f"rekeying CHILD_SA {child.name}", lambda sa: create_child(self.core, sa, config, child)))
+            driver.start(
+                self.core,
+                sa,
+                Task(f"rekeying CHILD_SA {child.name}", lambda sa: create_child(self.core, sa, config, child)),
+            )
 
     def _acquire(self, reqid: int) -> None:
         core = self.core
@@ -338,7 +344,11 @@ class Engine:
         if not hard:
             self._rekey_child(sa, child)
             return
-        driver.start(core, sa, Task("deleting an expired CHILD_SA", lambda sa: delete_child(core, sa, child, "its lifetime is over")))
+        driver.start(
+            core,
+            sa,
+            Task("deleting an expired CHILD_SA", lambda sa: delete_child(core, sa, child, "its lifetime is over")),
+        )
 
     def _settle(self) -> list[Effect]:
         """After every input: start again what was lost, then hand out the effects."""
@@ -361,5 +371,3 @@ class Engine:
             lay_traps(core, peer, local, remote)
         if any(child.start == Start.ALWAYS for child in peer.children):
             retry_later(core, name)
-
-

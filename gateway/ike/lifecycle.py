@@ -73,8 +73,14 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         return
     kind = "ike-sa.failed" if was == Lifecycle.CONNECTING else "ike-sa.closed"
     name = sa.peer_name or sa.path.text
-    core.event(kind, f"IKE SA with {name} {'failed' if was == Lifecycle.CONNECTING else 'closed'}: {why}", sa.peer_name,
-               ike_sa=sa.id, attempt=sa.attempt.id if sa.attempt else None, cause=sa.attempt.cause if sa.attempt else cause)
+    core.event(
+        kind,
+        f"IKE SA with {name} {'failed' if was == Lifecycle.CONNECTING else 'closed'}: {why}",
+        sa.peer_name,
+        ike_sa=sa.id,
+        attempt=sa.attempt.id if sa.attempt else None,
+        cause=sa.attempt.cause if sa.attempt else cause,
+    )
     if sa.peer:
         core.closed_peers.append((sa.peer.name, was))
 

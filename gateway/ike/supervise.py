@@ -13,7 +13,7 @@ from gateway.ike.exchanges.init import open_sa
 from gateway.ike.flow import ask_where
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.plane import AddPolicy, Order, Policy, Refused, RemovePolicy
-from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.policy.peers import Child, Peer, Start
 from gateway.policy.snapshot import Changes
 
@@ -43,9 +43,15 @@ def call(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa:
     sa.attempt = core.attempts.begin(core.now, "", path.text, initiator=True, peer=peer.name)
     sa.attempt.ike_sa = sa.id
     core.add(sa)
-    core.event("ike-sa.connecting", f"calling {peer.name} at {path.text}", peer.name, ike_sa=sa.id, attempt=sa.attempt.id)
+    core.event(
+        "ike-sa.connecting", f"calling {peer.name} at {path.text}", peer.name, ike_sa=sa.id, attempt=sa.attempt.id
+    )
     start(core, sa, Task("establishing the IKE SA", lambda sa: establish(core, sa, wanted)))
     return sa
+
+
+def _deleting(core: Core, child: ChildSa, why: str) -> Task:
+    return Task(f"deleting CHILD_SA {child.name}", lambda sa: delete_child(core, sa, child, why))
 
 
 def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
@@ -105,7 +111,7 @@ def disconnect(core: Core, name: str, child: str | None, why: str) -> int:
             ended += 1
             continue
         for found in [found for found in sa.children.values() if found.name == child]:
-            start(core, sa, Task(f"deleting CHILD_SA {child}", lambda sa, found=found: delete_child(core, sa, found, why)))  # type: ignore[misc]
+            start(core, sa, _deleting(core, found, why))
             ended += 1
     return ended
 

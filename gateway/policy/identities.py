@@ -55,7 +55,9 @@ class Identity:
         if "=" in text:
             return cls._typed(IdType.ID_DER_ASN1_DN, text)
         if "@" in text:
-            return cls._typed(IdType.ID_KEY_ID if text.startswith("@#") else IdType.ID_RFC822_ADDR, text.removeprefix("@#"))
+            return cls._typed(
+                IdType.ID_KEY_ID if text.startswith("@#") else IdType.ID_RFC822_ADDR, text.removeprefix("@#")
+            )
         return cls._typed(IdType.ID_FQDN, text)
 
     @classmethod
@@ -90,7 +92,9 @@ class Identity:
                 return "keyid:" + (_printable(self.data) if _is_text(self.data) else "0x" + self.data.hex())
             case IdType.ID_DER_ASN1_DN:
                 name = _parse_name(self.data)
-                return _printable(name.rfc4514_string().encode()) if name else "dn:0x" + self.data.hex()
+                if name is None:
+                    return "dn:0x" + self.data.hex()
+                return _printable(", ".join(rdn.rfc4514_string() for rdn in name.rdns).encode())
             case IdType.ID_NULL:
                 return "null"
             case _:

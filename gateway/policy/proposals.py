@@ -9,12 +9,25 @@ from gateway.crypto.suites import Encryption, Integrity, KeyExchangeMethod, Pseu
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import Encr, Integ, KeMethod, Prf, Protocol, SequenceNumbers, TransformType, name_of
 
-_IMPLIED_PRF = {"sha1": "prfsha1", "sha256": "prfsha256", "sha384": "prfsha384", "sha512": "prfsha512", "aesxcbc": "prfaesxcbc", "aescmac": "prfaescmac"}
+_IMPLIED_PRF = {
+    "sha1": "prfsha1",
+    "sha256": "prfsha256",
+    "sha384": "prfsha384",
+    "sha512": "prfsha512",
+    "aesxcbc": "prfaesxcbc",
+    "aescmac": "prfaescmac",
+}
 _SEQUENCE_NUMBERS: dict[str, int] = {"noesn": SequenceNumbers(0), "esn": SequenceNumbers(1)}
 
 
 class InvalidProposal(ValueError):
     """The keywords make no proposal; the message says what is missing or wrong."""
+
+
+def _implied_prf(integ: Integrity) -> PseudoRandom:
+    row = suites.by_keyword(_IMPLIED_PRF[integ.keyword])
+    assert isinstance(row, PseudoRandom)
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class Proposal:
                 case _:
                     raise InvalidProposal(f"{text!r}: {word!r} is no algorithm we know")
         if protocol == Protocol.IKE:
-            prf = prf or [row for i in integ if isinstance(row := suites.by_keyword(_IMPLIED_PRF[i.keyword]), PseudoRandom)]
+            prf = prf or [_implied_prf(row) for row in integ]
         elif not esn:
             esn = [SequenceNumbers(0)]
         proposal = cls(protocol, tuple(encr), tuple(integ), tuple(prf), tuple(ke), tuple(esn))
@@ -228,7 +241,13 @@ class Mismatch:
     differences: tuple[str, ...]
 
 
-_KINDS = {"encr": "encryption", "integ": "integrity", "prf": "pseudo-random function", "ke": "key exchange", "esn": "sequence numbers"}
+_KINDS = {
+    "encr": "encryption",
+    "integ": "integrity",
+    "prf": "pseudo-random function",
+    "ke": "key exchange",
+    "esn": "sequence numbers",
+}
 
 
 def explain(ours: Sequence[Proposal], offered: Sequence[wire.Proposal], *, with_ke: bool = True) -> Mismatch:
@@ -263,7 +282,9 @@ def _differences(ours: Proposal, theirs: wire.Proposal, with_ke: bool) -> tuple[
         other["ke"] = []
     for kind, label in _KINDS.items():
         if mine[kind] != other[kind] and not set(mine[kind]) & set(other[kind]):
-            found.append(f"{label}: they offer {', '.join(other[kind]) or 'none'}; we accept {', '.join(mine[kind]) or 'none'}")
+            found.append(
+                f"{label}: they offer {', '.join(other[kind]) or 'none'}; we accept {', '.join(mine[kind]) or 'none'}"
+            )
     if offer.other:
         found.append("the offer has a kind of transform that we do not know")
     return tuple(found)
@@ -274,7 +295,9 @@ def _offer_words(offer: _Offer) -> dict[str, list[str]]:
         return row.keyword if row else name
 
     return {
-        "encr": [word(suites.encryption(n, bits), name_of(Encr, n) + (f"_{bits}" if bits else "")) for n, bits in offer.encr],
+        "encr": [
+            word(suites.encryption(n, bits), name_of(Encr, n) + (f"_{bits}" if bits else "")) for n, bits in offer.encr
+        ],
         "integ": [word(suites.integrity(n), name_of(Integ, n)) for n in offer.integ if n],
         "prf": [word(suites.pseudo_random(n), name_of(Prf, n)) for n in offer.prf],
         "ke": [word(suites.key_exchange(n), name_of(KeMethod, n)) for n in offer.ke],

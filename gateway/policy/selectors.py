@@ -8,8 +8,29 @@ from dataclasses import dataclass
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import TsType
 
-_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "ospf": 89, "sctp": 132}
-_PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 51: "ah", 58: "icmpv6", 89: "ospf", 132: "sctp"}
+_PROTOCOLS = {
+    "icmp": 1,
+    "tcp": 6,
+    "udp": 17,
+    "gre": 47,
+    "esp": 50,
+    "ah": 51,
+    "ipv6-icmp": 58,
+    "icmpv6": 58,
+    "ospf": 89,
+    "sctp": 132,
+}
+_PROTOCOL_NAMES = {
+    1: "icmp",
+    6: "tcp",
+    17: "udp",
+    47: "gre",
+    50: "esp",
+    51: "ah",
+    58: "icmpv6",
+    89: "ospf",
+    132: "sctp",
+}
 _TEXT = re.compile(r"(?P<addresses>[^\[\]]+?)(\[(?P<protocol>[A-Za-z0-9-]+)?(/(?P<ports>[0-9-]+|any|opaque))?\])?")
 _VERSIONS: dict[int, int] = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 6}
 ANY_PORT = (0, 65535)
@@ -36,7 +57,9 @@ class Selector:
         """Read `10.1.0.0/16`, `fd00::/64`, `10.1.0.7-10.1.0.9`, each with `[tcp/443]`, `[udp]`, `[/53]`. Raises InvalidSelector."""
         match = _TEXT.fullmatch(text.strip())
         if not match:
-            raise InvalidSelector(f"{text!r}: write a network with, if wanted, [protocol/port], such as 10.1.0.0/16[tcp/443]")
+            raise InvalidSelector(
+                f"{text!r}: write a network with, if wanted, [protocol/port], such as 10.1.0.0/16[tcp/443]"
+            )
         version, start, end = _addresses(match["addresses"].strip())
         protocol = _protocol(match["protocol"])
         first, last = _ports(match["ports"])
@@ -86,14 +109,14 @@ class Selector:
 
     def networks(self) -> list[str]:
         """The range as the fewest prefixes, as a kernel wants it."""
-        make = ipaddress.IPv4Address if self.version == 4 else ipaddress.IPv6Address
-        return [str(network) for network in ipaddress.summarize_address_range(make(self.start), make(self.end))]  # type: ignore[type-var]
+        first, last = _address(self.version, self.start), _address(self.version, self.end)
+        return [str(network) for network in ipaddress.summarize_address_range(first, last)]  # type: ignore[type-var]
 
     @property
     def text(self) -> str:
         networks = self.networks()
-        make = ipaddress.IPv4Address if self.version == 4 else ipaddress.IPv6Address
-        addresses = networks[0] if len(networks) == 1 else f"{make(self.start)}-{make(self.end)}"
+        first, last = _address(self.version, self.start), _address(self.version, self.end)
+        addresses = networks[0] if len(networks) == 1 else f"{first}-{last}"
         ports = (self.start_port, self.end_port)
         if not self.protocol and ports == ANY_PORT:
             return addresses
@@ -105,6 +128,10 @@ class Selector:
 
     def __str__(self) -> str:
         return self.text
+
+
+def _address(version: int, value: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.IPv4Address(value) if version == 4 else ipaddress.IPv6Address(value)
 
 
 def _addresses(text: str) -> tuple[int, int, int]:

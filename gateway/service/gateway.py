@@ -32,7 +32,9 @@ _OBSERVE = 5.0
 class Gateway:
     """Everything of one process but its web server. Made and used on one event loop."""
 
-    def __init__(self, settings: Settings, database: Database, secrets: SecretBox, plane: Driver, problems: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, secrets: SecretBox, plane: Driver, problems: tuple[str, ...] = ()
+    ) -> None:
         self.settings = settings
         self.journal = Journal()
         self.started_at = time.time()
@@ -46,7 +48,9 @@ class Gateway:
         self._observing: asyncio.Task[None] | None = None
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
         if key_log is not None:
-            self._problems.append(f"THE KEY LOG IS ON: session keys are written to {settings.key_log}; anyone who reads them reads the traffic")
+            self._problems.append(
+                f"THE KEY LOG IS ON: session keys are written to {settings.key_log}; anyone who reads them reads the traffic"
+            )
             log.warning(self._problems[-1])
 
     async def start(self) -> None:
@@ -112,7 +116,9 @@ class Gateway:
         number, effects = self._engine.connect(peer, child, self._runner.clock())
         self._runner.perform(effects)
         if number is None:
-            return Done(ok=False, text=f"{peer} has no address that we can call, or no children: only the peer can begin")
+            return Done(
+                ok=False, text=f"{peer} has no address that we can call, or no children: only the peer can begin"
+            )
         if wait:
             await self._until(lambda: self._settled(peer, child), wait)
         return self._outcome(peer, child, number, waited=bool(wait))
@@ -141,7 +147,9 @@ class Gateway:
         if self._is_up(peer, child):
             return Done(ok=True, text=f"{label} is up", ike_sa=number, attempt=about)
         if attempt and attempt.outcome == Outcome.FAILED:
-            return Done(ok=False, text=f"{label} is not up: {attempt.reason}. {attempt.advice}", ike_sa=number, attempt=about)
+            return Done(
+                ok=False, text=f"{label} is not up: {attempt.reason}. {attempt.advice}", ike_sa=number, attempt=about
+            )
         return Done(ok=not waited, text=f"{label} is being connected", ike_sa=number, attempt=about)
 
     async def disconnect(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
@@ -153,7 +161,10 @@ class Gateway:
         if wait:
             await self._until(lambda: not self._stands(peer, child), wait)
             gone = not self._stands(peer, child)
-            return Done(ok=gone, text=f"{label} is down" if gone else f"{label} is being taken down; the peer has not answered yet")
+            return Done(
+                ok=gone,
+                text=f"{label} is down" if gone else f"{label} is being taken down; the peer has not answered yet",
+            )
         return Done(ok=True, text=f"{label} is being taken down" if ended else f"{label} was not up")
 
     def _stands(self, peer: str, child: str | None) -> bool:

@@ -136,9 +136,13 @@ class Observer:
             return TunnelState.WAITING, "waiting for traffic"
         return TunnelState.WAITING, "waiting for the peer to call" if peer.children else "no networks are configured"
 
-    def _wanted(self, peer: Peer, child: Child, established: IkeSa | None, attempt: Attempt | None) -> WantedChildStatus:
+    def _wanted(
+        self, peer: Peer, child: Child, established: IkeSa | None, attempt: Attempt | None
+    ) -> WantedChildStatus:
         live = [sa for sa in (established.children.values() if established else ()) if sa.name == child.name]
-        carried = self._carried[peer.name, child.name].total() if (peer.name, child.name) in self._carried else (0, 0, 0, 0)
+        carried = (
+            self._carried[peer.name, child.name].total() if (peer.name, child.name) in self._carried else (0, 0, 0, 0)
+        )
         if live:
             state, reason = TunnelState.UP, ""
         elif not peer.enabled:

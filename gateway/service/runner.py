@@ -22,7 +22,9 @@ log = logging.getLogger("ikegate")
 class Runner:
     """One engine, its sockets and its data plane, on the running loop."""
 
-    def __init__(self, engine: Engine, transport_ports: tuple[int, int], plane: Driver, journal: Journal, key_log: KeyLog | None) -> None:
+    def __init__(
+        self, engine: Engine, transport_ports: tuple[int, int], plane: Driver, journal: Journal, key_log: KeyLog | None
+    ) -> None:
         self.engine = engine
         self.plane = plane
         self.journal = journal

@@ -117,7 +117,9 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     sa.local_id = peer.local_id or (wanted if _is_our_address(sa, wanted) else None) or Identity.parse(sa.path.local)
     _note_identities(sa, identity)
     if auth is None:
-        raise core.give_up(sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use")
+        raise core.give_up(
+            sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use"
+        )
     key = _key(core, sa, identity)
     if not psk.verify(sa, key, identity, auth):
         raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, _why_not_proven(identity, auth))
@@ -149,7 +151,11 @@ def _why_not_proven(identity: Identity, auth: wire.AUTH) -> str:
 
 
 def _is_our_address(sa: IkeSa, wanted: Identity | None) -> bool:
-    return wanted is not None and wanted.id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR) and wanted.text == sa.path.local
+    return (
+        wanted is not None
+        and wanted.id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR)
+        and wanted.text == sa.path.local
+    )
 
 
 def _find_peer(core: Core, sa: IkeSa, identity: Identity, wanted: Identity | None) -> Peer:
@@ -174,4 +180,3 @@ def _find_peer(core: Core, sa: IkeSa, identity: Identity, wanted: Identity | Non
         raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
     why = f"{sa.chosen.keywords} was agreed, which {known[0].name} does not accept"
     raise core.give_up(sa, "no-proposal", Step.IDENTITY, NotifyType.NO_PROPOSAL_CHOSEN, why)
-

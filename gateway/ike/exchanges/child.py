@@ -55,7 +55,13 @@ class Offer:
 
 
 def conclude(
-    core: Core, sa: IkeSa, offer: Offer, response: Message, nonces: Nonces, shared: bytes = b"", replacing: ChildSa | None = None
+    core: Core,
+    sa: IkeSa,
+    offer: Offer,
+    response: Message,
+    nonces: Nonces,
+    shared: bytes = b"",
+    replacing: ChildSa | None = None,
 ) -> ChildSa | None:
     """Check the responder's half and install; a failure is recorded, told to the peer where it must know, and raised as Reject."""
     sent = response.maybe(wire.SA)
@@ -73,7 +79,9 @@ def conclude(
     if not local or not remote:
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
-        raise core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, "the peer chose networks that we did not offer")
+        raise core.refuse(
+            sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, "the peer chose networks that we did not offer"
+        )
     core.reach(sa, Step.NETWORKS, _networks(local, remote))
     states = make_states(core, sa, offer.config, chosen, offer.spi, nonces, shared, initiator=True)
     try:
@@ -100,7 +108,9 @@ def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn
     """The responder made no child; its notify says why."""
     notify = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
     if notify is None:
-        raise core.refuse(sa, "syntax", Step.NETWORKS, NotifyType.INVALID_SYNTAX, "the peer answered without a CHILD_SA or an error")
+        raise core.refuse(
+            sa, "syntax", Step.NETWORKS, NotifyType.INVALID_SYNTAX, "the peer answered without a CHILD_SA or an error"
+        )
     config = offer.config
     name = name_of(NotifyType, notify.type)
     match notify.type:
@@ -115,7 +125,9 @@ def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn
             why = f"the peer does not accept the networks of {config.name}: {wanted} (TS_UNACCEPTABLE)"
             raise core.refuse(sa, "networks", Step.NETWORKS, notify.type, why)
         case _:
-            raise core.refuse(sa, "peer-error", Step.NETWORKS, notify.type, f"the peer answered {name} for {config.name}")
+            raise core.refuse(
+                sa, "peer-error", Step.NETWORKS, notify.type, f"the peer answered {name} for {config.name}"
+            )
 
 
 async def create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa | None = None) -> None:
@@ -143,7 +155,13 @@ async def create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa 
         if replacing is not None:
             replacing.rekeying = False
     if replacing is not None and new is not None and sa.children.get(replacing.spi_in) is replacing:
-        core.event("child-sa.rekeyed", f"CHILD_SA {sa.peer_name}/{config.name} rekeyed", sa.peer_name, child=config.name, child_sa=new.id)
+        core.event(
+            "child-sa.rekeyed",
+            f"CHILD_SA {sa.peer_name}/{config.name} rekeyed",
+            sa.peer_name,
+            child=config.name,
+            child_sa=new.id,
+        )
         await delete_child(core, sa, replacing, "rekeyed")
 
 
@@ -182,7 +200,9 @@ async def _negotiate(
         if method not in methods:
             why = f"the peer wants key exchange {method}, which {config.name} does not offer"
             raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
-    raise core.refuse(sa, "peer-error", Step.ALGORITHMS, NotifyType.INVALID_KE_PAYLOAD, "the peer asks for ever new groups")
+    raise core.refuse(
+        sa, "peer-error", Step.ALGORITHMS, NotifyType.INVALID_KE_PAYLOAD, "the peer asks for ever new groups"
+    )
 
 
 def _agreed(
@@ -238,7 +258,9 @@ def _replaced(sa: IkeSa, request: Message) -> ChildSa | None:
     return child
 
 
-def _answer_with_keys(core: Core, sa: IkeSa, request: Message, nonce: bytes, replacing: ChildSa | None) -> list[wire.Payload]:
+def _answer_with_keys(
+    core: Core, sa: IkeSa, request: Message, nonce: bytes, replacing: ChildSa | None
+) -> list[wire.Payload]:
     ke = request.maybe(wire.KE)
     ours = core.random(NONCE_OCTETS)
     found = _choose(core, sa, request, with_ke=True, prefer=replacing)
@@ -251,7 +273,9 @@ def _answer_with_keys(core: Core, sa: IkeSa, request: Message, nonce: bytes, rep
         try:
             public, shared = groups.accept(ke.method, ke.data, core.random)
         except groups.InvalidPublic as error:
-            raise core.refuse(sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, f"invalid key exchange: {error}") from None
+            raise core.refuse(
+                sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, f"invalid key exchange: {error}"
+            ) from None
         extra.append(wire.KE(ke.method, public))
     first, *rest = _make(core, sa, found, (nonce, ours), shared, replacing)
     return [first, *extra, *rest]
@@ -278,7 +302,10 @@ def _choose(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, prefer: C
     offered = request.one(wire.SA).proposals
     tsi, tsr = request.one(wire.TSi), request.one(wire.TSr)
     theirs, ours = selectors(tsi), selectors(tsr)
-    configs = sorted(sa.peer.children, key=lambda config: (not prefer or config.name != prefer.name, not _exact(config, ours, theirs)))
+    configs = sorted(
+        sa.peer.children,
+        key=lambda config: (not prefer or config.name != prefer.name, not _exact(config, ours, theirs)),
+    )
     fitting = []
     for config in configs:
         local, remote = narrow(config.local, ours), narrow(config.remote, theirs)
@@ -291,7 +318,9 @@ def _choose(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, prefer: C
     if not fitting:
         asked = f"{selector_texts(tsr)} = {selector_texts(tsi)}"
         acceptable = tuple(_networks(list(config.local), list(config.remote)) for config in sa.peer.children)
-        attempt_log.mismatch(sa.attempt, Mismatch((asked,), acceptable, ("networks: no child of this peer covers both sides",)))
+        attempt_log.mismatch(
+            sa.attempt, Mismatch((asked,), acceptable, ("networks: no child of this peer covers both sides",))
+        )
         why = f"the peer asks for {asked} (its side on the right), which no child of {sa.peer.name} covers (TS_UNACCEPTABLE)"
         raise core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
     proposals = tuple(dict.fromkeys(proposal for config in fitting for proposal in config.proposals))
@@ -322,5 +351,3 @@ def _make(
     # the request's TSi is the peer's side; it names the initiator's end in the answer too
     tsi, tsr = wire.TSi(wire_selectors(found.remote)), wire.TSr(wire_selectors(found.local))
     return [wire.SA([found.chosen.to_wire(spi.to_bytes(4))]), tsi, tsr]
-
-

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.crypto import groups
+from gateway.crypto import groups, suites
 from gateway.crypto.keys import ike_keys, skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.attempts import Attempt, Step
@@ -56,7 +56,7 @@ async def open_sa(core: Core, sa: IkeSa) -> None:
 
 def name_of_method(number: int) -> str:
     """A key exchange method's keyword, or its number."""
-    row = groups.suites.key_exchange(number)
+    row = suites.key_exchange(number)
     return row.keyword if row else str(number)
 
 
@@ -129,7 +129,9 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     try:
         shared = offer.finish(ke.data)
     except groups.InvalidPublic as error:
-        raise core.give_up(sa, "syntax", Step.ALGORITHMS, None, f"the peer's key exchange is invalid: {error}") from None
+        raise core.give_up(
+            sa, "syntax", Step.ALGORITHMS, None, f"the peer's key exchange is invalid: {error}"
+        ) from None
     sa.spi_r = response.spi_r
     sa.requests.next_id = 1
     _note_hashes(sa, response)
@@ -196,7 +198,9 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
     try:
         public, shared = groups.accept(ke.method, ke.data, core.random)
     except groups.InvalidPublic as error:
-        _failed(core, opening, None, "syntax", NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {error}")
+        _failed(
+            core, opening, None, "syntax", NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {error}"
+        )
         return
     _open(core, opening, peer, chosen, nonce, public, shared)
 
@@ -258,7 +262,9 @@ def _answer(core: Core, request: Message, path: Path, payloads: list[wire.Payloa
     return datagram
 
 
-def _open(core: Core, opening: _Opening, peer: Peer, chosen: Chosen, nonce: bytes, public: bytes, shared: bytes) -> None:
+def _open(
+    core: Core, opening: _Opening, peer: Peer, chosen: Chosen, nonce: bytes, public: bytes, shared: bytes
+) -> None:
     """Make the half-open SA and answer."""
     request, path = opening.request, opening.path
     sa = IkeSa(core.number("ike-sa"), False, path, core.now, request.spi_i, core.new_spi())
@@ -273,7 +279,10 @@ def _open(core: Core, opening: _Opening, peer: Peer, chosen: Chosen, nonce: byte
     sa.nat = _detect_nat(core, request, path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or _must_encapsulate(core, peer))
     core.reach(sa, Step.NAT, sa.nat.text)
-    payloads: list[wire.Payload] = [wire.SA([chosen.to_wire(b"")]), wire.KE(chosen.ke.number if chosen.ke else 0, public)]
+    payloads: list[wire.Payload] = [
+        wire.SA([chosen.to_wire(b"")]),
+        wire.KE(chosen.ke.number if chosen.ke else 0, public),
+    ]
     payloads.append(wire.Nonce(sa.nonce_r))
     if sa.nat.supported:
         payloads += _nat_detection(core, sa.spi_i, sa.spi_r, path, disguise=_must_encapsulate(core, peer))

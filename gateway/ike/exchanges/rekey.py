@@ -41,7 +41,9 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
             break
         method = int.from_bytes(wanted.data[:2])
         if method not in methods:
-            raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, f"the peer wants key exchange {name_of_method(method)} for the rekey")
+            raise Reject(
+                NotifyType.NO_PROPOSAL_CHOSEN, f"the peer wants key exchange {name_of_method(method)} for the rekey"
+            )
     _conclude(core, sa, response, (spi, nonce, offer))
     await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
     close(core, sa, "rekeyed", "replaced")
@@ -69,7 +71,14 @@ def _conclude(core: Core, sa: IkeSa, response: Message, ours: tuple[bytes, bytes
 
 
 def _succeed(
-    core: Core, old: IkeSa, chosen: Chosen, spis: tuple[bytes, bytes], nonces: tuple[bytes, bytes], shared: bytes, *, initiator: bool
+    core: Core,
+    old: IkeSa,
+    chosen: Chosen,
+    spis: tuple[bytes, bytes],
+    nonces: tuple[bytes, bytes],
+    shared: bytes,
+    *,
+    initiator: bool,
 ) -> IkeSa:
     """The new SA inherits children, identities, path and waiting tasks (RFC 7296 2.18)."""
     assert old.chosen is not None and old.chosen.prf is not None and old.keys is not None and chosen.prf is not None
@@ -97,7 +106,13 @@ def _succeed(
     watch(core, new)
     if new.nat.here and core.snapshot.settings.keepalive:
         core.timers.set(("keepalive", new), core.now + core.snapshot.settings.keepalive)
-    core.event("ike-sa.rekeyed", f"IKE SA with {new.peer_name} rekeyed ({chosen.keywords})", new.peer_name, ike_sa=new.id, was=old.id)
+    core.event(
+        "ike-sa.rekeyed",
+        f"IKE SA with {new.peer_name} rekeyed ({chosen.keywords})",
+        new.peer_name,
+        ike_sa=new.id,
+        was=old.id,
+    )
     return new
 
 
@@ -113,7 +128,9 @@ def answer_rekey_sa(core: Core, sa: IkeSa, request: Message) -> list[wire.Payloa
     if chosen is None or chosen.ke is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
         raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "no proposal of the peer is acceptable for the rekey of the IKE SA")
     if ke.method != chosen.ke.number:
-        raise Reject(NotifyType.INVALID_KE_PAYLOAD, f"we prefer key exchange {chosen.ke.keyword}", chosen.ke.number.to_bytes(2))
+        raise Reject(
+            NotifyType.INVALID_KE_PAYLOAD, f"we prefer key exchange {chosen.ke.keyword}", chosen.ke.number.to_bytes(2)
+        )
     try:
         public, shared = groups.accept(ke.method, ke.data, core.random)
     except groups.InvalidPublic as error:

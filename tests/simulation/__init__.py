@@ -1,0 +1,1 @@
+"""Real engines joined by a seeded bad network under virtual time."""

@@ -1,0 +1,182 @@
+"""A bad network under virtual time: it loses, delays, doubles and reorders what real engines send to each other."""
+
+import heapq
+import random
+from dataclasses import dataclass, field, replace
+
+from gateway.dataplane.memory import MemoryPlane
+from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send
+from gateway.ike.engine import Engine
+from gateway.ike.path import Path
+from gateway.policy.identities import Identity, IdentityPattern
+from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start
+from gateway.policy.proposals import Proposal
+from gateway.policy.selectors import Selector
+from gateway.policy.snapshot import Snapshot
+from gateway.wire.numbers import Protocol
+
+SECRET = b"correct horse battery staple"
+IKE = (Proposal.parse("aes256gcm16-prfsha256-x25519-ecp256", Protocol.IKE),)
+ESP = (Proposal.parse("aes256gcm16-x25519", Protocol.ESP),)
+
+
+@dataclass(slots=True)
+class Weather:
+    """How bad: chances per datagram, and delays in seconds."""
+
+    loss: float = 0.0
+    duplicate: float = 0.0
+    delay: float = 0.01
+    jitter: float = 0.0
+
+
+@dataclass(slots=True)
+class Host:
+    """One end: an engine, its data plane, and what it said happened."""
+
+    name: str
+    address: str
+    engine: Engine
+    plane: MemoryPlane
+    events: list[Event] = field(default_factory=list)
+    keys: list[KeysMade] = field(default_factory=list)
+    alive: bool = True
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+    @property
+    def sas(self) -> list[object]:
+        return list(self.engine.ike_sas())
+
+
+class Network:
+    """Joins hosts. `run` moves the clock from event to event; the same seed gives the same story."""
+
+    def __init__(self, seed: int, weather: Weather | None = None) -> None:
+        self.random = random.Random(seed)
+        self.weather = weather or Weather()
+        self.now = 1000.0
+        self.hosts: dict[str, Host] = {}
+        self.nat: dict[str, tuple[str, int]] = {}
+        """Inside address -> (outside address, port shift): datagrams leave with that source, answers come back."""
+        self.carried: list[tuple[float, str, str, bytes]] = []
+        self.cut: set[tuple[str, str]] = set()
+        self._flying: list[tuple[float, int, str, str, bytes, Path]] = []
+        self._count = 0
+
+    def host(self, name: str, address: str) -> Host:
+        source = random.Random(self.random.getrandbits(64))
+        plane = MemoryPlane(source.randbytes)
+        host = Host(name, address, Engine(plane, source.randbytes, log_keys=True), plane)
+        self.hosts[address] = host
+        return host
+
+    def apply(self, host: Host, snapshot: Snapshot) -> None:
+        _, effects = host.engine.apply(snapshot, self.now)
+        self.perform(host, effects)
+
+    def perform(self, host: Host, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self._send(host, effect)
+                case Event():
+                    host.events.append(effect)
+                case KeysMade():
+                    host.keys.append(effect)
+                case Locate():
+                    self.perform(host, host.engine.located(effect.token, (host.address, effect.host), "", self.now))
+
+    def _send(self, host: Host, send: Send) -> None:
+        path, weather = send.path, self.weather
+        source, port = path.local, 4500 if path.marked else 500
+        if source in self.nat:
+            source, shift = self.nat[source][0], self.nat[source][1]
+            port += shift
+        self.carried.append((self.now, source, path.remote, send.data))
+        inside = next((address for address, outside in self.nat.items() if outside[0] == path.remote), path.remote)
+        if (host.address, inside) in self.cut or self.random.random() < weather.loss:
+            return
+        for _ in range(2 if self.random.random() < weather.duplicate else 1):
+            when = self.now + weather.delay + self.random.random() * weather.jitter
+            self._count += 1
+            arriving = Path(inside, source, port, path.marked)
+            heapq.heappush(self._flying, (when, self._count, host.address, inside, send.data, arriving))
+
+    def run(self, seconds: float) -> None:
+        """Let that much time pass."""
+        end = self.now + seconds
+        while True:
+            ticks = [
+                (when, host)
+                for host in self.hosts.values()
+                if host.alive and (when := host.engine.next_deadline()) is not None
+            ]
+            tick = min(ticks, key=lambda entry: entry[0], default=None)
+            flight = self._flying[0][0] if self._flying else float("inf")
+            nearest = min(flight, tick[0] if tick else float("inf"))
+            if nearest > end:
+                break
+            self.now = max(self.now, nearest)
+            if flight <= nearest:
+                _, _, _, to, data, path = heapq.heappop(self._flying)
+                if (target := self.hosts.get(to)) and target.alive:
+                    self.perform(target, target.engine.receive(data, path, self.now))
+            elif tick:
+                self.perform(tick[1], tick[1].engine.tick(self.now))
+        self.now = end
+
+
+def peer(
+    name: str,
+    *,
+    me: str,
+    them: str,
+    remote: str | None,
+    mine: str = "10.1.0.0/24",
+    theirs: str = "10.2.0.0/24",
+    start: Start = Start.ALWAYS,
+    **more: object,
+) -> Peer:
+    """A peer with one child, `net`."""
+    child = Child("net", (Selector.parse(mine),), (Selector.parse(theirs),), ESP, start)
+    base = Peer(
+        name,
+        IdentityPattern.parse(them),
+        IKE,
+        (child,),
+        Identity.parse(me),
+        remote_addresses=(remote,) if remote else (),
+        retransmission=Retransmission(tries=6, base=1.0, factor=1.5),
+    )
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def psk(secret: bytes = SECRET, *ids: str) -> Psk:
+    return Psk("key", secret, (), tuple(IdentityPattern.parse(one) for one in ids))
+
+
+def two(
+    network: Network,
+    *,
+    left: Peer | None = None,
+    right: Peer | None = None,
+    left_key: bytes = SECRET,
+    right_key: bytes = SECRET,
+) -> tuple[Host, Host]:
+    """Two gateways that want one tunnel; the left one calls unless told otherwise."""
+    a, b = network.host("left", "192.0.2.1"), network.host("right", "192.0.2.2")
+    left = left or peer("right", me="left.example", them="right.example", remote="192.0.2.2")
+    right = right or peer(
+        "left",
+        me="right.example",
+        them="left.example",
+        remote="192.0.2.1",
+        mine="10.2.0.0/24",
+        theirs="10.1.0.0/24",
+        start=Start.PASSIVE,
+    )
+    network.apply(b, Snapshot.build(1, [right], [psk(right_key)]))
+    network.apply(a, Snapshot.build(1, [left], [psk(left_key)]))
+    return a, b
