@@ -221,18 +221,15 @@ def _build_chain(payloads: Sequence[Payload], following: int) -> tuple[int, byte
             if parts or following:
                 raise ValueError("an Encrypted payload is the last of its message")
             following = payload.first
+        length = 4 + len(octets)
+        if length > MAX_MESSAGE:
+            raise ValueError(f"a payload of {length} octets is longer than {MAX_MESSAGE}")
+        bits = payload.header_reserved | (_CRITICAL if payload.critical else 0)
         parts.append(octets)
-        parts.append(_generic(following, payload, 4 + len(octets)))
+        parts.append(_GENERIC.pack(following, bits, length))
         following = payload.type if isinstance(payload, Unknown) else payload.payload_type
     parts.reverse()
     return following, b"".join(parts)
-
-
-def _generic(following: int, payload: Payload, length: int) -> bytes:
-    if length > MAX_MESSAGE:
-        raise ValueError(f"a payload of {length} octets is longer than {MAX_MESSAGE}")
-    bits = payload.header_reserved | (_CRITICAL if payload.critical else 0)
-    return _GENERIC.pack(following, bits, length)
 
 
 def build_sk_header(message: Message, first_inner: int, body_length: int) -> bytes:

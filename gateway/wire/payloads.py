@@ -123,10 +123,8 @@ class IDr(Identification):
 
 
 @dataclass(slots=True)
-class CERT(Payload):
-    """A certificate, or other data of the kind that `encoding` names (RFC 7296 3.6)."""
-
-    payload_type: ClassVar[int] = PayloadType.CERT
+class Encoded(Payload):
+    """Data of the kind that `encoding` names, and nothing else."""
 
     encoding: int
     data: bytes
@@ -142,7 +140,14 @@ class CERT(Payload):
 
 
 @dataclass(slots=True)
-class CERTREQ(CERT):
+class CERT(Encoded):
+    """A certificate, or a revocation list, an OCSP response, the hash and URL of one (RFC 7296 3.6)."""
+
+    payload_type: ClassVar[int] = PayloadType.CERT
+
+
+@dataclass(slots=True)
+class CERTREQ(Encoded):
     """Which certificates the sender would like (RFC 7296 3.7)."""
 
     payload_type: ClassVar[int] = PayloadType.CERTREQ

@@ -52,7 +52,7 @@ class Transform:
     def octets(self, *, more: bool) -> bytes:
         """The substructure; `more` tells that another transform follows."""
         follows = _MORE_TRANSFORMS if more else 0
-        high, low = divmod(self.reserved, 256)
+        high, low = divmod(self.reserved, 256) if self.reserved else (0, 0)
         if self.attributes:
             attributes = self._attribute_octets()
             length = _TRANSFORM.size + len(attributes)
