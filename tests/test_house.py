@@ -2,8 +2,10 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -138,3 +140,17 @@ def test_development_runs_on_the_very_releases_that_are_shipped() -> None:
     development = pins("requirements-dev.lock")
     for lock in ("requirements.lock", "requirements-build.lock"):
         assert pins(lock).items() <= development.items()
+
+
+def test_the_wheel_holds_everything_that_runs(tmp_path: Path) -> None:
+    """Templates, static files and revisions are found by path at run time, so no import misses them."""
+    pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    files = [path for folder in (*PRODUCT, "migrations") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    wanted = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
+    assert wanted - held == set()
+    assert [name for name in held if name.startswith(("tests/", "benchmarks/", "var/"))] == []
