@@ -11,6 +11,10 @@ _MESSAGES_KEPT = 64
 
 CURES: dict[str, str] = {
     "timeout": "Check that the peer's address is right, that it runs, and that UDP 500 and 4500 pass in both directions.",
+    "timeout-auth": (
+        "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked on the way, or its large datagrams lost; "
+        "or the peer drops what it cannot decrypt."
+    ),
     "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
     "no-proposal": "Give both sides one list of algorithms in common; the difference is shown beside this.",
     "no-esp-proposal": "Give the child's ESP proposals one list of algorithms in common with the peer's.",

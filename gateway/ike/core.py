@@ -44,7 +44,8 @@ class Core:
         self.asked_where: dict[int, IkeSa] = {}
         self.asked_traps: dict[int, str] = {}
         self.traps: dict[str, tuple[str, str, list[Policy]]] = {}
-        self.held: set[str] = set()
+        self.held: set[tuple[str, str | None]] = set()
+        """Peers, and (peer, child) pairs, that an administrator took down: (name, None) is the whole peer."""
         self.failures: Counter[str] = Counter()
         self.children_lost: list[tuple[str, str]] = []
         self.closed_peers: list[tuple[str, Lifecycle]] = []

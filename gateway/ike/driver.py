@@ -49,7 +49,8 @@ def advance(
     except Close as closing:
         close(core, sa, closing.why)
     except TimedOut as timeout:
-        close(core, sa, f"the peer is not reachable: {timeout}", "timeout")
+        half = sa.state == Lifecycle.CONNECTING and sa.protection is not None
+        close(core, sa, f"the peer does not answer: {timeout}", "timeout-auth" if half else "timeout")
     except Unreachable as unreachable:
         close(core, sa, unreachable.why, "unreachable")
     else:

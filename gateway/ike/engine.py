@@ -1,5 +1,6 @@
 """The IKEv2 engine: datagrams, commands, configuration, kernel events and time come in; effects go out."""
 
+import re
 from collections.abc import Callable
 
 from gateway.ike import attempt_log, driver
@@ -24,6 +25,7 @@ from gateway.wire.numbers import ExchangeType, Protocol
 from gateway.wire.outcome import Close, Drop, Reject
 
 KEEPALIVE = b"\xff"
+_NUMBERS = re.compile(r"\d+")
 
 
 class Engine:
@@ -42,7 +44,8 @@ class Engine:
         try:
             self._dispatch(datagram, path)
         except Drop as drop:
-            core.count(f"dropped: {drop.why}")
+            # lengths and types in the reason are the sender's choice: they must not make ever new counters
+            core.count("dropped: " + _NUMBERS.sub("N", drop.why))
         return self._settle()
 
     def apply(self, snapshot: Snapshot, now: float) -> tuple[Changes, list[Effect]]:
@@ -143,10 +146,9 @@ class Engine:
         """Say goodbye to every peer; `stopped` tells when all have answered, `abandon` ends the waiting."""
         core = self.core
         core.now = now
+        core.held |= {(name, None) for name in core.snapshot.peers}
         for sa in self.ike_sas():
-            core.held.update({sa.peer.name} if sa.peer else ())
             delete_sa(core, sa, "this gateway stops")
-        core.held.update(core.snapshot.peers)
         return self._settle()
 
     @property
@@ -336,7 +338,7 @@ class Engine:
         found = core.child_of_reqid(reqid)
         peer = core.snapshot.peers.get(found[0]) if found else None
         child = peer.child(found[1]) if peer and found else None
-        if peer is not None and child is not None and peer.enabled and peer.name not in core.held:
+        if peer is not None and child is not None and peer.enabled and (peer.name, None) not in core.held:
             connect(core, peer, [child])
 
     def _expired(self, sa: IkeSa, child: ChildSa, *, hard: bool) -> None:

@@ -11,6 +11,7 @@ from gateway.ike.exchanges.child import create_child
 from gateway.ike.exchanges.informational import delete_child, delete_sa
 from gateway.ike.exchanges.init import open_sa
 from gateway.ike.flow import ask_where
+from gateway.ike.lifecycle import watch
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.plane import AddPolicy, Order, Policy, Refused, RemovePolicy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -57,7 +58,7 @@ def _deleting(core: Core, child: ChildSa, why: str) -> Task:
 def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
     """Bring up these children: on the SA that stands, on the one under way, or by a call. None when it cannot be called."""
     core.timers.cancel(("retry", peer.name))
-    core.held.discard(peer.name)
+    core.held -= {(peer.name, None), *((peer.name, child.name) for child in wanted)}
     sa = core.established(peer.name)
     if sa is None and any(s.state == Lifecycle.CONNECTING and s.initiator for s in core.by_peer.get(peer.name, ())):
         return next(s for s in core.by_peer[peer.name] if s.state == Lifecycle.CONNECTING and s.initiator)
@@ -74,13 +75,17 @@ def missing(core: Core, peer: Peer) -> list[Child]:
     """Children that are wanted always and do not stand."""
     sa = core.established(peer.name)
     up = {child.name for child in sa.children.values()} if sa else set()
-    return [child for child in peer.children if child.start == Start.ALWAYS and child.name not in up]
+    return [
+        child
+        for child in peer.children
+        if child.start == Start.ALWAYS and child.name not in up and (peer.name, child.name) not in core.held
+    ]
 
 
 def keep_up(core: Core, name: str) -> None:
     """What is wanted always and is missing is begun."""
     peer = core.snapshot.peers.get(name)
-    if peer is None or not peer.enabled or name in core.held:
+    if peer is None or not peer.enabled or (name, None) in core.held:
         return
     wanted = missing(core, peer)
     if wanted and (peer.dialable or core.established(name)):
@@ -90,7 +95,7 @@ def keep_up(core: Core, name: str) -> None:
 def retry_later(core: Core, name: str) -> None:
     """After a failure or a loss: again, ever later up to a limit, for ever, with jitter so that a fleet spreads out."""
     peer = core.snapshot.peers.get(name)
-    if peer is None or not peer.enabled or name in core.held or not missing(core, peer):
+    if peer is None or not peer.enabled or (name, None) in core.held or not missing(core, peer):
         return
     limits = core.snapshot.settings
     failures = core.failures[name]
@@ -102,8 +107,8 @@ def retry_later(core: Core, name: str) -> None:
 def disconnect(core: Core, name: str, child: str | None, why: str) -> int:
     """Take a peer, or one of its children, down and leave it down until it is wanted again; how many were ended."""
     ended = 0
+    core.held.add((name, child))
     if child is None:
-        core.held.add(name)
         core.timers.cancel(("retry", name))
     for sa in list(core.by_peer.get(name, ())):
         if child is None:
@@ -155,23 +160,40 @@ def obey(core: Core, change: Changes, *, removed: str = "its configuration was r
     for name in change.removed:
         disconnect(core, name, None, removed)
         lift_traps(core, name)
-        core.held.discard(name)
-        core.failures.pop(name, None)
+        _let_go(core, name)
     for name in change.renegotiate:
         disconnect(core, name, None, "its configuration changed")
         lift_traps(core, name)
-        core.held.discard(name)
-        core.failures.pop(name, None)
+        _let_go(core, name)
     for name, names in change.children.items():
         for child in names:
             disconnect(core, name, child, "its configuration changed")
+            core.held.discard((name, child))
         lift_traps(core, name)
     refresh = {*change.children, *change.adjusted}
     for name in refresh:
         for sa in core.by_peer.get(name, ()):
             sa.peer = core.snapshot.peers[name]
+            if sa.state == Lifecycle.ESTABLISHED:
+                watch(core, sa)
+    for name, names in change.children.items():
+        _recreate(core, core.snapshot.peers[name], names)
     for name in (*change.added, *change.renegotiate, *change.children):
         begin(core, name)
+
+
+def _recreate(core: Core, peer: Peer, names: Sequence[str]) -> None:
+    """After the old child is deleted, its new self is made on the same IKE SA."""
+    sa = core.established(peer.name)
+    for child in peer.children if sa else ():
+        if child.name in names and child.start == Start.ALWAYS and sa:
+            start(core, sa, _creating(core, child))
+
+
+def _let_go(core: Core, name: str) -> None:
+    """Forget what was held against a peer's old configuration."""
+    core.held = {held for held in core.held if held[0] != name}
+    core.failures.pop(name, None)
 
 
 def begin(core: Core, name: str) -> None:

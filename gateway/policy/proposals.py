@@ -111,13 +111,12 @@ class Proposal:
         """Keywords of algorithms that are there for legacy peers only (RFC 8247, RFC 8221)."""
         return tuple(row.keyword for rows in (self.encr, self.integ, self.prf, self.ke) for row in rows if row.weak)
 
-    def to_wire(self, number: int, spi: bytes, *, with_ke: bool = True) -> wire.Proposal:
-        """The proposal as offered; `with_ke` is off for the first CHILD_SA, which IKE_AUTH makes (RFC 7296 1.2)."""
+    def to_wire(self, number: int, spi: bytes) -> wire.Proposal:
+        """The proposal as offered; the first CHILD_SA's has `ke` taken out (RFC 7296 1.2)."""
         transforms = [wire.Transform(TransformType.ENCR, row.number, row.key_bits or None) for row in self.encr]
         transforms += [wire.Transform(TransformType.PRF, row.number, None) for row in self.prf]
         transforms += [wire.Transform(TransformType.INTEG, row.number, None) for row in self.integ]
-        if with_ke:
-            transforms += [wire.Transform(TransformType.KE, row.number, None) for row in self.ke]
+        transforms += [wire.Transform(TransformType.KE, row.number, None) for row in self.ke]
         transforms += [wire.Transform(TransformType.SN, number, None) for number in self.esn]
         return wire.Proposal(number, self.protocol, spi, transforms)
 

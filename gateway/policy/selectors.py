@@ -110,7 +110,7 @@ class Selector:
     def networks(self) -> list[str]:
         """The range as the fewest prefixes, as a kernel wants it."""
         first, last = _address(self.version, self.start), _address(self.version, self.end)
-        return [str(network) for network in ipaddress.summarize_address_range(first, last)]  # type: ignore[type-var]
+        return [str(network) for network in ipaddress.summarize_address_range(first, last)]
 
     @property
     def text(self) -> str:

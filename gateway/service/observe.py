@@ -126,7 +126,7 @@ class Observer:
             return TunnelState.WAITING, "connected; no networks are in use yet"
         if connecting:
             return TunnelState.CONNECTING, failure or waiting_for(connecting[-1])
-        if peer.name in self._engine.core.held:
+        if (peer.name, None) in self._engine.core.held:
             return TunnelState.DOWN, "disconnected by an administrator"
         if any(child.start == Start.ALWAYS for child in peer.children) and peer.dialable:
             return TunnelState.DOWN, failure or "not tried yet"
@@ -147,6 +147,8 @@ class Observer:
             state, reason = TunnelState.UP, ""
         elif not peer.enabled:
             state, reason = TunnelState.DISABLED, "disabled by configuration"
+        elif (peer.name, child.name) in self._engine.core.held:
+            state, reason = TunnelState.DOWN, "disconnected by an administrator"
         elif established is not None and child.start == Start.ALWAYS:
             failed = attempt and attempt.outcome == Outcome.FAILED
             state, reason = TunnelState.DOWN, attempt.reason if attempt and failed else "not negotiated yet"

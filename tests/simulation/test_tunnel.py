@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.ike.attempts import Outcome
+from gateway.ike.path import Path
 from gateway.ike.plane import Acquire
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.peers import Child, Start
@@ -338,3 +339,59 @@ def test_on_demand_waits_for_the_first_packet() -> None:
     network.perform(b, b.engine.disconnect("left", None, network.now)[1])
     network.run(1)
     assert [policy.spi for policy in a.plane.policies()] == [None]
+
+
+def test_a_changed_child_is_remade_on_the_same_ike_sa() -> None:
+    network = Network(17)
+    a, b = two(network)
+    network.run(1)
+    before = established(a)[0]
+    left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", mine="10.1.0.0/25")
+    network.apply(a, Snapshot.build(2, [left], [psk()]))
+    network.run(5)
+    assert_agree(a, b)
+    assert established(a)[0] is before
+    (child,) = before.children.values()
+    assert [selector.text for selector in child.local] == ["10.1.0.0/25"]
+
+
+def test_what_an_administrator_took_down_stays_down() -> None:
+    network = Network(18)
+    a, b = two(network)
+    network.run(1)
+    network.perform(a, a.engine.disconnect("right", "net", network.now)[1])
+    network.run(600)
+    assert not established(a)[0].children
+    network.perform(a, a.engine.connect("right", "net", network.now)[1])
+    network.run(1)
+    assert_agree(a, b)
+    network.perform(a, a.engine.disconnect("right", None, network.now)[1])
+    network.run(600)
+    assert_nothing_left(a, b)
+
+
+def test_a_child_that_the_peer_deletes_comes_back() -> None:
+    network = Network(19)
+    a, b = two(network)
+    network.run(1)
+    network.perform(b, b.engine.disconnect("left", "net", network.now)[1])
+    network.run(60)
+    assert_agree(a, b)
+
+
+def test_hostile_datagrams_make_no_state_and_few_counters() -> None:
+    network = Network(20)
+    a, b = two(network)
+    network.run(1)
+    samples = [data for _, _, _, data in network.carried]
+    for _ in range(4000):
+        data = bytearray(network.random.choice(samples))
+        for _ in range(network.random.randrange(1, 5)):
+            data[network.random.randrange(len(data))] = network.random.randrange(256)
+        cut = bytes(data[: network.random.randrange(len(data) + 1)]) if network.random.random() < 0.3 else bytes(data)
+        path = Path("192.0.2.2", f"203.0.113.{network.random.randrange(4)}", 500)
+        network.perform(b, b.engine.receive(cut, path, network.now))
+    assert_agree(a, b)
+    assert len(b.engine.core.counters) < 60
+    network.run(120)
+    assert len(b.engine.ike_sas()) == 1

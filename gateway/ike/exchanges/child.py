@@ -1,6 +1,6 @@
 """CHILD_SAs: the payloads of one inside IKE_AUTH, and CREATE_CHILD_SA for further and rekeyed ones (RFC 7296 1.3, 2.9)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from gateway.crypto import groups
@@ -46,7 +46,8 @@ class Offer:
         """Raises Refused when the data plane has no SPI."""
         spi = allocate_spi(core, sa)
         octets = spi.to_bytes(4)
-        proposals = [p.to_wire(number, octets, with_ke=with_ke) for number, p in enumerate(config.proposals, 1)]
+        wanted = config.proposals if with_ke else dict.fromkeys(replace(p, ke=()) for p in config.proposals)
+        proposals = [proposal.to_wire(number, octets) for number, proposal in enumerate(wanted, 1)]
         tsi, tsr = wire.TSi(wire_selectors(config.local)), wire.TSr(wire_selectors(config.remote))
         return cls(config, spi, [wire.SA(proposals), tsi, tsr], with_ke)
 

@@ -22,6 +22,8 @@ async def delete_child(core: Core, sa: IkeSa, child: ChildSa, why: str) -> None:
     spi = child.inbound.spi.to_bytes(4)
     await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.ESP, [spi])])
     remove(core, sa, child, why, quiet=why == "rekeyed")
+    if why != "rekeyed" and sa.peer:
+        core.children_lost.append((sa.peer.name, child.name))
 
 
 def delete_spi(core: Core, sa: IkeSa, spi: int) -> None:
