@@ -75,7 +75,7 @@ class Outside:
             pytest.skip(kernel_available())
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         if not item.get_closest_marker("in_kernel"):
             return None
         if kernel_available():
@@ -90,6 +90,9 @@ class Outside:
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        # A test before this one left up what the two seemed to share (the module, its fixtures). No hook does just this:
+        # pytest_runtest_teardown would also end what other plugins begin in a set-up, which took place in the guest.
+        item.session._setupstate.teardown_exact(nextitem)
         return True
 
     def run_file(self, first: pytest.Item) -> None:

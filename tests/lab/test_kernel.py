@@ -152,6 +152,13 @@ def test_each_result_inside_is_reported_as_it_was(tmp_path: Path) -> None:
             import os, pytest
             from tests.lab.in_kernel import in_kernel
 
+            @pytest.fixture(scope="module", autouse=True)
+            def module():
+                yield
+                print("the module is torn down")
+
+            def test_before(): assert "IKEGATE_IN_KERNEL" not in os.environ
+
             @in_kernel
             def test_good(): pass
 
@@ -176,13 +183,12 @@ def test_each_result_inside_is_reported_as_it_was(tmp_path: Path) -> None:
                 import time
                 time.sleep(60)
             test_slow = pytest.mark.timeout(2)(test_slow)
-
-            def test_outside(): assert "IKEGATE_IN_KERNEL" not in os.environ
         """)
     )
+    (tmp_path / "test_later.py").write_text("def test_outside(): pass\n")
     (tmp_path / "conftest.py").write_text("from tests.lab.in_kernel import *\n")
     done = _pytest(tmp_path)
-    assert "2 failed, 2 passed, 1 skipped, 1 xfailed, 1 error" in done.stdout, done.stdout
+    assert "2 failed, 3 passed, 1 skipped, 1 xfailed, 1 error" in done.stdout, done.stdout
     for expected in ("assert 'left' == 'right'", "not today", "no fixture", "Timeout"):
         assert expected in done.stdout
 
