@@ -90,7 +90,7 @@ class Outside:
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        # A test before this one left up what the two seemed to share (the module, its fixtures). No hook does just this:
+        # A test before this one left up what the two seemed to share (a module, its fixtures). No hook does just this:
         # pytest_runtest_teardown would also end what other plugins begin in a set-up, which took place in the guest.
         item.session._setupstate.teardown_exact(nextitem)
         return True
