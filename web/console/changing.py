@@ -217,7 +217,7 @@ async def delete_tunnel(request: Request, session: SignedIn, gateway: ThisGatewa
 
 
 def _told(done: Done) -> str:
-    return sentence(done.text[:1].upper() + done.text[1:])
+    return sentence(done.text)
 
 
 @router.post("/tunnels/{name}/{verb}")

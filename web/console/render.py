@@ -41,7 +41,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("clock", "duration", "grouped", "iso", "left", "moment", "octets", "sentence", "tunnel"):
+    for name in ("capital", "clock", "duration", "grouped", "iso", "left", "moment", "octets", "sentence", "tunnel"):
         environment.filters[name] = getattr(words, name)
     environment.filters["segment"] = lambda text: quote(str(text), safe="")
     environment.globals.update(asset=asset, navigation=NAVIGATION, counted=words.counted)

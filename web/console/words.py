@@ -116,7 +116,15 @@ def listed(words: list[str], most: int = 3) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def sentence(text: str) -> str:
-    """The text with one full stop at its end."""
+    """The text as a sentence: one full stop, and a capital unless it begins with a name (`net: …`)."""
     text = text.strip()
-    return text if not text or text[-1] in ".!?…" else text + "."
+    if not text:
+        return text
+    if not text.split(maxsplit=1)[0].endswith(":"):
+        text = text[:1].upper() + text[1:]
+    return text if text[-1] in ".!?…" else text + "."

@@ -25,7 +25,7 @@ class TunnelRow:
     state: State
     reason: str
     remote: str
-    networks: tuple[str, ...]
+    networks: tuple[tuple[str, str], ...]
     octets_in: int
     octets_out: int
     since: float
@@ -101,7 +101,7 @@ def _row(status: Status, peer: PeerStatus, wanted: Peer | None) -> TunnelRow:
         peer.name,
         wanted.description if wanted else "",
         TUNNEL_STATES[peer.state],
-        peer.reason,
+        peer.reason if peer.state is not TunnelState.DISABLED else "",
         peer.remote or expected or "calls us",
         networks,
         peer.octets_in,
@@ -110,15 +110,17 @@ def _row(status: Status, peer: PeerStatus, wanted: Peer | None) -> TunnelRow:
     )
 
 
-def _networks(peer: Peer) -> tuple[str, ...]:
+def _networks(peer: Peer) -> tuple[tuple[str, str], ...]:
     return tuple(
-        f"{', '.join(s.text for s in child.local)} ↔ {', '.join(s.text for s in child.remote)}"
+        (", ".join(one.text for one in child.local), ", ".join(one.text for one in child.remote))
         for child in peer.children
     )
 
 
 def _haystack(row: TunnelRow) -> str:
-    return "\n".join((row.name, row.description, row.remote, row.reason, *row.networks)).lower()
+    return "\n".join(
+        (row.name, row.description, row.remote, row.reason, *(side for pair in row.networks for side in pair))
+    ).lower()
 
 
 def tunnel(status: Status, name: str, wanted: Peer | None) -> Tunnel | None:
