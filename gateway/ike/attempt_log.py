@@ -10,10 +10,10 @@ from gateway.wire.numbers import NotifyType
 _MESSAGES_KEPT = 64
 
 CURES: dict[str, str] = {
-    "timeout": "Check that the peer's address is right, that it runs, and that UDP 500 and 4500 pass in both directions.",
+    "timeout": "Check the peer's address, that it runs, and that UDP 500 and 4500 pass in both directions.",
     "timeout-auth": (
-        "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked on the way, or its large datagrams lost; "
-        "or the peer drops what it cannot decrypt."
+        "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked on the way, or large datagrams lost, or"
+        " the peer drops what it cannot decrypt."
     ),
     "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
     "no-proposal": "Give both sides one list of algorithms in common; the difference is shown beside this.",
@@ -23,7 +23,8 @@ CURES: dict[str, str] = {
     "no-key": "Add a pre-shared key for these two identities.",
     "wrong-key": "The two sides hold different pre-shared keys: set the same one on both.",
     "peer-refused-us": (
-        "Most likely the pre-shared keys differ; otherwise the peer does not know our identity. Compare both on its side."
+        "Most likely the pre-shared keys differ; otherwise the peer does not know our identity. Compare both on its "
+        "side."
     ),
     "peer-not-proven": "The peer did not prove its identity with our key: set the same pre-shared key on both sides.",
     "networks": "Make the networks of both sides mirror each other; the lists are shown beside this.",

@@ -61,7 +61,7 @@ def make_states(
     *,
     initiator: bool,
 ) -> tuple[EspState, EspState]:
-    """Derive the CHILD_SA's keys and lay out its inbound and outbound state; `initiator` of the exchange that makes it."""
+    """Derive the keys and lay out the inbound and outbound state; `initiator` of the exchange that makes them."""
     assert sa.chosen is not None and sa.chosen.prf is not None and sa.keys is not None and sa.peer is not None
     keys = child_keys(sa.chosen.prf, sa.keys.d, *nonces, chosen.encr, chosen.integ, shared)
     to_responder, to_initiator = (keys.encr_i, keys.integ_i), (keys.encr_r, keys.integ_r)

@@ -1,4 +1,4 @@
-"""What all scripts share: the configuration, the data plane, clock and chance as given in, and the effects going out."""
+"""What all scripts share: configuration, data plane, clock and chance as given in, and the effects going out."""
 
 from collections import Counter
 from collections.abc import Callable

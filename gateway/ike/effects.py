@@ -27,7 +27,7 @@ class Event:
 
 @dataclass(slots=True)
 class Locate:
-    """Where is `host` (an address or a DNS name), and from which address of ours (one of `sources`, if any) do we reach it?
+    """Where is `host` (an address or a DNS name), and from which address of ours do we reach it (of `sources`, if any)?
 
     Answered by `engine.located(token, …)`.
     """

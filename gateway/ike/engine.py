@@ -235,7 +235,7 @@ class Engine:
         self._answer(sa, message, datagram)
 
     def _follow(self, sa: IkeSa, path: Path) -> None:
-        """The peer moved to the other port, or its NAT gave it another one; authenticated, so believed (RFC 7296 2.23)."""
+        """The peer moved to the other port, or its NAT gave it another one: authentic, so believed (RFC 7296 2.23)."""
         if path != sa.path and (sa.state == Lifecycle.CONNECTING or not sa.nat.here) and path.local == sa.path.local:
             sa.path = path
 

@@ -1,7 +1,7 @@
 """Exchange scripts and what they may ask; run by our own driver, this is not asyncio.
 
-A script is an `async def` that reads like the RFC's ladder. Each `await` hands a question to the driver (`gateway.ike.driver`),
-and the answer comes back on that line; what the outside does wrong is raised there: TimedOut, Refused, Closed.
+A script is an `async def` that reads like the RFC's ladder. Each `await` hands a question to `gateway.ike.driver`, and
+the answer comes back on that line; what the outside does wrong is raised there: TimedOut, Refused, Closed.
 """
 
 from collections.abc import Coroutine, Generator

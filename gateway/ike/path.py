@@ -47,6 +47,9 @@ class Nat:
         return "NAT in front of " + " and ".join(ends) if ends else "none"
 
 
+NO_NAT = Nat()
+
+
 def nat_hash(spi_i: bytes, spi_r: bytes, address: str, port: int) -> bytes:
     """SHA-1 over both SPIs, an address and a port (RFC 7296 2.23); a label, not a protection."""
     packed = ipaddress.ip_address(address).packed

@@ -1,4 +1,4 @@
-"""The data plane as the engine sees it: the orders it gives, the events it hears, and the protocol that a driver fulfils."""
+"""The data plane as the engine sees it: orders it gives, events it hears, and the protocol that a driver fulfils."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Traffic to `destination` must leave towards `remote` (the outer address), from an address of ours inside `sources`."""
+    """Traffic to `destination` must leave towards `remote` (outer address), from an address of ours in `sources`."""
 
     destination: Selector
     sources: tuple[Selector, ...]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from gateway.crypto.keys import IkeKeys
 from gateway.ike.attempts import Attempt
 from gateway.ike.flow import Script
-from gateway.ike.path import Nat, Path
+from gateway.ike.path import NO_NAT, Nat, Path
 from gateway.ike.plane import EspState, Policy, Route
 from gateway.ike.protect import Protection
 from gateway.ike.window import Requests, Responses
@@ -36,7 +36,7 @@ ALLOWED: dict[Lifecycle, frozenset[int]] = {
     Lifecycle.DELETING: frozenset({ExchangeType.INFORMATIONAL}),
     Lifecycle.CLOSED: frozenset(),
 }
-"""Which exchanges the peer may open, by our state; all else is dropped and counted. IKE_SA_INIT opens no SA that exists."""
+"""Which exchanges the peer may open in each state; all else is dropped and counted. IKE_SA_INIT makes an SA anew."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +86,7 @@ class IkeSa:
     spi_r: bytes = bytes(8)
     state: Lifecycle = Lifecycle.CONNECTING
     peer: Peer | None = None
-    nat: Nat = Nat()
+    nat: Nat = NO_NAT
     encapsulate: bool = False
     chosen: Chosen | None = None
     keys: IkeKeys | None = field(default=None, repr=False)

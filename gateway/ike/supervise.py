@@ -56,7 +56,7 @@ def _deleting(core: Core, child: ChildSa, why: str) -> Task:
 
 
 def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
-    """Bring up these children: on the SA that stands, on the one under way, or by a call. None when it cannot be called."""
+    """Bring up these children: on the SA that stands, on the one under way, or by a call; None when it cannot be."""
     core.timers.cancel(("retry", peer.name))
     core.held -= {(peer.name, None), *((peer.name, child.name) for child in wanted)}
     sa = core.established(peer.name)

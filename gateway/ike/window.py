@@ -1,4 +1,4 @@
-"""The two message windows of an IKE SA, each of size one: what we asked, and what the peer asked (RFC 7296 2.1, 2.3)."""
+"""The two message windows of an IKE SA, each of size one: our requests, and the peer's (RFC 7296 2.1, 2.3)."""
 
 from dataclasses import dataclass, field
 

@@ -210,7 +210,7 @@ def _canonical(identity: Identity) -> object:
 
 @dataclass(frozen=True, slots=True)
 class IdentityPattern:
-    """Which identities a configuration means: `%any`, one identity, `*.example.com`, `*@example.com` or `10.0.0.0/8`."""
+    """Which identities are meant: `%any`, one identity, `*.example.com`, `*@example.com` or `10.0.0.0/8`."""
 
     text: str
     exact: Identity | None = None

@@ -41,7 +41,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Retransmission:
-    """How long we ask again before the peer counts as gone: waits of `base * factor**n` seconds with jitter (RFC 7296 2.1)."""
+    """How long we ask again before the peer is gone: waits of `base * factor**n` seconds with jitter (RFC 7296 2.1)."""
 
     tries: int = 5
     base: float = 2.0
@@ -82,7 +82,7 @@ class Peer:
         return next((child for child in self.children if child.name == name), None)
 
     def accepts_address(self, address: str) -> int:
-        """How particularly the peer is configured for this address: 3 the address itself, 2 a network, 1 any, 0 not at all.
+        """How particularly this address is configured: 3 the address itself, 2 a network, 1 any, 0 not at all.
 
         A DNS name counts as any: an address is no proof, the identity is.
         """

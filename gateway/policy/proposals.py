@@ -1,4 +1,4 @@
-"""Proposals: the algorithms an end would use together, written as strongSwan's keywords, and the choice between two ends' lists."""
+"""Proposals: algorithms to be used together, in strongSwan's keywords, and the choice between two ends' lists."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -233,7 +233,7 @@ def accepted(ours: Sequence[Proposal], answer: wire.Proposal, *, with_ke: bool =
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Why no proposal was chosen, for people: both lists, and in the closest pair the kinds that have nothing in common."""
+    """Why none was chosen, for people: both lists, and in the closest pair the kinds with nothing in common."""
 
     offered: tuple[str, ...]
     acceptable: tuple[str, ...]

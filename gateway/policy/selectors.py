@@ -54,7 +54,7 @@ class Selector:
 
     @classmethod
     def parse(cls, text: str) -> "Selector":
-        """Read `10.1.0.0/16`, `fd00::/64`, `10.1.0.7-10.1.0.9`, each with `[tcp/443]`, `[udp]`, `[/53]`. Raises InvalidSelector."""
+        """Read `10.1.0.0/16`, `fd00::/64`, `10.1.0.7-10.1.0.9`, with `[tcp/443]` or `[udp]`. Raises InvalidSelector."""
         match = _TEXT.fullmatch(text.strip())
         if not match:
             raise InvalidSelector(

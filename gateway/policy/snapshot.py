@@ -79,7 +79,7 @@ class Snapshot:
         return [peer for _, peer in served]
 
     def psk_for(self, local: Identity, remote: Identity) -> Psk | None:
-        """The key for this pair of identities: a key that names both beats one that names the peer, that beats a wildcard."""
+        """The key for this pair of identities: naming both beats naming the peer, which beats a wildcard."""
         best: tuple[int, Psk] | None = None
         candidates = self._psk_by_remote.get(remote.canonical, ()) + self._psk_patterns
         for psk in candidates:

@@ -49,7 +49,7 @@ class Gateway:
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
         if key_log is not None:
             self._problems.append(
-                f"THE KEY LOG IS ON: session keys are written to {settings.key_log}; anyone who reads them reads the traffic"
+                f"THE KEY LOG IS ON: session keys go to {settings.key_log}; whoever reads them reads the traffic"
             )
             log.warning(self._problems[-1])
 
@@ -153,7 +153,7 @@ class Gateway:
         return Done(ok=not waited, text=f"{label} is being connected", ike_sa=number, attempt=about)
 
     async def disconnect(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
-        """Take a peer, or one child, down on both ends; a peer stays down until it is connected again. Raises NotFound."""
+        """Take a peer, or one child, down on both ends; it stays down until it is connected again. Raises NotFound."""
         self._known(peer, child)
         ended, effects = self._engine.disconnect(peer, child, self._runner.clock())
         self._runner.perform(effects)
@@ -224,7 +224,7 @@ class Gateway:
 
     async def _until(self, reached: Callable[[], bool], wait: float) -> None:
         deadline = self._runner.clock() + wait
-        while not reached() and self._runner.clock() < deadline:
+        while not reached() and self._runner.clock() < deadline:  # noqa: ASYNC110  what it waits for is many things
             await asyncio.sleep(_POLL)
 
     def kernel_states(self) -> list[EspState]:

@@ -11,7 +11,7 @@ from typing import Any
 class Record:
     """One thing that happened; `id` grows by one, `at` is Unix time in seconds, `text` a sentence without secrets.
 
-    `kind` is dotted: its first word is the topic (`ike-sa.established`, `child-sa.closed`, `attempt.failed`, `config.changed`).
+    `kind` is dotted, its first word is the topic: `ike-sa.established`, `child-sa.closed`, `attempt.failed`.
     """
 
     id: int

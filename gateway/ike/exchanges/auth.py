@@ -92,7 +92,7 @@ def _refused(core: Core, sa: IkeSa, response: Message) -> None:
     if notify is None:
         raise Reject(NotifyType.INVALID_SYNTAX, "the peer's IKE_AUTH response has neither AUTH nor an error")
     if notify.type == _FAILED:
-        why = "the peer refused our proof (AUTHENTICATION_FAILED): another pre-shared key, or it does not know our identity"
+        why = "the peer refused our proof (AUTHENTICATION_FAILED): it holds another pre-shared key, or does not know"
         raise core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, f"{why} {sa.local_id}")
     why = f"the peer answered {name_of(NotifyType, notify.type)} to IKE_AUTH"
     raise core.give_up(sa, "peer-error", Step.IDENTITY, None, why)

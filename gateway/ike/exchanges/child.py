@@ -1,4 +1,4 @@
-"""CHILD_SAs: the payloads of one inside IKE_AUTH, and CREATE_CHILD_SA for further and rekeyed ones (RFC 7296 1.3, 2.9)."""
+"""CHILD_SAs: the payloads of one in IKE_AUTH, CREATE_CHILD_SA for further and rekeyed ones (RFC 7296 1.3, 2.9)."""
 
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -64,7 +64,7 @@ def conclude(
     shared: bytes = b"",
     replacing: ChildSa | None = None,
 ) -> ChildSa | None:
-    """Check the responder's half and install; a failure is recorded, told to the peer where it must know, and raised as Reject."""
+    """Check the responder's half and install; a failure is recorded, told to the peer if it must know, and raised."""
     sent = response.maybe(wire.SA)
     if sent is None:
         offer.withdraw(core, sa)
@@ -298,7 +298,7 @@ def answer(core: Core, sa: IkeSa, request: Message, nonces: Nonces) -> list[wire
 
 
 def _choose(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, prefer: ChildSa | None = None) -> _Found:
-    """Narrow the peer's selectors to each of our children in turn; the first that fits in networks and algorithms is it."""
+    """Narrow the peer's selectors to each of our children; the first that fits in networks and algorithms is it."""
     assert sa.peer is not None
     offered = request.one(wire.SA).proposals
     tsi, tsr = request.one(wire.TSi), request.one(wire.TSr)
@@ -322,7 +322,7 @@ def _choose(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, prefer: C
         attempt_log.mismatch(
             sa.attempt, Mismatch((asked,), acceptable, ("networks: no child of this peer covers both sides",))
         )
-        why = f"the peer asks for {asked} (its side on the right), which no child of {sa.peer.name} covers (TS_UNACCEPTABLE)"
+        why = f"no child of {sa.peer.name} covers {asked} (its side on the right), as the peer asks (TS_UNACCEPTABLE)"
         raise core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
     proposals = tuple(dict.fromkeys(proposal for config in fitting for proposal in config.proposals))
     attempt_log.mismatch(sa.attempt, explain(proposals, offered, with_ke=with_ke))
