@@ -1,14 +1,17 @@
 """What routes ask for: the gateway, who is calling, and signing in and out."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
+from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
 
-from gateway.service.access import Access, Session
-from web.security import clear_session_cookie, session_secret, set_session_cookie
+from gateway.service.access import Access, Scope, Session
+from gateway.service.gateway import Gateway
+from web.security import SESSION_COOKIE, bearer_token, clear_session_cookie, session_secret, set_session_cookie
 
-if TYPE_CHECKING:
-    from gateway.service.gateway import Gateway
+_cookie = APIKeyCookie(name=SESSION_COOKIE, scheme_name="session", auto_error=False)
+_bearer = HTTPBearer(scheme_name="token", auto_error=False)
 
 
 class NotSignedIn(Exception):
@@ -19,8 +22,25 @@ class SetupNeeded(Exception):
     """There is no administrator yet: 401 for the API, the setup page for a browser."""
 
 
-def current_gateway(request: Request) -> "Gateway":
-    """The one gateway of this process; what its config answers it answers from memory, without blocking."""
+class Forbidden(Exception):
+    """The caller may not do this; the text names the scope that is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes an API request: an administrator by a session, or a token; `name` is the author of its changes."""
+
+    name: str
+    scopes: frozenset[Scope]
+    session: Session | None = None
+
+
+def current_gateway(request: Request) -> Gateway:
+    """The one gateway of this process.
+
+    Its status, attempts and journal belong to the event loop: read them in a coroutine (`async def`). What its config
+    answers comes from memory and may be read anywhere.
+    """
     gateway: Gateway = request.app.state.gateway
     return gateway
 
@@ -47,6 +67,35 @@ def require_session(request: Request) -> Session:
     if current_access(request).setup_needed:
         raise SetupNeeded
     raise NotSignedIn
+
+
+def find_caller(request: Request) -> Caller | None:
+    """Who calls, by bearer token or session; None when neither is valid. Reads the database: use a thread."""
+    access = current_access(request)
+    if (text := bearer_token(request)) is not None:
+        token = access.token(text, source(request))
+        return Caller(f"token {token.name}", frozenset(token.scopes)) if token else None
+    session = optional_session(request)
+    return Caller(session.admin, frozenset(Scope), session) if session else None
+
+
+def authorized(
+    request: Request,
+    needed: SecurityScopes,
+    _session: Annotated[str | None, Depends(_cookie)],
+    _token: Annotated[object, Depends(_bearer)],
+) -> Caller:
+    """The caller, who has the scopes that the route names: `Annotated[Caller, Security(authorized, scopes=[…])]`.
+
+    Raises NotSignedIn, SetupNeeded, Forbidden.
+    """
+    caller = find_caller(request)
+    if caller is None:
+        raise SetupNeeded if current_access(request).setup_needed else NotSignedIn
+    missing = [scope for scope in needed.scopes if scope not in caller.scopes]
+    if missing:
+        raise Forbidden(f"This needs the scope {', '.join(missing)}.")
+    return caller
 
 
 async def sign_in(request: Request, response: Response, name: str, password: str) -> Session:

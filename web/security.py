@@ -2,9 +2,10 @@
 
 import re
 import secrets
-from http import HTTPStatus
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -104,6 +105,37 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+class BodyLimit:
+    """Refuses bodies above a number of octets, with 413: by `limits[path]`, else by `limits[""]`."""
+
+    def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
+        self.app = app
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = self.limits.get(scope["path"], self.limits[""])
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced[:20]) > limit:
+            await _refusal(HTTPConnection(scope), 413, *_TOO_LARGE, f"A body here has at most {limit} octets.")(
+                scope, receive, send
+            )
+            return
+        octets = 0
+
+        async def receive_counting() -> Message:
+            nonlocal octets
+            message = await receive()
+            octets += len(message.get("body", b""))
+            if octets > limit:  # the length was not announced, or was a lie
+                raise HTTPException(413, f"A body here has at most {limit} octets.")
+            return message
+
+        await self.app(scope, receive_counting, send)
+
+
 class CrossSiteGuard:
     """Refuses, with 403, an unsafe request that another site's page made a browser send.
 
@@ -119,7 +151,7 @@ class CrossSiteGuard:
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
             connection = HTTPConnection(scope)
             if bearer_token(connection) is None and not came_from_us(connection):
-                await _refusal(connection)(scope, receive, send)
+                await _refusal(connection, 403, *_CROSS_SITE)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -136,14 +168,22 @@ def came_from_us(connection: HTTPConnection) -> bool:
     return SESSION_COOKIE not in connection.cookies
 
 
-def _refusal(connection: HTTPConnection) -> Response:
+_CROSS_SITE = (
+    "cross-site",
+    "Request from another site",
+    "The browser says that this request was not made by a page of this gateway.",
+)
+_TOO_LARGE = ("too-large", "Request too large")
+
+
+def _refusal(connection: HTTPConnection, status: int, slug: str, title: str, detail: str) -> Response:
     document = {
-        "type": "/problems/cross-site",
-        "title": "Request from another site",
-        "status": 403,
-        "detail": "The browser says that this request was not made by a page of this gateway.",
+        "type": f"/problems/{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
         "instance": connection.url.path,
         "request_id": request_id(connection),
         "errors": [],
     }
-    return JSONResponse(document, HTTPStatus.FORBIDDEN, media_type="application/problem+json")
+    return JSONResponse(document, status, media_type="application/problem+json")

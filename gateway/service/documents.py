@@ -15,7 +15,7 @@ from gateway.storage.objects import (
     FieldError,
     Invalid,
     Inventory,
-    Name,
+    Named,
     PeerObject,
     ProposalObject,
     PskFields,
@@ -35,10 +35,9 @@ Secret = Annotated[
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class PskEntry(PskFields):
+class PskEntry(PskFields, Named):
     """A pre-shared key as it comes in; without `secret` the one that is stored stays."""
 
-    name: Name
     secret: Secret | None = None
 
 
@@ -124,25 +123,16 @@ def write_text(document: Mapping[str, Any]) -> str:
 
 
 def as_document(thing: BaseModel) -> dict[str, Any]:
-    """An object as plain data, its name first."""
-    plain = thing.model_dump(mode="json")
-    return {"name": plain["name"], **plain} if "name" in plain else plain
+    """An object as plain data, in the order of its fields."""
+    return thing.model_dump(mode="json")
 
 
 def export(inventory: Inventory) -> dict[str, Any]:
     """The whole configuration as a document; keys are named, their secrets left out."""
     return {
         "apiVersion": API_VERSION,
-        **{kind: [_ordered(thing) for _, thing in sorted(inventory.objects(kind).items())] for kind in KINDS},
+        **{kind: [as_document(thing) for _, thing in sorted(inventory.objects(kind).items())] for kind in KINDS},
     }
-
-
-def _ordered(thing: ConfigObject) -> dict[str, Any]:
-    plain = as_document(thing)
-    if isinstance(thing, PeerObject):
-        children = [as_document(child) for child in thing.children]
-        plain = {**{key: value for key, value in plain.items() if key != "children"}, "children": children}
-    return plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ class Described(BaseModel):
     description: Description = ""
 
 
+class Named(BaseModel):
+    """The name stands first in a document: pydantic takes the fields of the last base first."""
+
+    name: Name
+
+
 class ProposalFields(Described):
     """Algorithms to agree on, best first, as strongSwan's keywords."""
 
@@ -39,8 +45,8 @@ class ProposalFields(Described):
     suites: Annotated[tuple[Line, ...], Field(min_length=1, max_length=32, examples=[["aes256gcm16-prfsha256-x25519"]])]
 
 
-class ProposalObject(ProposalFields):
-    name: Name
+class ProposalObject(ProposalFields, Named):
+    """A proposal with its name."""
 
 
 class PskFields(Described):
@@ -50,8 +56,8 @@ class PskFields(Described):
     remote_ids: Annotated[tuple[Line, ...], Field(max_length=64, examples=[["sun.example"]])] = ()
 
 
-class PskObject(PskFields):
-    name: Name
+class PskObject(PskFields, Named):
+    """A pre-shared key with its name, without its secret."""
 
 
 class ChildFields(Described):
@@ -67,8 +73,8 @@ class ChildFields(Described):
     replay_window: Annotated[Count, Field(ge=0, le=4096, description="Packets")] = 128
 
 
-class ChildObject(ChildFields):
-    name: Name
+class ChildObject(ChildFields, Named):
+    """A child with its name."""
 
 
 class RetransmitFields(BaseModel):
@@ -109,8 +115,8 @@ class PeerFields(Described):
     children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
 
 
-class PeerObject(PeerFields):
-    name: Name
+class PeerObject(PeerFields, Named):
+    """A peer with its name."""
 
     def child(self, name: str) -> ChildObject | None:
         return next((child for child in self.children if child.name == name), None)

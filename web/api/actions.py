@@ -1,0 +1,83 @@
+"""What an administrator does to tunnels: connect, disconnect, rekey, terminate."""
+
+from enum import StrEnum
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from gateway.service.done import Done
+from web.api.common import ACTION, Act, ObjectName, Wait
+from web.dependencies import current_gateway
+
+router = APIRouter(tags=["actions"])
+ANSWERS = {202: {"description": "Begun; the attempt, if there is one, is at Location"}, **ACTION}
+
+
+class PeerVerb(StrEnum):
+    """What can be done to a peer or a child."""
+
+    CONNECT = "connect"
+    DISCONNECT = "disconnect"
+    REKEY = "rekey"
+
+
+class SaVerb(StrEnum):
+    """What can be done to an IKE SA."""
+
+    REKEY = "rekey"
+    TERMINATE = "terminate"
+
+
+class DoneAnswer(BaseModel):
+    """What came of it: `ok` says whether it is so now or, without waiting, was begun."""
+
+    ok: bool
+    text: str
+    ike_sa: int | None = Field(description="See /ike-sas/{number}")
+    attempt: int | None = Field(description="See /attempts/{number}")
+
+
+@router.post("/peers/{name}/actions/{verb}", responses=ANSWERS)
+async def act_on_peer(
+    request: Request, response: Response, _: Act, name: ObjectName, verb: PeerVerb, wait: Wait = 0
+) -> DoneAnswer:
+    return _answer(await _act(request, verb, name, None, wait), wait, response)
+
+
+@router.post("/peers/{name}/children/{child}/actions/{verb}", responses=ANSWERS)
+async def act_on_child(
+    request: Request, response: Response, _: Act, name: ObjectName, child: ObjectName, verb: PeerVerb, wait: Wait = 0
+) -> DoneAnswer:
+    return _answer(await _act(request, verb, name, child, wait), wait, response)
+
+
+@router.post("/ike-sas/{number}/actions/{verb}", responses=ANSWERS)
+async def act_on_ike_sa(
+    request: Request, response: Response, _: Act, number: int, verb: SaVerb, wait: Wait = 0
+) -> DoneAnswer:
+    gateway = current_gateway(request)
+    match verb:
+        case SaVerb.REKEY:
+            done = await gateway.rekey_ike_sa(number, wait)
+        case SaVerb.TERMINATE:
+            done = await gateway.terminate(number, wait)
+    return _answer(done, wait, response)
+
+
+async def _act(request: Request, verb: PeerVerb, peer: str, child: str | None, wait: float) -> Done:
+    gateway = current_gateway(request)
+    match verb:
+        case PeerVerb.CONNECT:
+            return await gateway.connect(peer, child, wait)
+        case PeerVerb.DISCONNECT:
+            return await gateway.disconnect(peer, child, wait)
+        case PeerVerb.REKEY:
+            return await gateway.rekey(peer, child, wait)
+
+
+def _answer(done: Done, wait: float, response: Response) -> DoneAnswer:
+    """202 while it goes on, 200 when the caller waited for the outcome, whatever that is."""
+    response.status_code = 200 if wait else 202
+    if done.attempt is not None:
+        response.headers["location"] = f"/api/v1/attempts/{done.attempt}"
+    return DoneAnswer(ok=done.ok, text=done.text, ike_sa=done.ike_sa, attempt=done.attempt)

@@ -1,0 +1,207 @@
+"""What the API's resources share: callers and their scopes, terms of a change, pages of lists, answers to writes."""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Header, Path, Query, Response, Security
+from pydantic import BaseModel, Field
+
+from gateway.policy.snapshot import Changes
+from gateway.service.access import Scope
+from gateway.service.documents import Difference
+from gateway.service.manage import FieldError, Invalid, Terms, Written
+from gateway.storage.objects import NAME_PATTERN
+from web.dependencies import Caller, authorized
+from web.problems import MEDIA_TYPE, Problem
+
+T = TypeVar("T")
+
+ReadConfig = Annotated[Caller, Security(authorized, scopes=[Scope.CONFIG_READ])]
+WriteConfig = Annotated[Caller, Security(authorized, scopes=[Scope.CONFIG_WRITE])]
+ReadState = Annotated[Caller, Security(authorized, scopes=[Scope.STATE_READ])]
+Act = Annotated[Caller, Security(authorized, scopes=[Scope.ACTIONS])]
+Administer = Annotated[Caller, Security(authorized, scopes=[Scope.ADMIN])]
+Anyone = Annotated[Caller, Security(authorized)]
+
+ObjectName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=63)]
+Limit = Annotated[int, Query(ge=1, le=500, description="Items a page")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
+Search = Annotated[str, Query(max_length=200, description="Part of a name or a description, in any case")]
+Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the outcome; 0 answers 202 at once")]
+
+PROBLEMS: dict[int, str] = {
+    400: "The request is no HTTP or no JSON that can be understood",
+    401: "Not signed in",
+    403: "The caller lacks the scope, or another site sent the request",
+    404: "There is no such object",
+    405: "The path knows other methods",
+    409: "In use by others",
+    412: "If-Match or If-None-Match does not hold",
+    413: "The body is too large",
+    415: "The body's media type is not taken",
+    422: "Not valid; `errors` says where",
+    429: "Too many failed attempts",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of an operation for its description."""
+    reference = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
+    return {
+        status: {"description": PROBLEMS[status], "content": {MEDIA_TYPE: reference}} for status in sorted({*statuses})
+    }
+
+
+READ = problems(401, 403, 404, 422)
+LIST = problems(401, 403, 422)
+WRITE = problems(400, 401, 403, 404, 409, 412, 413, 422)
+ACTION = problems(401, 403, 404, 422)
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list, in a stable order; `next_cursor` is null on the last."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+def encode_cursor(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str) -> str:
+    """Raises Invalid."""
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, ValueError):
+        raise Invalid([FieldError("/query/cursor", "invalid-cursor", "this is no cursor of ours")]) from None
+
+
+def page_of(
+    things: Iterable[T], limit: int, cursor: str | None, key: Callable[[T], str], fits: Callable[[T], bool]
+) -> tuple[list[T], str | None]:
+    """The things after the cursor that fit, sorted by their key, and the cursor of the next page."""
+    after = decode_cursor(cursor) if cursor else None
+    rest = sorted((thing for thing in things if (after is None or key(thing) > after) and fits(thing)), key=key)
+    return rest[:limit], encode_cursor(key(rest[limit - 1])) if len(rest) > limit else None
+
+
+def mentions(q: str, *texts: str) -> bool:
+    return not q or any(q.casefold() in text.casefold() for text in texts)
+
+
+def read_terms(
+    comment: Annotated[str, Query(max_length=500, description="Why, for the list of revisions")] = "",
+    dry_run: Annotated[bool, Query(description="Tell what would differ and what it would mean; store nothing")] = False,
+    if_match: Annotated[str | None, Header(description="Change only this version (ETag)")] = None,
+    if_none_match: Annotated[str | None, Header(description="`*`: create only")] = None,
+) -> Terms:
+    """The terms of a change, but for its author."""
+    return Terms("", comment, dry_run, if_match, if_none_match)
+
+
+class FieldChangeAnswer(BaseModel):
+    """One field that differs; a secret shows as `(secret)` and `(another secret)`."""
+
+    pointer: str
+    old: Any
+    new: Any
+
+
+class DifferenceAnswer(BaseModel):
+    """One object that differs."""
+
+    kind: str = Field(examples=["peers"])
+    name: str
+    action: str = Field(examples=["add", "change", "remove"])
+    fields: list[FieldChangeAnswer]
+
+
+class ImpactAnswer(BaseModel):
+    """What a change means for tunnels, by the names of peers; what is in none of the lists goes on undisturbed."""
+
+    added: list[str]
+    removed: list[str] = Field(description="Their SAs are deleted")
+    renegotiate: list[str] = Field(description="Their IKE SA is set up anew")
+    children: dict[str, list[str]] = Field(description="Of these peers, these children alone are set up anew")
+    adjusted: list[str] = Field(description="Only timers changed")
+    text: str
+
+
+class WriteAnswer(BaseModel, Generic[T]):
+    """What a write did, or in a dry run would do. Nothing differed: `changed` is false and no revision was made."""
+
+    changed: bool
+    created: bool
+    dry_run: bool
+    revision: int = Field(description="The configuration's revision now")
+    object: T | None = Field(None, description="The object as it is then; null once it is deleted")
+    differences: list[DifferenceAnswer]
+    impact: ImpactAnswer
+
+
+def differences_answer(found: Sequence[Difference]) -> list[DifferenceAnswer]:
+    return [
+        DifferenceAnswer(
+            kind=one.kind,
+            name=one.name,
+            action=one.action,
+            fields=[FieldChangeAnswer(pointer=field.pointer, old=field.old, new=field.new) for field in one.fields],
+        )
+        for one in found
+    ]
+
+
+def impact_answer(impact: Changes) -> ImpactAnswer:
+    return ImpactAnswer(
+        added=list(impact.added),
+        removed=list(impact.removed),
+        renegotiate=list(impact.renegotiate),
+        children={name: list(children) for name, children in impact.children.items()},
+        adjusted=list(impact.adjusted),
+        text=impact_text(impact),
+    )
+
+
+def impact_text(impact: Changes) -> str:
+    """The impact in one sentence."""
+    parts = [
+        f"{verb} {_named(names, 'tunnel')}"
+        for verb, names in (
+            ("begins", impact.added),
+            ("ends", impact.removed),
+            ("sets up anew", impact.renegotiate),
+            ("adjusts timers of", impact.adjusted),
+        )
+        if names
+    ]
+    children = tuple(f"{peer}/{child}" for peer, names in impact.children.items() for child in names)
+    if children:
+        parts.append(f"sets up anew {_named(children, 'child')}")
+    return ("; ".join(parts) or "disturbs no tunnel").capitalize() + "."
+
+
+def _named(names: Sequence[str], word: str) -> str:
+    if len(names) > 3:
+        plural = "children" if word == "child" else f"{word}s"
+        return f"{len(names)} {plural}"
+    return ", ".join(names)
+
+
+def write_answer(written: Written, response: Response, shown: T | None) -> WriteAnswer[T]:
+    """The answer to a write; sets status 201 for a new object, and its ETag."""
+    if written.created and not written.dry_run:
+        response.status_code = 201
+    if written.etag:
+        response.headers["etag"] = written.etag
+    return WriteAnswer(
+        changed=written.changed,
+        created=written.created,
+        dry_run=written.dry_run,
+        revision=written.revision,
+        object=shown,
+        differences=differences_answer(written.differences),
+        impact=impact_answer(written.impact),
+    )

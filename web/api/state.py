@@ -1,0 +1,137 @@
+"""How it is now: /status, /ike-sas, /child-sas, and what really lies in the data plane."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from gateway.ike.plane import EspState, Policy
+from gateway.service.manage import NotFound
+from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status
+from web.api.common import LIST, READ, Cursor, Limit, ObjectName, Page, ReadState, page_of
+from web.dependencies import current_gateway
+
+router = APIRouter(tags=["state"])
+
+
+@router.get("/status", responses=LIST)
+async def get_status(request: Request, _: ReadState) -> Status:
+    """All of it at one moment; times are Unix seconds."""
+    return current_gateway(request).status()
+
+
+@router.get("/status/{name}", responses=READ)
+async def get_peer_status(request: Request, _: ReadState, name: ObjectName) -> PeerStatus:
+    """One peer: its state in a word, why, and what to do."""
+    found = current_gateway(request).status().peer(name)
+    if found is None:
+        raise NotFound("peer", name)
+    return found
+
+
+@router.get("/ike-sas", responses=LIST)
+async def list_ike_sas(
+    request: Request, _: ReadState, limit: Limit = 100, cursor: Cursor = None, peer: str | None = None
+) -> Page[IkeSaStatus]:
+    items, following = page_of(
+        current_gateway(request).status().ike_sas, limit, cursor, _in_order, lambda sa: peer is None or sa.peer == peer
+    )
+    return Page(items=items, next_cursor=following)
+
+
+@router.get("/ike-sas/{number}", responses=READ)
+async def get_ike_sa(request: Request, _: ReadState, number: int) -> IkeSaStatus:
+    found = current_gateway(request).status().ike_sa(number)
+    if found is None:
+        raise NotFound("IKE SA", str(number))
+    return found
+
+
+@router.get("/child-sas", responses=LIST)
+async def list_child_sas(
+    request: Request, _: ReadState, limit: Limit = 100, cursor: Cursor = None, peer: str | None = None
+) -> Page[ChildSaStatus]:
+    items, following = page_of(
+        current_gateway(request).status().child_sas,
+        limit,
+        cursor,
+        _in_order,
+        lambda sa: peer is None or sa.peer == peer,
+    )
+    return Page(items=items, next_cursor=following)
+
+
+@router.get("/child-sas/{number}", responses=READ)
+async def get_child_sa(request: Request, _: ReadState, number: int) -> ChildSaStatus:
+    found = next((sa for sa in current_gateway(request).status().child_sas if sa.id == number), None)
+    if found is None:
+        raise NotFound("CHILD_SA", str(number))
+    return found
+
+
+def _in_order(sa: IkeSaStatus | ChildSaStatus) -> str:
+    return f"{sa.id:020}"
+
+
+class KernelState(BaseModel):
+    """One ESP state as it lies in the data plane; its keys are not part of it."""
+
+    spi: str
+    source: str
+    destination: str
+    inbound: bool
+    reqid: int
+    encryption: str
+    integrity: str | None
+    esn: bool
+    replay_window: int
+    encapsulation: str | None
+
+
+class KernelPolicy(BaseModel):
+    """One policy as it lies in the data plane."""
+
+    direction: str
+    source: str
+    destination: str
+    tunnel_source: str
+    tunnel_destination: str
+    reqid: int
+    spi: str | None
+
+
+@router.get("/kernel/states", responses=LIST)
+async def list_kernel_states(request: Request, _: ReadState) -> Page[KernelState]:
+    return Page(items=[kernel_state(state) for state in current_gateway(request).kernel_states()])
+
+
+@router.get("/kernel/policies", responses=LIST)
+async def list_kernel_policies(request: Request, _: ReadState) -> Page[KernelPolicy]:
+    return Page(items=[kernel_policy(policy) for policy in current_gateway(request).kernel_policies()])
+
+
+def kernel_state(state: EspState) -> KernelState:
+    """Field by field: nothing of a state is shown that is not named here."""
+    ports = state.encapsulation
+    return KernelState(
+        spi=f"0x{state.spi:08x}",
+        source=state.source,
+        destination=state.destination,
+        inbound=state.inbound,
+        reqid=state.reqid,
+        encryption=state.encr.keyword,
+        integrity=state.integ.keyword if state.integ else None,
+        esn=state.esn,
+        replay_window=state.replay_window,
+        encapsulation=f"udp {ports.source_port}-{ports.destination_port}" if ports else None,
+    )
+
+
+def kernel_policy(policy: Policy) -> KernelPolicy:
+    return KernelPolicy(
+        direction=policy.direction,
+        source=policy.source.text,
+        destination=policy.destination.text,
+        tunnel_source=policy.tunnel_source,
+        tunnel_destination=policy.tunnel_destination,
+        reqid=policy.reqid,
+        spi=f"0x{policy.spi:08x}" if policy.spi is not None else None,
+    )

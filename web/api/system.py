@@ -1,0 +1,69 @@
+"""The gateway itself: /system, and for those who watch over it /healthz and /readyz."""
+
+import time
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+import gateway as product
+from web.api.common import LIST, ReadState
+from web.dependencies import current_gateway
+
+router = APIRouter(tags=["system"])
+probes = APIRouter(tags=["system"])
+
+
+class SystemAnswer(BaseModel):
+    """This process; times are Unix seconds, `problems` are sentences about what keeps it from its work."""
+
+    version: str
+    name: str
+    started_at: float
+    uptime: float = Field(description="Seconds")
+    at: float
+    revision: int
+    data_plane: str
+    listening: list[str]
+    problems: list[str]
+    counters: dict[str, int]
+
+
+class HealthAnswer(BaseModel):
+    """Whether it works; `problems` are sentences."""
+
+    ok: bool
+    problems: list[str] = []
+
+
+@router.get("/system", responses=LIST)
+async def get_system(request: Request, _: ReadState) -> SystemAnswer:
+    gateway = current_gateway(request)
+    status = gateway.status()
+    now = time.time()
+    return SystemAnswer(
+        version=product.__version__,
+        name=gateway.settings.public_name,
+        started_at=gateway.started_at,
+        uptime=now - gateway.started_at,
+        at=now,
+        revision=gateway.config.revision,
+        data_plane=status.data_plane,
+        listening=list(status.listening),
+        problems=list(status.problems),
+        counters=dict(status.counters),
+    )
+
+
+@probes.get("/healthz")
+async def healthz() -> HealthAnswer:
+    """The process answers."""
+    return HealthAnswer(ok=True)
+
+
+@probes.get("/readyz", responses={503: {"description": "Not ready", "model": HealthAnswer}})
+async def readyz(request: Request, response: Response) -> HealthAnswer:
+    """IKE is listening. Says nothing more: anybody may ask."""
+    ready = bool(current_gateway(request).status().listening)
+    if not ready:
+        response.status_code = 503
+    return HealthAnswer(ok=ready, problems=[] if ready else ["IKE is not listening; the gateway's log says why."])
