@@ -12,7 +12,7 @@ _MESSAGES_KEPT = 64
 CURES: dict[str, str] = {
     "timeout": "Check the peer's address, that it runs, and that UDP 500 and 4500 pass in both directions.",
     "timeout-auth": (
-        "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked on the way, or large datagrams lost, or"
+        "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked, or large datagrams lost on the way, or"
         " the peer drops what it cannot decrypt."
     ),
     "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
@@ -42,15 +42,31 @@ class AttemptLog:
     def __init__(self, kept: int) -> None:
         self.kept = kept
         self._attempts: OrderedDict[int, Attempt] = OrderedDict()
+        self._last: dict[str, Attempt] = {}
         self._count = 0
 
     def begin(self, now: float, local: str, remote: str, *, initiator: bool, peer: str | None = None) -> Attempt:
         self._count += 1
         attempt = Attempt(self._count, now, initiator, local, remote, peer)
         self._attempts[attempt.id] = attempt
+        if peer:
+            self._last[peer] = attempt
         while len(self._attempts) > self.kept:
             self._attempts.popitem(last=False)
         return attempt
+
+    def name(self, attempt: Attempt, peer: str) -> None:
+        """The attempt turned out to be with this peer."""
+        attempt.peer = peer
+        self._last[peer] = attempt
+
+    def last(self, peer: str) -> Attempt | None:
+        """The peer's newest attempt, however many others came since."""
+        return self._last.get(peer)
+
+    def forget(self, peer: str) -> None:
+        """The peer is configured no longer."""
+        self._last.pop(peer, None)
 
     def get(self, number: int) -> Attempt | None:
         return self._attempts.get(number)

@@ -109,7 +109,7 @@ class Core:
         sa.peer = peer
         self.by_peer.setdefault(peer.name, []).append(sa)
         if sa.attempt:
-            sa.attempt.peer = peer.name
+            self.attempts.name(sa.attempt, peer.name)
 
     def no_longer_half_open(self, sa: IkeSa) -> None:
         if sa.initiator or self.openings.pop((sa.init_source[0], sa.init_source[1], sa.spi_i), None) is None:

@@ -161,6 +161,7 @@ def obey(core: Core, change: Changes, *, removed: str = "its configuration was r
         disconnect(core, name, None, removed)
         lift_traps(core, name)
         _let_go(core, name)
+        core.attempts.forget(name)
     for name in change.renegotiate:
         disconnect(core, name, None, "its configuration changed")
         lift_traps(core, name)

@@ -197,6 +197,11 @@ def _decode_name(der: bytes) -> x509.Name:
     return x509.Name(rdns)
 
 
+def _attributes(name: x509.Name) -> tuple[tuple[str, str], ...]:
+    """OID and value of each attribute, as DNs are compared: without case, spaces folded (RFC 5280 7.1)."""
+    return tuple((a.oid.dotted_string, " ".join(str(a.value).lower().split())) for a in name)
+
+
 def _canonical(identity: Identity) -> object:
     if identity.id_type == IdType.ID_FQDN:
         return identity.data.lower().rstrip(b".")
@@ -204,16 +209,18 @@ def _canonical(identity: Identity) -> object:
         user, _, domain = identity.data.rpartition(b"@")
         return user, domain.lower()
     if identity.id_type == IdType.ID_DER_ASN1_DN and (name := _parse_name(identity.data)):
-        return tuple((a.oid.dotted_string, " ".join(str(a.value).lower().split())) for a in name)
+        return _attributes(name)
     return identity.data
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityPattern:
-    """Which identities are meant: `%any`, one identity, `*.example.com`, `*@example.com` or `10.0.0.0/8`."""
+    """Which identities are meant: `%any`, one identity, `*.example.com`, `*@…`, `10.0.0.0/8`, `O=Lab, CN=*`."""
 
     text: str
     exact: Identity | None = None
+    parts: tuple[tuple[str, str], ...] = ()
+    """Of a DN with `*` as values: each attribute's OID and value."""
 
     @classmethod
     def parse(cls, text: str) -> "IdentityPattern":
@@ -221,8 +228,10 @@ class IdentityPattern:
         text = text.strip()
         if text == "%any":
             return cls(text)
+        if "*" in text and "=" in text:
+            return cls(text, parts=_attributes(_distinguished_name(text)))
         if "*" in text:
-            if "=" not in text and not re.fullmatch(r"[A-Za-z0-9_.@*-]+", text):
+            if not re.fullmatch(r"[A-Za-z0-9_.@*-]+", text):
                 raise InvalidIdentity(f"{text!r}: a wildcard stands in a domain name or an e-mail address")
             return cls(text)
         if "/" in text and "=" not in text and ":" not in text.split("/")[0].removeprefix("keyid"):
@@ -244,6 +253,8 @@ class IdentityPattern:
             return self.exact.same(identity)
         if self.text == "%any":
             return True
+        if self.parts:
+            return identity.id_type == IdType.ID_DER_ASN1_DN and self._matches_name(identity.data)
         if identity.id_type in (IdType.ID_FQDN, IdType.ID_RFC822_ADDR):
             wants_mail = "@" in self.text
             if wants_mail is not (identity.id_type == IdType.ID_RFC822_ADDR):
@@ -252,6 +263,14 @@ class IdentityPattern:
         if identity.id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR) and "/" in self.text:
             return ipaddress.ip_address(identity.data) in ipaddress.ip_network(self.text, strict=False)
         return False
+
+    def _matches_name(self, der: bytes) -> bool:
+        name = _parse_name(der)
+        sent = _attributes(name) if name else ()
+        return len(sent) == len(self.parts) and all(
+            oid == wanted and value in ("*", given)
+            for (wanted, value), (oid, given) in zip(self.parts, sent, strict=True)
+        )
 
     def __str__(self) -> str:
         return self.text

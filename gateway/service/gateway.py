@@ -113,6 +113,7 @@ class Gateway:
         self._known(peer, child)
         if refused := self._cannot_call(peer):
             return Done(ok=False, text=refused)
+        before = self._finished(peer)
         number, effects = self._engine.connect(peer, child, self._runner.clock())
         self._runner.perform(effects)
         if number is None:
@@ -120,7 +121,7 @@ class Gateway:
                 ok=False, text=f"{peer} has no address that we can call, or no children: only the peer can begin"
             )
         if wait:
-            await self._until(lambda: self._settled(peer, child), wait)
+            await self._until(lambda: self._is_up(peer, child) or self._finished(peer) > before, wait)
         return self._outcome(peer, child, number, waited=bool(wait))
 
     def _cannot_call(self, peer: str) -> str:
@@ -128,9 +129,10 @@ class Gateway:
             return "IKE does not run: " + "; ".join(self._problems)
         return "" if self._engine.core.snapshot.peers[peer].enabled else f"{peer} is disabled; enable it first"
 
-    def _settled(self, peer: str, child: str | None) -> bool:
-        attempt = next(iter(self._engine.core.attempts.latest(1, peer)), None)
-        return self._is_up(peer, child) or (attempt is not None and attempt.outcome == Outcome.FAILED)
+    def _finished(self, peer: str) -> int:
+        """The number of the peer's last attempt if it failed, else 0."""
+        attempt = self._engine.core.attempts.last(peer)
+        return attempt.id if attempt and attempt.outcome == Outcome.FAILED else 0
 
     def _is_up(self, peer: str, child: str | None) -> bool:
         sa = self._engine.core.established(peer)
@@ -141,7 +143,7 @@ class Gateway:
         return {child} <= names if child else {one.name for one in config.children} <= names
 
     def _outcome(self, peer: str, child: str | None, number: int, *, waited: bool) -> Done:
-        attempt = next(iter(self._engine.core.attempts.latest(1, peer)), None)
+        attempt = self._engine.core.attempts.last(peer)
         about = attempt.id if attempt else None
         label = f"{peer}/{child}" if child else peer
         if self._is_up(peer, child):

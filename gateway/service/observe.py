@@ -76,7 +76,7 @@ class Observer:
     def peer(self, peer: Peer) -> PeerStatus:
         """A configured peer: its state in a word, and why."""
         core = self._engine.core
-        attempt = next(iter(core.attempts.latest(1, peer.name)), None)
+        attempt = core.attempts.last(peer.name)
         established = core.established(peer.name)
         connecting = [sa for sa in core.by_peer.get(peer.name, ()) if sa.state == Lifecycle.CONNECTING]
         children = tuple(self._wanted(peer, child, established, attempt) for child in peer.children)

@@ -57,6 +57,10 @@ def test_names_are_compared_as_names() -> None:
         ("10.0.0.0/8", "10.9.8.7", True),
         ("10.0.0.0/8", "11.9.8.7", False),
         ("moon.example", "moon.example", True),
+        ("O=Lab, CN=*", "O=lab, CN=moon", True),
+        ("O=Lab, CN=*", "O=Other, CN=moon", False),
+        ("O=Lab, CN=*", "O=Lab, OU=x, CN=moon", False),
+        ("O=Lab, CN=*", "moon.example", False),
         ("moon.example", "keyid:moon.example", False),
     ],
 )

@@ -103,6 +103,7 @@ def _installed(core: Core, sa: IkeSa) -> None:
     core.reach(sa, Step.INSTALL)
     if sa.attempt:
         attempt_log.succeed(sa.attempt, core.now)
+        sa.attempt = None  # the log keeps it as long as it may, the SA need not
 
 
 def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn:
