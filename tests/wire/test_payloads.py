@@ -1,0 +1,399 @@
+"""Each payload against octets laid out by hand from its RFC, and each of its malformations."""
+
+import pytest
+
+from gateway.wire import payloads as wire
+from gateway.wire.message import build_payloads, parse_payloads
+from gateway.wire.numbers import (
+    CfgAttribute,
+    CfgType,
+    EapCode,
+    EapType,
+    Encr,
+    IdType,
+    KeMethod,
+    NotifyType,
+    PayloadType,
+    Protocol,
+    TransformType,
+    TsType,
+)
+from gateway.wire.outcome import Drop
+from gateway.wire.payloads import Payload
+
+
+def octets(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+def alone(kind: int, body: bytes, *, bits: int = 0) -> Payload:
+    """The payload that these octets make behind a generic header; they must be what it makes again."""
+    framed = bytes((0, bits)) + (4 + len(body)).to_bytes(2) + body
+    (payload,) = parse_payloads(kind, framed)
+    assert build_payloads([payload]) == (kind, framed)
+    return payload
+
+
+def refused(kind: int, body: bytes) -> str:
+    """Why these octets make no such payload."""
+    with pytest.raises(Drop) as raised:
+        parse_payloads(kind, bytes(2) + (4 + len(body)).to_bytes(2) + body)
+    return raised.value.why
+
+
+GCM_256 = "0300000c 01000014 800e0100"
+PRF = "03000008 02000005"
+GROUP = "00000008 0400001f"
+
+# RFC 7296 3.3's own example: ESP with AES-CBC of three lengths, two integrity algorithms, with and without ESN;
+# or AES-GCM with an 8-octet ICV.
+RFC_EXAMPLE = octets(
+    "02000050 01030407 052357bb"
+    "0300000c 0100000c 800e0080  0300000c 0100000c 800e00c0  0300000c 0100000c 800e0100"
+    "03000008 03000002  03000008 03000005  03000008 05000001  00000008 05000000"
+    "00000034 02030404 35a1d6f2"
+    "0300000c 01000012 800e0080  0300000c 01000012 800e0100  03000008 05000001  00000008 05000000"
+)
+
+
+class TestSecurityAssociation:
+    def test_the_example_of_the_rfc(self) -> None:
+        payload = alone(PayloadType.SA, RFC_EXAMPLE)
+        assert isinstance(payload, wire.SA)
+        first, second = payload.proposals
+        assert (first.number, first.protocol, first.spi) == (1, Protocol.ESP, octets("052357bb"))
+        assert [(t.type, t.number, t.key_bits) for t in first.transforms] == [
+            (1, 12, 128), (1, 12, 192), (1, 12, 256), (3, 2, None), (3, 5, None), (5, 1, None), (5, 0, None),
+        ]  # fmt: skip
+        assert (second.number, second.spi) == (2, octets("35a1d6f2"))
+        assert second.transforms[1] == wire.Transform(TransformType.ENCR, Encr.ENCR_AES_GCM_8, 256)
+        assert wire.SA([first, second]).octets() == RFC_EXAMPLE
+
+    def test_built_from_values(self) -> None:
+        transforms = [
+            wire.Transform(TransformType.ENCR, Encr.ENCR_AES_GCM_16, 256),
+            wire.Transform(TransformType.PRF, 5),
+            wire.Transform(TransformType.KE, KeMethod.CURVE25519),
+        ]
+        built = wire.SA([wire.Proposal(1, Protocol.IKE, b"", transforms)]).octets()
+        assert built == octets(f"00000024 01010003 {GCM_256} {PRF} {GROUP}")
+
+    def test_other_attributes_keep_their_place_and_format(self) -> None:
+        body = octets("00000024 01010001 0000001c 01000014 8012abcd 800e0100 00120004 01020304 00630000")
+        payload = alone(PayloadType.SA, body)
+        assert isinstance(payload, wire.SA)
+        (transform,) = payload.proposals[0].transforms
+        assert transform.key_bits == 256
+        assert transform.attributes == (
+            wire.TransformAttribute(18, 0xABCD),
+            wire.TransformAttribute(18, octets("01020304")),
+            wire.TransformAttribute(99, b""),
+        )
+
+    def test_a_key_length_in_the_long_format_is_no_key_length(self) -> None:
+        payload = alone(PayloadType.SA, octets("00000016 01010001 0000000e 0100000c 000e0002 0080"))
+        assert isinstance(payload, wire.SA)
+        (transform,) = payload.proposals[0].transforms
+        assert transform.key_bits is None
+        assert transform.attributes == (wire.TransformAttribute(14, octets("0080")),)
+
+    def test_unknown_numbers_and_reserved_bits_survive(self) -> None:
+        payload = alone(PayloadType.SA, octets("00ff0013 09c80301 aabbcc 007f0008 eefffffe"))
+        assert isinstance(payload, wire.SA)
+        (proposal,) = payload.proposals
+        assert (proposal.protocol, proposal.spi) == (200, octets("aabbcc"))
+        assert proposal.transforms == [wire.Transform(0xEE, 0xFFFE)]
+
+    def test_what_was_parsed_before_may_be_changed_without_changing_the_next(self) -> None:
+        for _ in range(2):
+            payload = alone(PayloadType.SA, RFC_EXAMPLE)
+            assert isinstance(payload, wire.SA)
+            assert len(payload.proposals[0].transforms) == 7
+            payload.proposals[0].transforms.clear()
+            payload.proposals[0].spi = b""
+            payload.proposals.pop()
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "",  # no proposal
+            "00000008 010100",  # cut
+            "00000008 01010000",  # no transform
+            "00000010 01010001 00000008 040000",  # longer than the payload
+            "00000007 01010001",  # shorter than itself
+            "00000010 01010002 00000008 0400001f",  # fewer transforms than it says
+            "00000018 01010001 03000008 02000005 00000008 0400001f",  # more
+            "00000010 01010001 03000008 0400001f",  # the last transform says another follows
+            "00000018 01010002 00000008 02000005 00000008 0400001f",  # the first says none follows
+            "00000010 01010001 00000007 0400001f",  # a transform shorter than its header
+            "00000010 01010001 00000009 0400001f",  # a transform longer than its proposal
+            "02000010 01010001 00000008 0400001f",  # the last proposal says another follows
+            "00000010 01010001 00000008 0400001f 00000010 02010001 00000008 0400001f",  # the first says none follows
+            "00000014 01030001 00000008 0400001f 00000000",  # ESP without an SPI
+            "00000014 01010401 01020304 00000008 0400001f",  # IKE with an SPI of four octets
+            "00000010 010109ff 00000008 0400001f",  # an SPI that is longer than the proposal
+            "00000012 01010001 0000000a 0100000c 800e",  # half an attribute
+            "00000014 01010001 0000000c 0100000c 00120001",  # an attribute longer than its transform
+            "00000018 01010001 00000010 0100000c 800e0080 800e0100",  # two key lengths
+        ],
+    )
+    def test_malformed(self, body: str) -> None:
+        assert refused(PayloadType.SA, octets(body))
+
+    def test_number_of_proposals(self) -> None:
+        one = wire.Proposal(1, Protocol.IKE, b"", [wire.Transform(4, 31)])
+        assert alone(PayloadType.SA, wire.SA([one] * wire.MAX_PROPOSALS).octets())
+        assert "proposals" in refused(PayloadType.SA, wire.SA([one] * (wire.MAX_PROPOSALS + 1)).octets())
+
+    def test_number_of_transforms(self) -> None:
+        full = wire.Proposal(1, Protocol.IKE, b"", [wire.Transform(4, 31)] * wire.MAX_TRANSFORMS)
+        assert alone(PayloadType.SA, wire.SA([full] * 4).octets())
+        assert "1024 transforms" in refused(PayloadType.SA, wire.SA([full] * 5).octets())
+
+    @pytest.mark.parametrize("count", [0, 256])
+    def test_a_number_of_transforms_that_cannot_be_written(self, count: int) -> None:
+        with pytest.raises(ValueError, match="transforms"):
+            wire.SA([wire.Proposal(1, 1, b"", [wire.Transform(4, 31)] * count)]).octets()
+        with pytest.raises(ValueError, match="at least one"):
+            wire.SA([]).octets()
+
+
+class TestTrafficSelectors:
+    V4 = "07060010 00160017 0a000000 0a0000ff"
+    V6 = "08000028 0000ffff 20010db8000000000000000000000000 20010db8ffffffffffffffffffffffff"
+    LABEL = "0a000008 01020304"
+
+    def test_all_kinds(self) -> None:
+        payload = alone(PayloadType.TSi, octets(f"03000000 {self.V4} {self.V6} {self.LABEL}"))
+        assert isinstance(payload, wire.TSi)
+        assert payload.selectors == [
+            wire.TrafficSelector(TsType.TS_IPV4_ADDR_RANGE, 6, 22, 23, octets("0a000000"), octets("0a0000ff")),
+            wire.TrafficSelector(
+                TsType.TS_IPV6_ADDR_RANGE,
+                0,
+                0,
+                65535,
+                octets("20010db8") + bytes(12),
+                octets("20010db8") + b"\xff" * 12,
+            ),
+            wire.TrafficSelector(TsType.TS_SECLABEL, 0, 0, 0, b"", b"", octets("01020304")),
+        ]
+
+    def test_the_two_ends_are_different_payloads(self) -> None:
+        payload = alone(PayloadType.TSr, octets(f"01ffffff {self.V4}"))
+        assert isinstance(payload, wire.TSr)
+        assert not isinstance(payload, wire.TSi)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "",
+            "000000",
+            "00000000",  # none
+            f"02000000 {V4}",  # fewer than it says
+            f"01000000 {V4} {V4}",  # more
+            "01000000 0700000f 00000000 0a000000 0a0000",  # too short for its type
+            "01000000 07000014 00000000 0a000000 0a000000 00000000",  # too long for its type
+            "01000000 08000010 00000000 0a000000 0a000000",  # IPv4 addresses under IPv6's type
+            "01000000 0a000003",  # shorter than its header
+            "01000000 0a000005",  # longer than the payload
+            "01000000 0a0000",  # cut
+        ],
+    )
+    def test_malformed(self, body: str) -> None:
+        assert refused(PayloadType.TSi, octets(body))
+
+    def test_what_cannot_be_written(self) -> None:
+        selector = wire.TrafficSelector(TsType.TS_IPV4_ADDR_RANGE, 0, 0, 65535, bytes(4), bytes(4))
+        assert len(wire.TSi([selector] * 255).octets()) == 4 + 255 * 16
+        for selectors in ([], [selector] * 256):
+            with pytest.raises(ValueError, match="1 to 255"):
+                wire.TSi(selectors).octets()
+        selector.end = bytes(16)
+        with pytest.raises(ValueError, match="4 octets"):
+            wire.TSi([selector]).octets()
+
+
+class TestKeyExchange:
+    def test_layout(self) -> None:
+        payload = alone(PayloadType.KE, octets("001f0000") + bytes(range(32)))
+        assert payload == wire.KE(KeMethod.CURVE25519, bytes(range(32)))
+
+    def test_too_short(self) -> None:
+        assert refused(PayloadType.KE, octets("001f00"))
+
+
+class TestIdentification:
+    def test_layout(self) -> None:
+        payload = alone(PayloadType.IDi, octets("02000000") + b"moon.example")
+        assert payload == wire.IDi(IdType.ID_FQDN, b"moon.example")
+        assert alone(PayloadType.IDr, octets("0d000000")) == wire.IDr(IdType.ID_NULL, b"")
+
+    def test_what_is_signed_has_the_reserved_octets(self) -> None:
+        """RFC 7296 2.15: RestOfInitIDPayload = IDType | RESERVED | InitIDData."""
+        payload = alone(PayloadType.IDi, octets("02abcdef 61"))
+        assert payload == wire.IDi(IdType.ID_FQDN, b"a")
+        assert payload.octets() == octets("02abcdef 61")
+
+    def test_too_short(self) -> None:
+        assert refused(PayloadType.IDr, octets("020000"))
+
+
+class TestCertificates:
+    def test_layout(self) -> None:
+        assert alone(PayloadType.CERT, octets("04 3082")) == wire.CERT(4, octets("3082"))
+
+    def test_a_request_names_authorities(self) -> None:
+        hashes = [bytes([n]) * 20 for n in range(3)]
+        payload = alone(PayloadType.CERTREQ, b"\x04" + b"".join(hashes))
+        assert isinstance(payload, wire.CERTREQ)
+        assert payload.authorities == hashes
+
+    @pytest.mark.parametrize("body", [b"\x04", b"\x04" + bytes(19), b"\x0c" + bytes(20)])
+    def test_a_request_that_names_none(self, body: bytes) -> None:
+        payload = alone(PayloadType.CERTREQ, body)
+        assert isinstance(payload, wire.CERTREQ)
+        assert payload.authorities == []
+
+    def test_a_request_is_no_certificate(self) -> None:
+        assert not isinstance(alone(PayloadType.CERTREQ, b"\x04"), wire.CERT)
+
+    @pytest.mark.parametrize("kind", [PayloadType.CERT, PayloadType.CERTREQ])
+    def test_empty(self, kind: int) -> None:
+        assert refused(kind, b"")
+
+
+class TestAuthentication:
+    def test_layout(self) -> None:
+        payload = alone(PayloadType.AUTH, octets("02000000 00112233"))
+        assert payload == wire.AUTH(2, octets("00112233"))
+        assert "112233" not in repr(payload)
+        assert r"\x11" not in repr(payload)
+
+    def test_too_short(self) -> None:
+        assert refused(PayloadType.AUTH, octets("020000"))
+
+
+class TestNonceVendorIdPuzzle:
+    def test_layout(self) -> None:
+        assert alone(PayloadType.NONCE, bytes(16)) == wire.Nonce(bytes(16))
+        assert alone(PayloadType.VENDOR_ID, b"ikegate") == wire.VendorId(b"ikegate")
+        assert alone(PayloadType.VENDOR_ID, b"") == wire.VendorId(b"")
+
+    def test_a_nonce_is_not_empty(self) -> None:
+        assert refused(PayloadType.NONCE, b"")
+
+    def test_the_keys_of_a_puzzle(self) -> None:
+        payload = alone(PayloadType.PS, octets("0102 0304 0506 0708"))
+        assert isinstance(payload, wire.PuzzleSolution)
+        assert payload.keys == [octets(key) for key in ("0102", "0304", "0506", "0708")]
+        assert wire.PuzzleSolution(bytes(7)).keys == []
+        assert wire.PuzzleSolution(b"").keys == []
+
+
+class TestNotify:
+    def test_layout(self) -> None:
+        assert alone(PayloadType.NOTIFY, octets("00004006 aabb")) == wire.Notify(
+            0, b"", NotifyType.COOKIE, octets("aabb")
+        )
+        rekey = wire.Notify(Protocol.ESP, octets("01020304"), NotifyType.REKEY_SA, b"")
+        assert alone(PayloadType.NOTIFY, octets("03044009 01020304")) == rekey
+        assert rekey.octets() == octets("03044009 01020304")
+
+    @pytest.mark.parametrize("body", ["000040", "03044009 010203"])
+    def test_too_short(self, body: str) -> None:
+        assert refused(PayloadType.NOTIFY, octets(body))
+
+
+class TestDelete:
+    def test_layout(self) -> None:
+        assert alone(PayloadType.DELETE, octets("01000000")) == wire.Delete(Protocol.IKE, [])
+        spis = [octets("01020304"), octets("05060708")]
+        assert alone(PayloadType.DELETE, octets("03040002 0102030405060708")) == wire.Delete(Protocol.ESP, spis)
+        assert wire.Delete(Protocol.ESP, spis).octets() == octets("03040002 0102030405060708")
+
+    def test_no_spi_of_four_octets(self) -> None:
+        assert alone(PayloadType.DELETE, octets("03040000")) == wire.Delete(Protocol.ESP, [])
+
+    @pytest.mark.parametrize(
+        "body", ["030400", "03040001", "03040001 010203", "03040001 0102030405", "0100ffff", "01000000 00"]
+    )
+    def test_malformed(self, body: str) -> None:
+        assert refused(PayloadType.DELETE, octets(body))
+
+    def test_number_of_spis(self) -> None:
+        most = wire.Delete(Protocol.ESP, [bytes(4)] * wire.MAX_SPIS)
+        assert alone(PayloadType.DELETE, most.octets()) == most
+        more = octets("0304") + (wire.MAX_SPIS + 1).to_bytes(2) + bytes(4 * wire.MAX_SPIS + 4)
+        assert "1024" in refused(PayloadType.DELETE, more)
+
+    def test_spis_of_different_sizes(self) -> None:
+        with pytest.raises(ValueError, match="one size"):
+            wire.Delete(Protocol.ESP, [bytes(4), bytes(8)]).octets()
+
+
+class TestConfiguration:
+    def test_layout(self) -> None:
+        payload = alone(PayloadType.CP, octets("02000000 00010004 0a030001 00030000 80080000"))
+        assert payload == wire.CP(
+            CfgType.CFG_REPLY,
+            [
+                wire.Attribute(CfgAttribute.INTERNAL_IP4_ADDRESS, octets("0a030001")),
+                wire.Attribute(CfgAttribute.INTERNAL_IP4_DNS, b""),
+                wire.Attribute(CfgAttribute.INTERNAL_IP6_ADDRESS, b""),
+            ],
+        )
+        assert alone(PayloadType.CP, octets("01000000")) == wire.CP(CfgType.CFG_REQUEST, [])
+
+    @pytest.mark.parametrize("body", ["010000", "01000000 000100", "01000000 00010001"])
+    def test_malformed(self, body: str) -> None:
+        assert refused(PayloadType.CP, octets(body))
+
+    def test_number_of_attributes(self) -> None:
+        most = wire.CP(CfgType.CFG_REQUEST, [wire.Attribute(1, b"")] * wire.MAX_ATTRIBUTES)
+        assert alone(PayloadType.CP, most.octets()) == most
+        assert "255" in refused(PayloadType.CP, most.octets() + octets("00010000"))
+        most.attributes = [*most.attributes, wire.Attribute(1, b"")]
+        with pytest.raises(ValueError, match="255"):
+            most.octets()
+
+    def test_a_value_that_is_too_long(self) -> None:
+        with pytest.raises(ValueError, match="does not fit"):
+            wire.CP(1, [wire.Attribute(1, bytes(65536))]).octets()
+
+
+class TestEap:
+    def test_layout(self) -> None:
+        payload = alone(PayloadType.EAP, octets("02070009 01") + b"carl")
+        assert payload == wire.EAP(EapCode.RESPONSE, 7, b"\x01carl")
+        assert isinstance(payload, wire.EAP)
+        assert (payload.method, payload.method_data) == (EapType.IDENTITY, b"carl")
+        assert "carl" not in repr(payload)
+
+    def test_success_has_no_method(self) -> None:
+        payload = alone(PayloadType.EAP, octets("03070004"))
+        assert isinstance(payload, wire.EAP)
+        assert (payload.code, payload.method, payload.method_data) == (EapCode.SUCCESS, None, b"")
+        assert wire.EAP(EapCode.SUCCESS, 1, b"\x01").method is None
+
+    @pytest.mark.parametrize("body", ["020700", "02070003", "02070005", "02070004 00"])
+    def test_malformed(self, body: str) -> None:
+        assert refused(PayloadType.EAP, octets(body))
+
+
+class TestUnknown:
+    @pytest.mark.parametrize("kind", [1, 32, PayloadType.GSPM, PayloadType.KD, 55, 255])
+    def test_any_type_survives(self, kind: int) -> None:
+        assert alone(kind, b"abc") == wire.Unknown(kind, b"abc")
+
+
+class TestFrame:
+    def test_the_critical_bit_and_the_reserved_bits(self) -> None:
+        payload = alone(200, b"abc", bits=0xFF)
+        assert payload == wire.Unknown(200, b"abc", critical=True)
+        assert payload.header_reserved == 0x7F
+        assert alone(200, b"", bits=0x7F).critical is False
+        assert alone(PayloadType.NONCE, b"n", bits=0x80).critical is True
+
+    def test_reserved_bits_make_no_difference(self) -> None:
+        assert alone(PayloadType.KE, octets("001fffff 61"), bits=1) == wire.KE(31, b"a")
