@@ -12,8 +12,8 @@ _MESSAGES_KEPT = 64
 CURES: dict[str, str] = {
     "timeout": "Check the peer's address, that it runs, and that UDP 500 and 4500 pass in both directions.",
     "timeout-auth": (
-        "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked, or large datagrams lost on the way, or"
-        " the peer drops what it cannot decrypt."
+        "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked, or large datagrams lost on the way; "
+        "or the peer drops what it cannot decrypt."
     ),
     "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
     "no-proposal": "Give both sides one list of algorithms in common; the difference is shown beside this.",
