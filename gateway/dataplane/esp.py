@@ -15,8 +15,10 @@ HARD_LIMIT = (1 << 32) - 1  # RFC 4303 3.3.3: without ESN the number must not cy
 SOFT_LIMIT = HARD_LIMIT - (1 << 28)  # time for a rekey even at a million packets a second: four minutes
 _HARD_LIMIT_ESN = (1 << 64) - 1
 _SOFT_LIMIT_ESN = _HARD_LIMIT_ESN - (1 << 60)
-_HEADER = Struct("!II")
+_HEADER, _HEADER_AND_IV = Struct("!II"), Struct("!IIQ")
+_IPV4_START, _IPV6_START = Struct("!BxH"), Struct("!BxxxH")  # up to the length
 _HEADER_OCTETS = 8
+_IPV4_HEADER, _IPV6_HEADER = 20, 40
 _ALIGNMENT = 4  # RFC 4303 2.4: Pad Length and Next Header end on a 4-octet boundary
 _PADDING = bytes(range(1, 256))
 _PADDINGS = tuple(_PADDING[:octets] for octets in range(256))
@@ -47,7 +49,7 @@ class OutboundEsp:
     """
 
     __slots__ = (
-        "_align", "_before", "_cipher", "_esn", "_iv_base", "_random", "_seal_into", "_separate_mac",
+        "_align", "_before", "_cipher", "_esn", "_icv", "_iv_base", "_random", "_seal_into", "_separate_mac",
         "hard", "sequence", "soft", "spi",
     )  # fmt: skip
 
@@ -58,6 +60,7 @@ class OutboundEsp:
         self._separate_mac = state.integ is not None
         self._align = max(_ALIGNMENT, self._cipher.block_octets)
         self._before = _HEADER_OCTETS + self._cipher.iv_octets
+        self._icv = self._cipher.icv_octets
         self._random = random
         self._iv_base = None if state.encr.iv_random else int.from_bytes(random(self._cipher.iv_octets))
         self._esn = state.esn
@@ -88,14 +91,14 @@ class OutboundEsp:
         padding = -(octets + 2) % self._align
         end = octets + padding + 2
         plain[octets:end] = _TRAILERS[next_header][padding]
-        _HEADER.pack_into(out, at, self.spi, sequence & 0xFFFFFFFF)
         body = at + self._before
-        stop = body + end + self._cipher.icv_octets
+        stop = body + end + self._icv
+        iv = out[at + _HEADER_OCTETS : body]
         if self._iv_base is None:
-            iv = self._random(self._cipher.iv_octets)
+            _HEADER.pack_into(out, at, self.spi, sequence & 0xFFFFFFFF)
+            iv[:] = self._random(len(iv))
         else:
-            iv = (self._iv_base + sequence & _M64).to_bytes(8, "big")
-        out[at + _HEADER_OCTETS : body] = iv
+            _HEADER_AND_IV.pack_into(out, at, self.spi, sequence & 0xFFFFFFFF, self._iv_base + sequence & _M64)
         if not self._esn:
             self._seal_into(iv, out[at : at + _HEADER_OCTETS], plain[:end], out[body:stop])
         elif self._separate_mac:  # RFC 4303 2.2.1: the high half is MACed last and not sent
@@ -179,12 +182,13 @@ def _inner_octets(plain: memoryview, at: int, end: int) -> int:
     if padding and plain[at + room : end - 2] != _PADDINGS[padding]:  # RFC 4303 2.4: SHOULD be inspected
         raise Malformed("the padding is not 1, 2, 3, …")
     if next_header == IPV4:
-        octets = plain[at + 2] << 8 | plain[at + 3] if room >= 20 and plain[at] >> 4 == 4 else 0
-        if octets < 20:
+        first, octets = _IPV4_START.unpack_from(plain, at) if room >= _IPV4_HEADER else (0, 0)
+        if first >> 4 != 4 or octets < _IPV4_HEADER:
             raise Malformed("no IPv4 packet inside")
     elif next_header == IPV6:
-        octets = (plain[at + 4] << 8 | plain[at + 5]) + 40 if room >= 40 and plain[at] >> 4 == 6 else 0
-        if octets < 40:
+        first, octets = _IPV6_START.unpack_from(plain, at) if room >= _IPV6_HEADER else (0, 0)
+        octets += _IPV6_HEADER
+        if first >> 4 != 6:
             raise Malformed("no IPv6 packet inside")
     elif next_header == DUMMY:
         return 0
@@ -192,4 +196,4 @@ def _inner_octets(plain: memoryview, at: int, end: int) -> int:
         raise Malformed(f"next header {next_header} is none of a tunnel's")
     if octets > room:
         raise Malformed("the inner packet is cut short")
-    return octets  # RFC 4303 2.7: the rest, up to the padding, only hides the length
+    return int(octets)  # RFC 4303 2.7: the rest, up to the padding, only hides the length

@@ -1,6 +1,7 @@
 """From UDP to the TUN device: open each packet, check where it came from and what it may carry, write it."""
 
 import socket
+import time
 from collections.abc import Callable
 from struct import Struct
 
@@ -15,7 +16,8 @@ from gateway.dataplane.userspace_udp import CONTROL_OCTETS, Control, local_addre
 from gateway.ike.plane import PlaneEvent, Remapped, StateKey, UnknownSpi
 
 PACKETS_AT_ONCE = 64
-"""After so many datagrams the event loop gets its turn; one read may bring 64 more."""
+SECONDS_AT_ONCE = 0.003
+"""After so many datagrams, or so long, the event loop gets its turn; the last read may bring 64 more."""
 _MOST_FLOWS = 4096
 _SPI = Struct("!I")
 _NON_ESP_MARKER = 4
@@ -63,9 +65,10 @@ class Inbound:
             sa.flows.clear()
 
     def drain(self, sock: socket.socket, ike_received: IkeReceived) -> None:
-        """Receive until the socket is empty or PACKETS_AT_ONCE datagrams were seen."""
+        """Receive until the socket is empty, or PACKETS_AT_ONCE or SECONDS_AT_ONCE are over."""
         buffers, budget = [self._data], PACKETS_AT_ONCE
-        while budget > 0:
+        deadline = time.perf_counter() + SECONDS_AT_ONCE
+        while budget > 0 and time.perf_counter() < deadline:
             try:
                 octets, control, _, address = sock.recvmsg_into(buffers, CONTROL_OCTETS)
             except BlockingIOError:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 
 from gateway.dataplane.tun import VNET_OCTETS, Tun
@@ -11,8 +12,11 @@ from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, Lane, OutboundSa, Sparingly
 from gateway.ike.plane import Acquire, PlaneEvent, Policy, StateKey
 
-PACKETS_AT_ONCE = 64
-"""Read in one go of the event loop: at 5 us a packet a third of a millisecond."""
+PACKETS_AT_ONCE = 132
+"""Read in one go of the event loop: three full sends, at 5 us a packet two thirds of a millisecond."""
+SECONDS_AT_ONCE = 0.003
+"""And no longer than this, whatever the cipher costs."""
+_LOOK_AT_CLOCK = 16
 _MOST_FLOWS = 8192
 
 
@@ -69,10 +73,13 @@ class Outbound:
         self._flows.clear()
 
     def drain(self) -> None:
-        """Read, seal and send until the TUN device is empty or PACKETS_AT_ONCE were read."""
+        """Read, seal and send until the TUN device is empty, or PACKETS_AT_ONCE or SECONDS_AT_ONCE are over."""
         fd, plain, flows, add = self._tun.fd, self._plain, self._flows, self._batch.add
         into: list[bytearray | memoryview] = [bytearray(VNET_OCTETS), plain[: self._tun.mtu]]
-        for _ in range(PACKETS_AT_ONCE):
+        deadline = time.perf_counter() + SECONDS_AT_ONCE
+        for count in range(PACKETS_AT_ONCE):
+            if count % _LOOK_AT_CLOCK == _LOOK_AT_CLOCK - 1 and time.perf_counter() > deadline:
+                break
             try:
                 octets = os.readv(fd, into) - VNET_OCTETS
             except BlockingIOError:

@@ -2,30 +2,29 @@
 
 import functools
 from struct import Struct
+from typing import Any
 
 from gateway.dataplane.tun import GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, PLAIN, VNET, Tun
 from gateway.dataplane.userspace_packets import TCP, checksum
 
-_WORD, _HALF = Struct("!I"), Struct("!H")
+_HALF = Struct("!H")
 _M32 = 0xFFFFFFFF
 _ACK, _PSH = 0x10, 0x08
-_LEAST_TCP = 20
+_IPV4_OCTETS, _IPV6_OCTETS, _LEAST_TCP = 20, 40, 20
 # Offsets inside the TCP header.
-_SEQUENCE, _DATA_OFFSET, _FLAGS, _CHECKSUM = 4, 12, 13, 16
+_DATA_OFFSET, _FLAGS, _CHECKSUM = 12, 13, 16
+_PSH_OCTET = _FLAGS - 8  # in the fifth piece, which begins with the acknowledgement number
 
 
 @functools.lru_cache(maxsize=64)
-def _mask(ip_octets: int, octets: int) -> int:
-    """What is the same in the headers of all segments of a run: not lengths, ID, sequence number, PSH and checksums."""
-    mask = bytearray(b"\xff" * octets)
-    mask[ip_octets + _SEQUENCE : ip_octets + _SEQUENCE + 4] = bytes(4)
-    mask[ip_octets + _FLAGS] = 0xFF ^ _PSH
-    mask[ip_octets + _CHECKSUM : ip_octets + _CHECKSUM + 2] = bytes(2)
-    if ip_octets == 20:
-        mask[2:6], mask[10:12] = bytes(4), bytes(2)
-    else:
-        mask[4:6] = bytes(2)
-    return int.from_bytes(mask)
+def _fields(ip_octets: int, octets: int) -> Struct:
+    """The headers in six pieces: what is the same in all segments of a run, and as the fourth the sequence number.
+
+    Left out are lengths, IPv4's identification and checksum, TCP's checksum and urgent pointer. The fifth piece is
+    acknowledgement, data offset, flags and window, the sixth the options.
+    """
+    ip = "2s4x4s2x12s" if ip_octets == _IPV4_OCTETS else "4s2x38s0s"
+    return Struct(f"!{ip}I8s4x{octets - ip_octets - _LEAST_TCP}s")
 
 
 class TunWriter:
@@ -43,8 +42,9 @@ class TunWriter:
         """Whose packets the run is made of: nothing of another origin may join it."""
         self._pieces: list[memoryview] = []
         self._open = False
-        self._ip_octets = self._head_octets = self._full = self._next = 0
-        self._mask = self._template = 0
+        self._ip_octets = self._head_octets = self._full = 0
+        self._unpack = _fields(_IPV4_OCTETS, _IPV4_OCTETS + _LEAST_TCP).unpack_from
+        self._expected: tuple[bytes, bytes, bytes, int, bytes, bytes] = (b"", b"", b"", 0, b"", b"")
         self._psh = 0
 
     def extend(self, plain: memoryview, at: int, octets: int) -> bool:
@@ -52,18 +52,27 @@ class TunWriter:
         head = self._head_octets
         if not self._open or not head < octets <= self._full:
             return False
-        body = at + head
-        if int.from_bytes(plain[at:body]) & self._mask != self._template:
-            return False
-        if _WORD.unpack_from(plain, at + self._ip_octets + _SEQUENCE)[0] != self._next:
+        found = self._unpack(plain, at)
+        expected = self._expected
+        if found != expected and not self._last_of_run(found):
             return False
         end = at + octets
-        self._pieces.append(plain[body:end])
-        self._next = self._next + octets - head & _M32
-        psh = plain[at + self._ip_octets + _FLAGS] & _PSH
-        if psh or octets != self._full:
-            self._psh |= psh
-            self._open = False  # like the kernel's GRO: a short or pushed segment is the last
+        self._pieces.append(plain[at + head : end])
+        if octets == self._full:
+            one, two, three, sequence, five, six = expected
+            self._expected = one, two, three, sequence + octets - head & _M32, five, six
+        else:
+            self._open = False  # like the kernel's GRO: a short or a pushed segment is the last
+        return True
+
+    def _last_of_run(self, found: tuple[Any, ...]) -> bool:
+        """Whether the packet with these fields differs from the expected segment in PSH alone."""
+        one, two, three, sequence, five, six = self._expected
+        pushed = five[:_PSH_OCTET] + bytes((five[_PSH_OCTET] | _PSH,)) + five[_PSH_OCTET + 1 :]
+        if found != (one, two, three, sequence, pushed, six):
+            return False
+        self._psh = _PSH
+        self._open = False
         return True
 
     def begin(self, origin: object, plain: memoryview, at: int, octets: int) -> None:
@@ -76,11 +85,11 @@ class TunWriter:
         if not head:
             self._put([PLAIN, packet], 1)
             return
-        self._ip_octets = ip_octets = 20 if packet[0] >> 4 == 4 else 40
+        self._ip_octets = ip_octets = _IPV4_OCTETS if packet[0] >> 4 == 4 else _IPV6_OCTETS
         self._head_octets, self._full = head, octets
-        self._mask = _mask(ip_octets, head)
-        self._template = int.from_bytes(packet[:head]) & self._mask
-        self._next = _WORD.unpack_from(packet, ip_octets + _SEQUENCE)[0] + octets - head & _M32
+        self._unpack = _fields(ip_octets, head).unpack_from
+        one, two, three, sequence, five, six = self._unpack(packet)
+        self._expected = one, two, three, sequence + octets - head & _M32, five, six
         self._psh = packet[ip_octets + _FLAGS] & _PSH
         self._open = not self._psh
         self._pieces.append(packet)
@@ -99,7 +108,7 @@ class TunWriter:
         self.origin = None
 
     def _virtio(self) -> bytes:
-        gso = GSO_TCPV4 if self._ip_octets == 20 else GSO_TCPV6
+        gso = GSO_TCPV4 if self._ip_octets == _IPV4_OCTETS else GSO_TCPV6
         mss = self._full - self._head_octets
         return VNET.pack(NEEDS_CSUM, gso, self._head_octets, mss, self._ip_octets, _CHECKSUM)
 
@@ -108,7 +117,7 @@ class TunWriter:
         head = bytearray(self._pieces[0][: self._head_octets])
         octets = sum(map(len, self._pieces))
         tcp, ip = octets - self._ip_octets, self._ip_octets
-        if ip == 20:
+        if ip == _IPV4_OCTETS:
             _HALF.pack_into(head, 2, octets)
             head[10:12] = bytes(2)
             _HALF.pack_into(head, 10, checksum(head[:20]))
@@ -131,9 +140,9 @@ class TunWriter:
 def _head_octets(packet: memoryview) -> int:
     """The length of IP and TCP header of a segment that may be part of a run, 0 for every other packet."""
     if packet[0] == 0x45 and packet[9] == TCP and not packet[6] & 0x3F and not packet[7]:
-        ip_octets = 20
+        ip_octets = _IPV4_OCTETS
     elif packet[0] >> 4 == 6 and packet[6] == TCP:
-        ip_octets = 40
+        ip_octets = _IPV6_OCTETS
     else:
         return 0
     if len(packet) < ip_octets + _LEAST_TCP or packet[ip_octets + _FLAGS] & ~_PSH != _ACK:
