@@ -44,6 +44,8 @@ __all__ = [
 IDLE = 30 * 60.0
 ABSOLUTE = 12 * 3600.0
 SETUP_LIFETIME = 60 * 60.0
+# A hash that no password has: so an unknown name takes as long as a wrong password.
+_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$" + "A" * 22 + "$" + "A" * 43
 _TOUCH = 60.0  # how old the note of a session's or token's last use may get
 
 
@@ -115,9 +117,6 @@ class Access:
         self._hasher = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)  # RFC 9106 4, second choice
         self._hashing = asyncio.Semaphore(2)  # each takes 64 MiB
         self._throttle = Throttle()
-        self._nobody = self._hasher.hash(
-            secrets.token_urlsafe()
-        )  # so that an unknown name takes as long as a wrong password
         self._setup: tuple[str, float] | None = None
         with database.read() as session:
             self._setup_needed = _admins(session) == 0
@@ -205,7 +204,7 @@ class Access:
         now = self._clock()
         self._throttle.check(now, source, name)
         stored = await asyncio.to_thread(self._stored_password, name)
-        if not await self._matches(stored or self._nobody, password) or stored is None:
+        if not await self._matches(stored or _NOBODY, password) or stored is None:
             self._throttle.failed(now, source, name)
             # A name that nobody has may be a password in the wrong field: it is not written down.
             who = name if stored is not None else "an unknown name"

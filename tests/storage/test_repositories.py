@@ -1,0 +1,138 @@
+"""What is saved is what is loaded, whatever the order of changes."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+
+from gateway.storage.database import Database
+from gateway.storage.models import ChildRow, PeerRow, ProposalRow, PskRow
+from gateway.storage.objects import ChildObject, Inventory, PeerObject, ProposalObject, PskObject, RetransmitFields
+from gateway.storage.repositories import (
+    Revision,
+    add_revision,
+    find_revision,
+    forget_revisions,
+    last_revision,
+    list_revisions,
+    load_inventory,
+    save_inventory,
+)
+from gateway.storage.secrets import SecretBox, SecretUnreadable
+
+IKE = ProposalObject(name="ike", protocol="ike", suites=("aes256gcm16-prfsha256-x25519",), description="für alle")
+ESP = ProposalObject(name="esp", protocol="esp", suites=("aes256gcm16", "aes128gcm16"))
+CHILD = ChildObject(
+    name="net", local_selectors=("10.1.0.0/24",), remote_selectors=("10.2.0.0/24[tcp/443]",), esp_proposals=("esp",)
+)
+PEER = PeerObject(
+    name="sun",
+    description="the 'other' side; DROP TABLE peers",
+    local_id="moon.example",
+    remote_id="sun.example",
+    remote_addresses=("192.0.2.1", "sun.example"),
+    ike_proposals=("ike",),
+    retransmit=RetransmitFields(tries=3, base=0.5, factor=1.5, jitter=0.0),
+    force_encapsulation=True,
+    unique="never",
+    children=(CHILD, CHILD.model_copy(update={"name": "net2", "start": "passive", "replay_window": 0})),
+)
+PSK = PskObject(name="key", local_ids=("moon.example",), remote_ids=("*.example", "%any"))
+
+
+def _numbered(inventory: Inventory) -> Inventory:
+    changed = {(kind, name): 1 for kind in ("proposals", "psks", "peers") for name in inventory.objects(kind)}
+    changed |= {
+        ("children", f"{peer.name}/{child.name}"): 1 for peer in inventory.peers.values() for child in peer.children
+    }
+    return replace(inventory, changed=changed)
+
+
+FULL = _numbered(Inventory(0, {"esp": ESP, "ike": IKE}, {"key": PSK}, {"sun": PEER}, {"key": b"\x00a secret\xff"}))
+
+
+def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) -> Inventory:
+    with database.write() as session:
+        save_inventory(session, box, old, new)
+    with database.read() as session:
+        return load_inventory(session, box)
+
+
+def test_everything_comes_back(database: Database, box: SecretBox) -> None:
+    assert _save(database, box, Inventory(), FULL) == FULL
+
+
+def test_each_step_between_inventories_is_saved(database: Database, box: SecretBox) -> None:
+    turned = PEER.model_copy(update={"children": PEER.children[::-1], "ike_proposals": ("ike2", "ike")})
+    other = _numbered(
+        Inventory(
+            0,
+            {"esp": ESP, "ike": IKE, "ike2": IKE.model_copy(update={"name": "ike2"})},
+            {},
+            {"moon": PEER.model_copy(update={"name": "moon", "children": ()}), "sun": turned},
+        )
+    )
+    less = _numbered(Inventory(0, {"ike": IKE}, {"new": PSK.model_copy(update={"name": "new"})}, {}, {"new": b"s"}))
+    state = Inventory()
+    for step in (FULL, other, less, FULL, Inventory(), other):
+        assert _save(database, box, state, step) == step
+        state = step
+
+
+def test_a_peer_takes_its_children_along(database: Database, box: SecretBox) -> None:
+    _save(database, box, Inventory(), FULL)
+    _save(database, box, FULL, _numbered(replace(FULL, peers={})))
+    with database.read() as session:
+        assert session.scalars(select(ChildRow)).all() == []
+
+
+def test_the_database_keeps_a_proposal_in_use(database: Database, box: SecretBox) -> None:
+    _save(database, box, Inventory(), FULL)
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.execute(delete(ProposalRow).where(ProposalRow.name == "esp"))
+
+
+def test_no_secret_lies_open_in_a_file(database: Database, box: SecretBox) -> None:
+    secret = b"canary-in-the-coal-mine"
+    _save(database, box, Inventory(), replace(FULL, secrets={"key": secret}))
+    files = [path for path in database.path.parent.iterdir() if path.name.startswith("config")]
+    assert len(files) >= 3
+    assert all(secret not in path.read_bytes() and secret.hex().encode() not in path.read_bytes() for path in files)
+
+
+def test_a_sealed_key_cannot_be_moved_to_another_row(database: Database, box: SecretBox) -> None:
+    second = PSK.model_copy(update={"name": "second"})
+    both = _numbered(replace(FULL, psks={"key": PSK, "second": second}, secrets={"key": b"one", "second": b"two"}))
+    _save(database, box, Inventory(), both)
+    with database.write() as session:
+        sealed = session.scalars(select(PskRow).where(PskRow.name == "key")).one().secret
+        session.execute(update(PskRow).where(PskRow.name == "second").values(secret=sealed))
+    with pytest.raises(SecretUnreadable), database.read() as session:
+        load_inventory(session, box)
+
+
+def test_an_unchanged_peer_is_not_written_again(database: Database, box: SecretBox) -> None:
+    _save(database, box, Inventory(), FULL)
+    with database.read() as session:
+        before = session.scalars(select(PeerRow)).one().children[0].id
+    again = replace(FULL, peers={"sun": PeerObject.model_validate(PEER.model_dump())})
+    _save(database, box, FULL, again)
+    with database.read() as session:
+        assert session.scalars(select(PeerRow)).one().children[0].id == before
+
+
+def test_revisions_are_listed_found_and_forgotten(database: Database) -> None:
+    for number in range(1, 6):
+        with database.write() as session:
+            add_revision(session, Revision(number, float(number), "me", "", f"step {number}"), {"number": number})
+    with database.read() as session:
+        assert [revision.number for revision in list_revisions(session, None, 2)] == [5, 4]
+        assert [revision.number for revision in list_revisions(session, 4, 10)] == [3, 2, 1]
+        assert find_revision(session, 3) == (Revision(3, 3.0, "me", "", "step 3"), {"number": 3})
+        assert find_revision(session, 9) is None
+    with database.write() as session:
+        forget_revisions(session, 2)
+    with database.read() as session:
+        assert [revision.number for revision in list_revisions(session, None, 10)] == [5, 4]
+        assert last_revision(session) == 5
