@@ -1,7 +1,7 @@
 """TCP through our userspace ESP beside strongSwan's kernel-libipsec, in alternating rounds of one run.
 
-`python -m benchmarks.esp` as root. Each pair of gateways has two network namespaces and a cable of its own, and only one
-pair works at a time. The cables segment in software and receive with GRO, like a plain network card. Next to the
+`python -m benchmarks.esp` as root. Each pair of gateways has two network namespaces and a cable of its own, and
+only one pair works at a time. The cables segment in software and receive with GRO, like a plain network card. Next to the
 throughput stands what the two gateway processes of a pair spent: Mbit per second of their CPU time.
 """
 
@@ -23,7 +23,7 @@ from tests.lab.namespaces import CommandFailedError, Namespace, Network, two_sit
 from tests.lab.userspace import first_missing, missing
 
 INNER = "10.2.0.1"
-# A cable that takes segments whole would spare us, and only us, what a network card costs. And with TSO a veth makes no GRO.
+# A cable that takes batches whole would spare us, and only us, what a network card costs. With TSO a veth makes no GRO.
 _LIKE_A_CARD = ("tx-udp-segmentation", "off", "tso", "off", "gro", "on")
 _STRONGSWAN = """
 connections {{
