@@ -56,8 +56,8 @@ __all__ = ["KernelPlane", "bypass"]
 _ADDITIONS = (AddState, AddPolicy, AddRoute)
 _ALLOCATION_TRIES = 16
 _OFFSET = XfrmUsersaInfo.OFFSETS
-# The fields of struct xfrm_usersa_info that counting needs: id, curlft.bytes and .packets, stats, family.
-_counted = struct.Struct("=56x16s4s4x80xQQ16x4xII8xH10x")
+# What counting needs of struct xfrm_usersa_info: id, the tag in lft, curlft.bytes and .packets, stats, family.
+_counted = struct.Struct("=56x16s4s4x16x16s48xQQ16x4xII8xH10x")
 
 
 class KernelPlane:
@@ -73,7 +73,8 @@ class KernelPlane:
         self._netlink = Netlink(NETLINK_XFRM)
         self._owner = Owner()
         self._events = Events(self)
-        self._policies = Policies(self._owner.tag)
+        self._tag = self._owner.tag
+        self._policies = Policies(self._tag)
         self._routes = Routes(table, rule_priority, self._owner.alone)
         self._held: dict[Place, tuple[StateKey, str]] = {}
         self._states: dict[Place, tuple[StateKey, bool]] = {}
@@ -167,19 +168,18 @@ class KernelPlane:
 
     def _add_state(self, state: EspState, batch: Batch, before: Mapping[Place, bytes]) -> None:
         place = place_of(state.destination, state.spi)
-        tag = self._owner.tag
         doing = partial(_adding, state)
         for other, body in before.items():
-            if other.spi == state.spi and same_keys(body, state_request(state, tag)):
-                batch.add(Step(state_request(state, tag, before=body), doing, (state_removal(place),)))
+            if other.spi == state.spi and same_keys(body, state_request(state, self._tag)):
+                batch.add(Step(state_request(state, self._tag, before=body), doing, (state_removal(place),)))
                 break
         else:
             held = self._held.pop(place, None)
-            request = state_request(state, tag, allocated=held is not None)
+            request = state_request(state, self._tag, allocated=held is not None)
             if held:
                 # The kernel forgets an allocated SPI after net.core.xfrm_acq_expires (30 s); we remember it.
                 undo = (allocation(held[1], state.destination, state.spi, state.spi), state_removal(place))
-                batch.add(Step(request, doing, undo, otherwise=state_request(state, tag)))
+                batch.add(Step(request, doing, undo, otherwise=state_request(state, self._tag)))
                 batch.on_rollback(partial(self._held.__setitem__, place, held))
             else:
                 batch.add(Step(request, doing, (state_removal(place),)))
@@ -221,9 +221,9 @@ class KernelPlane:
             return counters
         size = _counted.size
         for body in bodies:
-            daddr, spi, octets, packets, replays, forged, family = _counted.unpack_from(body)
+            daddr, spi, lifetime, octets, packets, replays, forged, family = _counted.unpack_from(body)
             known = self._states.get(Place(family, daddr, int.from_bytes(spi)))
-            if known:
+            if known and self._tag.marks(lifetime):
                 last_used = int.from_bytes(find(body, size, XFRMA_LASTUSED), "little") if packets else 0
                 counters[known[0]] = Counters(octets, packets, replays, forged, float(last_used))
         return counters
@@ -239,7 +239,7 @@ class KernelPlane:
             info = XfrmUsersaInfo.unpack_from(body)
             ident = XfrmId.unpack_from(info.id)
             known = self._states.get(Place(info.family, ident.daddr, ident.spi))
-            if known and (state := read_state(body, inbound=known[1])):
+            if known and self._tag.marks(info.lft) and (state := read_state(body, inbound=known[1])):
                 found.append(state)
         return found
 

@@ -37,6 +37,7 @@ class Owner:
         self.instance = secrets.randbits(31)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.bind(f"\0{_NAME}{self.instance:08x}")
+        self._probe = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
     @property
     def tag(self) -> Tag:
@@ -44,11 +45,19 @@ class Owner:
 
     def close(self) -> None:
         self._socket.close()
+        self._probe.close()
 
     def orphaned(self, lifetime: bytes) -> bool:
         """Whether a lifetime (struct xfrm_lifetime_cfg) bears the mark of a process of ours that is gone."""
         instance = _instance(lifetime)
-        return instance is not None and instance != self.instance and not _alive(instance)
+        return instance is not None and instance != self.instance and not self._alive(instance)
+
+    def _alive(self, instance: int) -> bool:
+        try:
+            self._probe.connect(f"\0{_NAME}{instance:08x}")
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def alone(self) -> bool:
         """Whether no other process of ours lives in this network namespace."""
@@ -61,15 +70,6 @@ def _instance(lifetime: bytes) -> int | None:
     if limits.soft_byte_limit != _SOFT or limits.hard_byte_limit >> 32 != _HARD >> 32:
         return None
     return limits.hard_byte_limit & 0xFFFF_FFFF
-
-
-def _alive(instance: int) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-        try:
-            probe.connect(f"\0{_NAME}{instance:08x}")
-        except ConnectionRefusedError:
-            return False
-    return True
 
 
 def sweep(netlink: Netlink, owner: Owner) -> tuple[int, int]:

@@ -104,7 +104,8 @@ class Policies:
 
     def found(self, read: Sequence[ReadPolicy]) -> list[Policy]:
         """Those of ours that lie in the kernel whole, as it was just read."""
-        there = {(policy.dir, policy.selector): policy for policy in read}
+        # Another's policy may have the same selector with a mark, an interface or of another type.
+        there = {(policy.dir, policy.selector): policy for policy in read if self._tag.marks(policy.lifetime)}
         found: list[Policy] = []
         for key, policy in self._ordered.items():
             spots = [

@@ -123,10 +123,10 @@ class Routes:
         """Remove routes and rules of ours that a killed process left; how many routes. Raises OSError."""
         requests: list[Request] = []
         for body in self._netlink.dump((_RTM_GETROUTE, 0, rtmsg.pack(*[0] * 9))):
-            family, length, _, _, _, protocol, _, kind, _ = rtmsg.unpack_from(body)
+            family, length, _, _, _, protocol, scope, kind, _ = rtmsg.unpack_from(body)
             found = dict(attributes(body, rtmsg.size, len(body)))
             if protocol == _OUR_PROTOCOL and found.get(_RTA_TABLE) == _u32.pack(self._table):
-                head = rtmsg.pack(family, length, 0, 0, 0, protocol, 0, kind, 0)
+                head = rtmsg.pack(family, length, 0, 0, 0, protocol, scope, kind, 0)
                 kept = b"".join(attribute(k, found[k]) for k in (_RTA_DST, _RTA_TABLE) if k in found)
                 requests.append((_RTM_DELROUTE, 0, head + kept))
         routes = len(requests)
@@ -160,7 +160,8 @@ class Routes:
         source = self._source(route)
         first = min(destination.start + 1, destination.end)  # the network's own address is no host's
         present = self._way(_pack(destination.version, first))
-        if present and (not source or _inside(destination.version, present.source, route.sources)):
+        served = present and (not source or _inside(destination.version, present.source, route.sources))
+        if served and not self._covers(destination.version, first):
             return []
         family, remote = _pack_text(route.remote)
         way = self._way((family, remote))
@@ -200,6 +201,12 @@ class Routes:
         if rtmsg.unpack_from(body)[7] != _RTN_UNICAST or _RTA_OIF not in found:
             return None
         return _Way(_u32.unpack(found[_RTA_OIF])[0], found.get(_RTA_GATEWAY, b""), found.get(_RTA_PREFSRC, b""))
+
+    def _covers(self, version: int, value: int) -> bool:
+        """Whether a route of ours leads to the address."""
+        bits = _FAMILIES[version][1]
+        found = (self._claims.get((version, value >> host << host, bits - host)) for host in range(bits + 1))
+        return any(claims[-1].device for claims in found if claims)
 
     def _lay(self, lay: Lay) -> None:
         """The last one laid for a prefix is the one that lies there. Raises OSError."""

@@ -69,6 +69,7 @@ _MAPPING_SECONDS = 10  # the kernel tells of a moved peer at most this often, no
 _SKIPPED_SEQUENCE = 4096  # more than what can leave between reading a state and its replacement
 
 _u32 = Struct("=I")
+_tag = Struct("=QQ")
 _ANY_SELECTOR = XfrmSelector().pack()
 _FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
@@ -95,6 +96,10 @@ class Tag(NamedTuple):
 
     soft_byte_limit: int
     hard_byte_limit: int
+
+    def marks(self, lifetime: bytes) -> bool:
+        """Whether a struct xfrm_lifetime_cfg bears it."""
+        return _tag.unpack_from(lifetime) == self
 
 
 @lru_cache(maxsize=65536)
