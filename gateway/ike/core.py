@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 from gateway.ike import attempt_log
 from gateway.ike.attempt_log import AttemptLog
@@ -16,6 +17,7 @@ from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.outcome import Close, Reject
 
+Key = TypeVar("Key")
 _FIRST_REQID = 4096
 _STRANGERS_NOTED = 20.0
 _STRANGERS_A_SECOND = 2.0
@@ -40,7 +42,8 @@ class Core:
         self.cookies = Cookies(random, self.snapshot.settings.cookie_lifetime)
         self.counters: Counter[str] = Counter()
         self.policy_owners: dict[object, tuple[Policy, ChildSa]] = {}
-        self.by_peer: dict[str, list[IkeSa]] = {}
+        self._by_peer: dict[str, dict[int, IkeSa]] = {}
+        self._by_identities: dict[object, dict[int, IkeSa]] = {}
         self.asked_where: dict[int, IkeSa] = {}
         self.asked_traps: dict[int, str] = {}
         self.traps: dict[str, tuple[str, str, list[Policy]]] = {}
@@ -98,7 +101,7 @@ class Core:
         """Take a new SA into the books; a responder's counts as half open until it is established."""
         self.sas[sa.our_spi] = sa
         if sa.peer:
-            self.by_peer.setdefault(sa.peer.name, []).append(sa)
+            self._by_peer.setdefault(sa.peer.name, {})[sa.id] = sa
         if not sa.initiator and sa.state == Lifecycle.CONNECTING:
             self.half_open[sa.path.remote] += 1
             self.half_open_total += 1
@@ -107,7 +110,7 @@ class Core:
     def assign(self, sa: IkeSa, peer: Peer) -> None:
         """The responder learned which peer it talks to."""
         sa.peer = peer
-        self.by_peer.setdefault(peer.name, []).append(sa)
+        self._by_peer.setdefault(peer.name, {})[sa.id] = sa
         if sa.attempt:
             self.attempts.name(sa.attempt, peer.name)
 
@@ -124,14 +127,25 @@ class Core:
         self.no_longer_half_open(sa)
         if self.sas.get(sa.our_spi) is sa:
             del self.sas[sa.our_spi]
-        if sa.peer and (of_peer := self.by_peer.get(sa.peer.name)):
-            of_peer.remove(sa)
-            if not of_peer:
-                del self.by_peer[sa.peer.name]
+        _take_out(self._by_peer, sa.peer_name, sa)
+        _take_out(self._by_identities, _identities(sa), sa)
+
+    def proven(self, sa: IkeSa) -> None:
+        """Both identities are known now: another SA between the same two can be found by them."""
+        self._by_identities.setdefault(_identities(sa), {})[sa.id] = sa
+
+    def same_identities(self, sa: IkeSa) -> list[IkeSa]:
+        """Other established IKE SAs of the same peer between the same identities."""
+        found = self._by_identities.get(_identities(sa), {})
+        return [other for other in found.values() if other is not sa and other.state == Lifecycle.ESTABLISHED]
+
+    def of_peer(self, name: str) -> list[IkeSa]:
+        """The peer's IKE SAs in any state, oldest first."""
+        return list(self._by_peer.get(name, {}).values())
 
     def established(self, peer: str) -> IkeSa | None:
         """The peer's newest established IKE SA."""
-        found = (sa for sa in reversed(self.by_peer.get(peer, ())) if sa.state == Lifecycle.ESTABLISHED)
+        found = (sa for sa in reversed(self._by_peer.get(peer, {}).values()) if sa.state == Lifecycle.ESTABLISHED)
         return next(found, None)
 
     def refuse(self, sa: IkeSa, cause: str, step: Step, notify: int, why: str) -> Reject:
@@ -148,3 +162,15 @@ class Core:
 
     def reach(self, sa: IkeSa, step: Step, text: str = "") -> None:
         attempt_log.reach(sa.attempt, step, self.now, text)
+
+
+def _take_out(index: dict[Key, dict[int, IkeSa]], key: Key | None, sa: IkeSa) -> None:
+    found = index.get(key) if key is not None else None
+    if key is not None and found and found.pop(sa.id, None) and not found:
+        del index[key]
+
+
+def _identities(sa: IkeSa) -> object:
+    """What two SAs of one peer between the same two identities have in common."""
+    local, remote = sa.local_id, sa.remote_id
+    return sa.peer_name, local.canonical if local else None, remote.canonical if remote else None

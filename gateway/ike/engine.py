@@ -86,7 +86,7 @@ class Engine:
         core = self.core
         core.now = now
         begun = 0
-        for sa in list(core.by_peer.get(peer, ())):
+        for sa in core.of_peer(peer):
             if sa.state != Lifecycle.ESTABLISHED:
                 continue
             if child is None:

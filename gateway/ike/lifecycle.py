@@ -18,6 +18,7 @@ def establish(core: Core, sa: IkeSa) -> None:
     # RFC 7296 2.4: what is needed only to prove the first exchanges goes
     sa.nonce_i = sa.nonce_r = sa.init_request = sa.init_response = b""
     assert sa.peer is not None and sa.chosen is not None
+    core.proven(sa)
     core.failures.pop(sa.peer.name, None)
     watch(core, sa)
     if sa.nat.here and core.snapshot.settings.keepalive:

@@ -60,8 +60,9 @@ def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
     core.timers.cancel(("retry", peer.name))
     core.held -= {(peer.name, None), *((peer.name, child.name) for child in wanted)}
     sa = core.established(peer.name)
-    if sa is None and any(s.state == Lifecycle.CONNECTING and s.initiator for s in core.by_peer.get(peer.name, ())):
-        return next(s for s in core.by_peer[peer.name] if s.state == Lifecycle.CONNECTING and s.initiator)
+    calling = (one for one in core.of_peer(peer.name) if one.state == Lifecycle.CONNECTING and one.initiator)
+    if sa is None and (under_way := next(calling, None)):
+        return under_way
     if sa is None:
         return call(core, peer, wanted) if peer.dialable and wanted else None
     up = {child.name for child in sa.children.values()}
@@ -110,7 +111,7 @@ def disconnect(core: Core, name: str, child: str | None, why: str) -> int:
     core.held.add((name, child))
     if child is None:
         core.timers.cancel(("retry", name))
-    for sa in list(core.by_peer.get(name, ())):
+    for sa in core.of_peer(name):
         if child is None:
             delete_sa(core, sa, why)
             ended += 1
@@ -173,7 +174,7 @@ def obey(core: Core, change: Changes, *, removed: str = "its configuration was r
         lift_traps(core, name)
     refresh = {*change.children, *change.adjusted}
     for name in refresh:
-        for sa in core.by_peer.get(name, ()):
+        for sa in core.of_peer(name):
             sa.peer = core.snapshot.peers[name]
             if sa.state == Lifecycle.ESTABLISHED:
                 watch(core, sa)

@@ -3,28 +3,13 @@
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.lifecycle import close
-from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Unique
-
-
-def _same_pair(core: Core, sa: IkeSa) -> list[IkeSa]:
-    """Other established IKE SAs of the same peer between the same identities."""
-    assert sa.peer is not None and sa.local_id is not None and sa.remote_id is not None
-    return [
-        other
-        for other in core.by_peer.get(sa.peer.name, ())
-        if other is not sa
-        and other.state == Lifecycle.ESTABLISHED
-        and other.local_id is not None
-        and other.remote_id is not None
-        and other.local_id.same(sa.local_id)
-        and other.remote_id.same(sa.remote_id)
-    ]
 
 
 def initial_contact(core: Core, sa: IkeSa) -> None:
     """The peer knows no other SA with us: those that we remember are dead, no delete is due (RFC 7296 2.4)."""
-    for other in _same_pair(core, sa):
+    for other in core.same_identities(sa):
         if not _crossed(core, sa, other):
             close(core, other, "the peer started afresh (INITIAL_CONTACT)", "replaced")
 
@@ -40,7 +25,7 @@ def resolve_duplicates(core: Core, sa: IkeSa) -> None:
     assert sa.peer is not None
     if sa.peer.unique == Unique.NEVER:
         return
-    for other in _same_pair(core, sa):
+    for other in core.same_identities(sa):
         if _crossed(core, sa, other):
             loser = max(sa, other, key=lambda one: one.spi_i)
         else:

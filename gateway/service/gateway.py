@@ -170,7 +170,7 @@ class Gateway:
         return Done(ok=True, text=f"{label} is being taken down" if ended else f"{label} was not up")
 
     def _stands(self, peer: str, child: str | None) -> bool:
-        sas = self._engine.core.by_peer.get(peer, ())
+        sas = self._engine.core.of_peer(peer)
         return any(child is None or child in {one.name for one in sa.children.values()} for sa in sas)
 
     async def rekey(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
@@ -190,7 +190,7 @@ class Gateway:
 
     def _generation(self, peer: str, child: str | None) -> frozenset[int]:
         """The numbers of what stands: they change with a rekey, and when the old one is gone."""
-        sas = [sa for sa in self._engine.core.by_peer.get(peer, ()) if sa.state == Lifecycle.ESTABLISHED]
+        sas = [sa for sa in self._engine.core.of_peer(peer) if sa.state == Lifecycle.ESTABLISHED]
         if child is None:
             return frozenset(sa.id for sa in sas)
         newest = [max((one.id for one in sa.children.values() if one.name == child), default=0) for sa in sas]

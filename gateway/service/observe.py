@@ -78,7 +78,7 @@ class Observer:
         core = self._engine.core
         attempt = core.attempts.last(peer.name)
         established = core.established(peer.name)
-        connecting = [sa for sa in core.by_peer.get(peer.name, ()) if sa.state == Lifecycle.CONNECTING]
+        connecting = [sa for sa in core.of_peer(peer.name) if sa.state == Lifecycle.CONNECTING]
         children = tuple(self._wanted(peer, child, established, attempt) for child in peer.children)
         state, reason = self._peer_state(peer, established, connecting, children, attempt)
         retry = core.timers.when(("retry", peer.name))
@@ -93,7 +93,7 @@ class Observer:
             remote=remote,
             last_attempt=attempt.id if attempt else None,
             next_try=retry + self._offset if retry else None,
-            ike_sas=tuple(sa.id for sa in core.by_peer.get(peer.name, ())),
+            ike_sas=tuple(sa.id for sa in core.of_peer(peer.name)),
             children=children,
             octets_in=sum(child.octets_in for child in children),
             octets_out=sum(child.octets_out for child in children),

@@ -30,7 +30,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child) -> None:
     sa.local_id = sa.peer.local_id or Identity.parse(sa.path.local)
     _note_identities(sa, sa.peer.remote_id.exact)
     request: list[wire.Payload] = [wire.IDi(sa.local_id.id_type, sa.local_id.data)]
-    if not any(other.state == Lifecycle.ESTABLISHED for other in core.by_peer.get(sa.peer.name, ())):
+    if core.established(sa.peer.name) is None:
         request.append(wire.Notify(0, b"", NotifyType.INITIAL_CONTACT, b""))
     if expected := sa.peer.remote_id.exact:
         request.append(wire.IDr(expected.id_type, expected.data))

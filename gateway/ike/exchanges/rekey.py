@@ -102,6 +102,7 @@ def _succeed(
         core.timers.cancel((timer, old))
     core.timers.set(("linger", old), core.now + _LINGER)
     core.add(new)
+    core.proven(new)
     keys_made(core, new)
     watch(core, new)
     if new.nat.here and core.snapshot.settings.keepalive:
