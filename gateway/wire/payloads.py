@@ -11,6 +11,7 @@ from gateway.wire.payload import Payload, number_in_field
 from gateway.wire.security_association import (
     MAX_PROPOSALS,
     MAX_SA_TRANSFORMS,
+    MAX_TRANSFORM_ATTRIBUTES,
     MAX_TRANSFORMS,
     SA,
     Proposal,
@@ -32,6 +33,7 @@ __all__ = [
     "MAX_SELECTORS",
     "MAX_SPIS",
     "MAX_TRANSFORMS",
+    "MAX_TRANSFORM_ATTRIBUTES",
     "SA",
     "SK",
     "SKF",

@@ -13,6 +13,7 @@ from gateway.wire.payload import Payload
 MAX_PROPOSALS = 64
 MAX_TRANSFORMS = 255  # a proposal: the count is one octet
 MAX_SA_TRANSFORMS = 1024  # all proposals of a payload together
+MAX_TRANSFORM_ATTRIBUTES = 16
 
 _PROPOSAL = Struct(">BBHBBBB")  # more, reserved, length, number, protocol, SPI size, transforms
 _TRANSFORM = Struct(">BBHBBH")  # more, reserved, length, type, reserved, number
@@ -62,6 +63,8 @@ class Transform:
         return _KEYED_TRANSFORM.pack(follows, high, 12, self.type, low, self.number, _KEY_LENGTH, self.key_bits)
 
     def _attribute_octets(self) -> bytes:
+        if len(self.attributes) > MAX_TRANSFORM_ATTRIBUTES:
+            raise ValueError(f"a transform has up to {MAX_TRANSFORM_ATTRIBUTES} attributes")
         found = []
         for attribute in self.attributes:
             if isinstance(attribute.value, int):
@@ -194,4 +197,6 @@ def _read_attributes(transform: Transform, raw: bytes, start: int, end: int) -> 
                 raise Drop("a transform attribute runs past its transform")
             others.append(TransformAttribute(kind, raw[start : start + value]))
             start += value
+        if len(others) > MAX_TRANSFORM_ATTRIBUTES:
+            raise Drop(f"a transform has more than {MAX_TRANSFORM_ATTRIBUTES} attributes")
     transform.attributes = tuple(others)

@@ -150,6 +150,18 @@ class TestSecurityAssociation:
         assert alone(PayloadType.SA, wire.SA([full] * 4).octets())
         assert "1024 transforms" in refused(PayloadType.SA, wire.SA([full] * 5).octets())
 
+    def test_number_of_attributes(self) -> None:
+        most = wire.Transform(1, 20, None, (wire.TransformAttribute(18, 0),) * wire.MAX_TRANSFORM_ATTRIBUTES)
+        body = wire.SA([wire.Proposal(1, Protocol.IKE, b"", [most])]).octets()
+        assert alone(PayloadType.SA, body)
+        keyed = wire.Transform(1, 20, 128, most.attributes, key_position=16)
+        assert alone(PayloadType.SA, wire.SA([wire.Proposal(1, Protocol.IKE, b"", [keyed])]).octets())
+        more = octets("00000054 01010001 0000004c") + body[12:] + octets("80120000")
+        assert "attributes" in refused(PayloadType.SA, more)
+        most.attributes += most.attributes
+        with pytest.raises(ValueError, match="attributes"):
+            most.octets(more=False)
+
     @pytest.mark.parametrize("count", [0, 256])
     def test_a_number_of_transforms_that_cannot_be_written(self, count: int) -> None:
         with pytest.raises(ValueError, match="transforms"):
