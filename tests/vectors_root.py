@@ -7,7 +7,7 @@ import pytest
 
 
 def vectors() -> Path:
-    """The folder of vectors: IKEGATE_VECTORS, else ../shared/vectors beside the repository; without it the test skips."""
+    """The folder of vectors: IKEGATE_VECTORS, else ../shared/vectors beside the repository; else skip."""
     default = Path(__file__).resolve().parents[1].parent / "shared" / "vectors"
     root = Path(os.environ.get("IKEGATE_VECTORS", default))
     if not root.is_dir():
