@@ -1,0 +1,60 @@
+"""Our gateway and strongSwan in two namespaces: over the data planes in userspace, and in a guest over the kernel's."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.interop.tunnels import Pair
+from tests.lab.appliance import Appliance
+from tests.lab.charon import Charon
+from tests.lab.in_kernel import in_kernel
+from tests.lab.namespaces import Network, two_sites
+
+MACS = "xcbc cmac"  # plugins for AES-XCBC and AES-CMAC, which the lab's charon does not load by itself
+KERNEL_PLUGINS = {"userspace": f"{MACS} kernel-libipsec kernel-netlink", "kernel": f"{MACS} kernel-netlink"}
+
+needs_interop = pytest.mark.requires("root", "netns", "tun", "charon", "ping")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("userspace", marks=[pytest.mark.interop, needs_interop]),
+        pytest.param("kernel", marks=[in_kernel, pytest.mark.requires("root", "netns", "esp", "charon", "ping")]),
+    ],
+)
+def plane(request: pytest.FixtureRequest) -> str:
+    """The data plane of both ends: "userspace", or "kernel" in a guest."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def pair(plane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """One gateway and one charon for all tests of a file: what a test brings up, it takes down."""
+    with ExitStack() as stack:
+        yield start_pair(stack, tmp_path_factory.mktemp("pair"), plane)
+
+
+@pytest.fixture
+def fresh_pair(plane: str, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
+    """A gateway and a charon for one test alone, charon with further `settings` (lines of its section)."""
+    with ExitStack() as stack:
+
+        def start(settings: str = "") -> Pair:
+            return start_pair(stack, tmp_path, plane, settings)
+
+        yield start
+
+
+def start_pair(stack: ExitStack, folder: Path, plane: str, settings: str = "") -> Pair:
+    network = stack.enter_context(Network())
+    left, right = two_sites(network)
+    (folder / "charon").mkdir()
+    charon = Charon(right, folder / "charon", KERNEL_PLUGINS[plane], settings=settings)
+    gateway = Appliance(left, folder / "gateway", plane)
+    stack.enter_context(charon)
+    stack.enter_context(gateway)
+    return Pair(left, right, gateway, charon)

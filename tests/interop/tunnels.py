@@ -1,0 +1,191 @@
+"""A tunnel described once for both ends: as a peer of our gateway (left) and as a connection of strongSwan (right)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.lab.appliance import Appliance, Plain, until
+from tests.lab.charon import Charon
+from tests.lab.namespaces import Namespace
+
+SECRET = "correct horse battery staple"
+OUTER = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
+INNER = {4: ("10.1.0.0/24", "10.2.0.0/24"), 6: ("fd01::/64", "fd02::/64")}
+HOSTS = {4: ("10.1.0.1", "10.2.0.1"), 6: ("fd01::1", "fd02::1")}
+SECONDS = {"rekey_time": "0", "over_time": "0"}  # strongSwan must not begin a rekey of its own accord
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """One child of a tunnel; `ours` and `theirs` are further settings of its two ends."""
+
+    name: str = "net"
+    left: tuple[str, ...] = (INNER[4][0],)
+    right: tuple[str, ...] = (INNER[4][1],)
+    esp: str = "aes128gcm16"
+    ours: Settings = field(default_factory=dict)
+    theirs: Settings = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tunnel:
+    """Two ends that fit each other; `ours` and `theirs` are further settings, or others, for one end alone.
+
+    Each end has an identity of its own, so that many tunnels stand side by side between the same two addresses.
+    """
+
+    name: str
+    ike: str = "aes128gcm16-prfsha256-x25519"
+    left_id: str = ""
+    right_id: str = ""
+    outer: tuple[str, str] = OUTER[4]
+    nets: tuple[Net, ...] = (Net(),)
+    ours: Settings = field(default_factory=dict)
+    theirs: Settings = field(default_factory=dict)
+
+    def ids(self) -> tuple[str, str]:
+        return self.left_id or f"{self.name}.left.lab", self.right_id or f"{self.name}.right.lab"
+
+    def child_name(self, net: Net) -> str:
+        """strongSwan finds a child by its name alone."""
+        return f"{self.name}-{net.name}"
+
+    def proposals(self) -> list[Plain]:
+        """Our proposal objects."""
+        ike = {"name": f"{self.name}-ike", "protocol": "ike", "suites": self.ike.split(", ")}
+        esp = [
+            {"name": f"{self.name}-{net.name}", "protocol": "esp", "suites": net.esp.split(", ")} for net in self.nets
+        ]
+        return [ike, *esp]
+
+    def peer(self) -> Plain:
+        """Our peer object."""
+        children = [
+            {
+                "name": net.name,
+                "local_selectors": list(net.left),
+                "remote_selectors": list(net.right),
+                "esp_proposals": [f"{self.name}-{net.name}"],
+                "start": "passive",
+                **net.ours,
+            }
+            for net in self.nets
+        ]
+        left, right = self.ids()
+        return {
+            "name": self.name,
+            "local_id": left,
+            "remote_id": right,
+            "remote_addresses": [self.outer[1]],
+            "ike_proposals": [f"{self.name}-ike"],
+            "retransmit": {"tries": 4, "base": 0.5, "factor": 1.5},
+            "children": children,
+            **self.ours,
+        }
+
+    def connection(self) -> Plain:
+        """strongSwan's connection, as nested sections of swanctl.conf."""
+        left, right = self.ids()
+        children = {
+            self.child_name(net): {
+                "local_ts": ",".join(net.right),
+                "remote_ts": ",".join(net.left),
+                "esp_proposals": net.esp,
+                "rekey_time": "0",
+                **net.theirs,
+            }
+            for net in self.nets
+        }
+        return {
+            "version": "2",
+            "local_addrs": self.outer[1],
+            "remote_addrs": self.outer[0],
+            "proposals": self.ike,
+            "rekey_time": "0",
+            "local": {"auth": "psk", "id": right},
+            "remote": {"auth": "psk", "id": left},
+            "children": children,
+            **self.theirs,
+        }
+
+
+def text_of(sections: Mapping[str, Any], depth: int = 0) -> str:
+    """Nested sections as swanctl.conf has them."""
+    lines = []
+    for name, value in sections.items():
+        inner = text_of(value, depth + 1) + "  " * depth + "}" if isinstance(value, Mapping) else f'"{value}"'
+        lines.append("  " * depth + (f"{name} {{\n{inner}\n" if isinstance(value, Mapping) else f"{name} = {inner}\n"))
+    return "".join(lines)
+
+
+@dataclass
+class Pair:
+    """Our gateway on the left, strongSwan on the right."""
+
+    left: Namespace
+    right: Namespace
+    gateway: Appliance
+    charon: Charon
+
+    def load(
+        self, tunnels: Iterable[Tunnel], *, secret: str = SECRET, their_secret: str = "", take: Iterable[Plain] = ()
+    ) -> None:
+        """Make these the configuration of both ends; what stood before, and is another now, is deleted on both."""
+        wanted = list(tunnels)
+        self.charon.load(
+            text_of(
+                {
+                    "connections": {tunnel.name: tunnel.connection() for tunnel in wanted},
+                    "secrets": {"ike-all": {"secret": their_secret or secret}},
+                }
+            )
+        )
+        self.gateway.apply(
+            {
+                "proposals": [one for tunnel in wanted for one in tunnel.proposals()],
+                "peers": [tunnel.peer() for tunnel in wanted],
+                "psks": [{"name": "all", "secret": secret}, *take],
+            },
+            prune=True,
+        )
+
+    def up(self, tunnel: Tunnel, *, initiator: str, net: Net | None = None) -> None:
+        """Bring a tunnel (or one net of it) up from one end, "ours" or "theirs"."""
+        if initiator == "ours":
+            done = self.gateway.connect(tunnel.name, net.name if net else None)
+            assert done["ok"], f"{done['text']}\n{self.gateway.tail()}\n{self.charon.tail(40)}"
+            return
+        for one in [net] if net else tunnel.nets:
+            self.charon.initiate(tunnel.child_name(one))
+        # We answered before charon could say so; but a further task of ours may still be under way.
+        until(lambda: self.gateway.ike_sas(tunnel.name), f"{tunnel.name} is up at our end")
+
+    def down(self, tunnel: Tunnel, *, initiator: str = "ours") -> None:
+        """Take it down from one end, and see it gone at both."""
+        if initiator == "ours":
+            assert self.gateway.disconnect(tunnel.name)["ok"], self.gateway.tail()
+        else:
+            self.charon.terminate(tunnel.name)
+        self.gone(tunnel)
+
+    def gone(self, tunnel: Tunnel) -> None:
+        until(lambda: not self.gateway.peer(tunnel.name)["ike_sas"], f"{tunnel.name} is gone at our end")
+        until(lambda: not self.theirs(tunnel), f"{tunnel.name} is gone at strongSwan's end")
+
+    def theirs(self, tunnel: Tunnel) -> list[Plain]:
+        """strongSwan's IKE SAs of this tunnel."""
+        return [sa for sa in self.charon.list_sas() if sa["name"] == tunnel.name]
+
+    def their_children(self, tunnel: Tunnel) -> list[Plain]:
+        return [
+            child for sa in self.theirs(tunnel) for child in sa["child-sas"].values() if child["state"] == "INSTALLED"
+        ]
+
+    def pings(self, version: int = 4, *, count: int = 1, size: int = 56) -> bool:
+        """Whether inner hosts hear each other, asked from both ends."""
+        left, right = HOSTS[version]
+        return self.left.ping(right, source=left, count=count, size=size) and self.right.ping(
+            left, source=right, count=count, size=size
+        )
