@@ -1,9 +1,78 @@
-"""All of the console's routes, for the app to include."""
+"""The console as one part of the app: its routes, its files, and its answers to what goes wrong."""
 
-from fastapi import APIRouter
+import logging
+import os
+
+from fastapi import FastAPI, Request
+from starlette.datastructures import URL
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.console import changing, credentials, entry, watching
+from web.console.errors import error_page
+from web.console.render import STATIC
+from web.problems import is_page
+from web.security import request_id
 
-router = APIRouter()
-for part in (entry, changing, credentials, watching):  # changing first: /tunnels/new is no tunnel's name
-    router.include_router(part.router)
+_log = logging.getLogger(__name__)
+_PARTS = (entry, changing, credentials, watching)  # changing before watching: /tunnels/new is no tunnel's name
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+def console_routes(app: FastAPI) -> None:
+    """Add the console to the app. Call it after the app's own exception handlers, before its own middleware."""
+    for part in _PARTS:
+        app.include_router(part.router)
+    app.mount("/static", _Files(directory=STATIC), name="static")
+    otherwise = app.exception_handlers[HTTPException]
+
+    async def page_or_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if is_page(request):
+            return error_page(request, error.status_code, str(error.detail))
+        answer = otherwise(request, error)
+        assert isinstance(answer, Response)
+        return answer
+
+    app.add_exception_handler(HTTPException, page_or_problem)
+    app.add_middleware(PageFailures)
+
+
+class _Files(StaticFiles):
+    """Files whose address names their content may be kept for ever; under a bare address they are asked for anew."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        answer = super().file_response(full_path, stat_result, scope, status_code)
+        answer.headers["cache-control"] = _FOR_EVER if URL(scope=scope).query.startswith("v=") else "no-cache"
+        return answer
+
+
+class PageFailures:
+    """Answers a page request that broke with a page: 500 with the request id, and the trace in the log alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not is_page(Request(scope)):
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        except Exception:
+            request = Request(scope)
+            _log.exception("request %s failed: %s %s", request_id(request), request.method, request.url.path)
+            if started:
+                raise
+            await error_page(request, 500)(scope, receive, send)

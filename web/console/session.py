@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from gateway.service.access import Session
@@ -52,6 +53,8 @@ class PageRoute(APIRoute):
                 return await handle(request)
             except NotFound as error:
                 return error_page(request, 404, str(error))
+            except RequestValidationError:  # a page is asked for by its address alone, so that address is wrong
+                return error_page(request, 404)
             except HTTPException as error:
                 return error_page(request, error.status_code, str(error.detail))
 

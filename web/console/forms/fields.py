@@ -89,21 +89,22 @@ def sentence_of(error: FieldError, name: str) -> str:
 
 
 def impact(changes: Changes, *, done: bool) -> str:
-    """What a change means for traffic, as the end of `Saving this would …` or, when `done`, as a sentence."""
-    renegotiated = list(changes.renegotiate)
+    """What a change means for traffic: as the end of `Saving this would …`, or when `done` as a sentence."""
+    added, removed, anew = (listed(list(names)) for names in (changes.added, changes.removed, changes.renegotiate))
     parts = []
-    if changes.added:
-        parts.append(("started", "start")[not done] + f" {listed(list(changes.added))}")
-    if changes.removed:
-        parts.append(("ended", "end")[not done] + f" {listed(list(changes.removed))}")
-    if renegotiated:
-        parts.append(("began anew", "drop and begin anew")[not done] + f" {listed(renegotiated)}")
+    if added:
+        parts.append(f"{added} starts" if done else f"start {added}")
+    if removed:
+        parts.append(f"{removed} ends" if done else f"end {removed}")
+    if anew:
+        parts.append(f"{anew} is negotiated anew" if done else f"drop {anew} and negotiate it anew")
     for peer, children in changes.children.items():
-        parts.append(("made anew", "make anew")[not done] + f" the networks {listed(list(children))} of {peer}")
+        which = f"the networks {listed(list(children))} of {peer}"
+        parts.append(f"{which} are negotiated anew" if done else f"negotiate {which} anew")
     if not parts:
         return "No session was touched." if done else "touch no session."
-    text = " and ".join(parts) + "."
-    return f"This {text}" if done else text
+    text = ", ".join(parts) + "."
+    return f"With that, {text}" if done else text
 
 
 def random_secret() -> str:

@@ -110,14 +110,14 @@ def document_of(typed: Typed, base: PeerObject | None, errors: Errors) -> dict[s
     }
     if chosen := typed.get("ike"):
         document["ike_proposals"] = chosen.split(",")
-    if base is not None:
-        document |= _settings(typed, errors) | {
-            "retransmit": as_document(base.retransmit)
-            | _numbers(typed, errors, {"tries": True, "base": False, "factor": False})
-        }
-        _spread_rekey_time(typed, document, errors)
-    else:
+    document |= _settings(typed, errors)
+    retransmit = _numbers(typed, errors, {"tries": True, "base": False, "factor": False})
+    document["retransmit"] = (as_document(base.retransmit) if base else {}) | retransmit
+    _spread_rekey_time(typed, document, errors)
+    if base is None:
         document["name"] = typed.get("name", "").strip()
+    else:
+        document["enabled"] = bool(typed.get("enabled"))
     return document
 
 
@@ -153,7 +153,6 @@ def _child(typed: Typed, at: int, base: PeerObject | None) -> dict[str, Any]:
 
 def _settings(typed: Typed, errors: Errors) -> dict[str, Any]:
     return {
-        "enabled": bool(typed.get("enabled")),
         "force_encapsulation": bool(typed.get("force_encapsulation")),
         "unique": typed.get("unique", "replace"),
         "local_addresses": entries(typed.get("local_addresses", "")),

@@ -84,6 +84,10 @@ class Tunnel:
     def busy(self) -> bool:
         return bool(self.ike_sas)
 
+    @property
+    def established(self) -> bool:
+        return any(row.sa.established_at is not None for row in self.ike_sas)
+
 
 def tunnel_rows(status: Status, peers: Mapping[str, Peer], query: str = "", state: str = "") -> tuple[TunnelRow, ...]:
     """The tunnels that have `query` in a text and are in `state` (empty: any), what needs attention first."""
