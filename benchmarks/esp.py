@@ -1,8 +1,8 @@
 """TCP through our userspace ESP beside strongSwan's kernel-libipsec, in alternating rounds of one run.
 
 `python -m benchmarks.esp` as root. Each pair of gateways has two network namespaces and a cable of its own, and
-only one pair works at a time. The cables segment in software and receive with GRO, like a plain network card. Next to the
-throughput stands what the two gateway processes of a pair spent: Mbit per second of their CPU time.
+only one pair works at a time. The cables segment in software and receive with GRO, like a plain network card. Next to
+the throughput stands what the two gateway processes of a pair spent: Mbit per second of their CPU time.
 """
 
 import argparse

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.crypto.ciphers import sealer
 from gateway.crypto.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity, by_keyword
-from gateway.dataplane import esp
 from gateway.dataplane.esp import DUMMY, IPV4, IPV6, Exhausted, Forged, InboundEsp, Malformed, OutboundEsp, Replayed
 from gateway.ike.plane import EspState
 from tests.vectors_root import vectors
@@ -147,7 +147,7 @@ def test_keys_of_a_wrong_length_are_refused() -> None:
 
 def seal_plain(keyed: EspState, plain: bytes, sequence: int = 1) -> bytes:
     """A genuine packet around any plaintext, trailer included, as only the peer could make it."""
-    cipher = esp.sealer(keyed.encr, keyed.encr_key)
+    cipher = sealer(keyed.encr, keyed.encr_key)
     head, iv = keyed.spi.to_bytes(4, "big") + sequence.to_bytes(4, "big"), bytes(8)
     return head + iv + cipher.seal(iv, head, plain)
 

@@ -16,6 +16,7 @@ from gateway.ike.plane import (
     Counters,
     Direction,
     EspState,
+    Order,
     Policy,
     Refused,
     RemovePolicy,
@@ -47,7 +48,7 @@ def seeded(seed: int) -> Callable[[int], bytes]:
 
 def test_remembers_what_it_was_told_in_order() -> None:
     plane = MemoryPlane(seeded(1))
-    orders = [AddState(STATE), AddPolicy(POLICY), AddRoute(ROUTE)]
+    orders: list[Order] = [AddState(STATE), AddPolicy(POLICY), AddRoute(ROUTE)]
     plane.apply(orders)
     assert plane.states() == (STATE,)
     assert plane.policies() == (POLICY,)
