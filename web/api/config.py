@@ -29,7 +29,7 @@ from web.dependencies import current_gateway
 
 router = APIRouter(tags=["config"])
 AskedTerms = Annotated[Terms, Depends(read_terms)]
-DOCUMENT_LIMIT = 32 * 1024 * 1024
+DOCUMENT_LIMIT = 8 * 1024 * 1024
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 _SCHEMA = {"schema": {"$ref": f"#/components/schemas/{Document.__name__}"}}
 

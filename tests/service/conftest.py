@@ -1,0 +1,22 @@
+"""The bench that tests of the use cases work at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.service.manage import Configuration
+from tests.service.bench import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    made.open()
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def config(bench: Bench) -> Configuration:
+    return bench.config
