@@ -7,6 +7,7 @@ import click
 from gateway import __version__
 
 _COMMANDS = {  # name -> module of this package and function; a module is loaded when its command is used
+    "serve": ("serve", "serve"),
     "decode": ("decode", "decode"),
 }
 
