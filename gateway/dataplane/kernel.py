@@ -4,7 +4,9 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from gateway.dataplane.driver import IkeReceived
@@ -14,8 +16,8 @@ from gateway.dataplane.kernel_owner import Owner, sweep
 from gateway.dataplane.kernel_policies import Policies
 from gateway.dataplane.kernel_routes import Routes
 from gateway.dataplane.kernel_sockets import bypass, take_esp
-from gateway.dataplane.netlink import NETLINK_XFRM, Netlink, NetlinkError
-from gateway.dataplane.xfrm import XFRMA_LASTUSED
+from gateway.dataplane.netlink import NETLINK_XFRM, Netlink, NetlinkError, Request
+from gateway.dataplane.xfrm import XFRM_MSG_NEWSA, XFRMA_LASTUSED
 from gateway.dataplane.xfrm_messages import (
     Place,
     allocation,
@@ -57,7 +59,18 @@ _ADDITIONS = (AddState, AddPolicy, AddRoute)
 _ALLOCATION_TRIES = 16
 _OFFSET = XfrmUsersaInfo.OFFSETS
 # What counting needs of struct xfrm_usersa_info: id, the tag in lft, curlft.bytes and .packets, stats, family.
+_u64 = struct.Struct("=Q")
 _counted = struct.Struct("=56x16s4s4x16x16s48xQQ16x4xII8xH10x")
+
+
+@dataclass(slots=True)
+class _Known:
+    """A state of ours, and when the count of its packets was last seen to have grown."""
+
+    key: StateKey
+    inbound: bool
+    packets: int = 0
+    grown: float = 0.0
 
 
 class KernelPlane:
@@ -77,7 +90,7 @@ class KernelPlane:
         self._policies = Policies(self._tag)
         self._routes = Routes(table, rule_priority, self._owner.alone)
         self._held: dict[Place, tuple[StateKey, str]] = {}
-        self._states: dict[Place, tuple[StateKey, bool]] = {}
+        self._states: dict[Place, _Known] = {}
 
     def describe(self) -> str:
         return f"kernel: ESP by XFRM of Linux {os.uname().release}"
@@ -169,21 +182,23 @@ class KernelPlane:
     def _add_state(self, state: EspState, batch: Batch, before: Mapping[Place, bytes]) -> None:
         place = place_of(state.destination, state.spi)
         doing = partial(_adding, state)
+        remove = partial(_all, partial(state_removal, place))
         for other, body in before.items():
             if other.spi == state.spi and same_keys(body, state_request(state, self._tag)):
-                batch.add(Step(state_request(state, self._tag, before=body), doing, (state_removal(place),)))
+                batch.add(Step(state_request(state, self._tag, before=body), doing, remove))
                 break
         else:
             held = self._held.pop(place, None)
             request = state_request(state, self._tag, allocated=held is not None)
             if held:
                 # The kernel forgets an allocated SPI after net.core.xfrm_acq_expires (30 s); we remember it.
-                undo = (allocation(held[1], state.destination, state.spi, state.spi), state_removal(place))
-                batch.add(Step(request, doing, undo, otherwise=state_request(state, self._tag)))
+                again = partial(allocation, held[1], state.destination, state.spi, state.spi)
+                undo = partial(_all, partial(state_removal, place), again)
+                batch.add(Step(request, doing, undo, otherwise=(XFRM_MSG_NEWSA, *request[1:])))
                 batch.on_rollback(partial(self._held.__setitem__, place, held))
             else:
-                batch.add(Step(request, doing, (state_removal(place),)))
-        self._know(place, (state.key, state.inbound), batch)
+                batch.add(Step(request, doing, remove))
+        self._know(place, _Known(state.key, state.inbound), batch)
 
     def _remove_state(self, key: StateKey, batch: Batch, before: Mapping[Place, bytes]) -> None:
         place = place_of(key.destination, key.spi)
@@ -191,15 +206,15 @@ class KernelPlane:
         held = self._held.pop(place, None)
         if held:
             batch.on_rollback(partial(self._held.__setitem__, place, held))
-            undo = allocation(held[1], key.destination, key.spi, key.spi)
-            batch.add(Step(state_removal(place), doing, (undo,), ABSENT))
+            again = partial(allocation, held[1], key.destination, key.spi, key.spi)
+            batch.add(Step(state_removal(place), doing, partial(_all, again), ABSENT))
         elif place in self._states:
             body = before.get(place)
-            restored = (restore_request(body),) if body and not redacted(body) else ()
-            batch.add(Step(state_removal(place), doing, restored, ABSENT))
+            restore = partial(_all, partial(restore_request, body)) if body and not redacted(body) else tuple
+            batch.add(Step(state_removal(place), doing, restore, ABSENT))
             self._know(place, None, batch)
 
-    def _know(self, place: Place, known: tuple[StateKey, bool] | None, batch: Batch) -> None:
+    def _know(self, place: Place, known: _Known | None, batch: Batch) -> None:
         """Remember a state as ours, or forget it."""
         previous = self._states.get(place)
         if known:
@@ -212,20 +227,26 @@ class KernelPlane:
             batch.on_rollback(partial(self._states.pop, place, None))
 
     def counters(self) -> Mapping[StateKey, Counters]:
-        """Of every state of ours that lies there; `last_used` in seconds since 1970."""
+        """Of every state of ours that lies there; `last_used` in seconds since 1970.
+
+        Where the kernel does not tell it (before 6.2), it is the time of the first dump that showed the last packet.
+        """
         counters: dict[StateKey, Counters] = {}
         try:
             bodies = self._netlink.dump(states_dump())
         except OSError as failure:
             _log.warning("the kernel's counters cannot be read: %s", failure)
             return counters
-        size = _counted.size
+        size, now = _counted.size, time.time()
         for body in bodies:
             daddr, spi, lifetime, octets, packets, replays, forged, family = _counted.unpack_from(body)
             known = self._states.get(Place(family, daddr, int.from_bytes(spi)))
             if known and self._tag.marks(lifetime):
-                last_used = int.from_bytes(find(body, size, XFRMA_LASTUSED), "little") if packets else 0
-                counters[known[0]] = Counters(octets, packets, replays, forged, float(last_used))
+                if packets > known.packets:
+                    known.packets, known.grown = packets, now
+                told = find(body, size, XFRMA_LASTUSED)
+                last_used = float(_u64.unpack(told)[0]) if told else known.grown
+                counters[known.key] = Counters(octets, packets, replays, forged, last_used)
         return counters
 
     def states(self) -> Sequence[EspState]:
@@ -239,7 +260,7 @@ class KernelPlane:
             info = XfrmUsersaInfo.unpack_from(body)
             ident = XfrmId.unpack_from(info.id)
             known = self._states.get(Place(info.family, ident.daddr, ident.spi))
-            if known and self._tag.marks(info.lft) and (state := read_state(body, inbound=known[1])):
+            if known and self._tag.marks(info.lft) and (state := read_state(body, inbound=known.inbound)):
                 found.append(state)
         return found
 
@@ -253,7 +274,7 @@ class KernelPlane:
     def state_key(self, place: Place) -> StateKey | None:
         """The key of a state of ours (for events)."""
         known = self._states.get(place)
-        return known[0] if known else None
+        return known.key if known else None
 
     def policy_behind(self, selector: bytes) -> Policy | None:
         """The policy of ours in whose OUT selector a packet was caught (for events)."""
@@ -265,7 +286,7 @@ class KernelPlane:
         for policy in self._policies.everything():
             self._policies.remove(policy, batch)
         for place in (*self._states, *self._held):
-            batch.add(Step(state_removal(place), partial("removing state {:08x}".format, place.spi), (), ABSENT))
+            batch.add(Step(state_removal(place), partial("removing state {:08x}".format, place.spi), tolerated=ABSENT))
         try:
             batch.flush()
         except Refused as refused:
@@ -275,6 +296,10 @@ class KernelPlane:
         self._routes.close()
         self._netlink.close()
         self._owner.close()
+
+
+def _all(*makers: Callable[[], Request]) -> list[Request]:
+    return [make() for make in makers]
 
 
 def _adding(state: EspState) -> str:

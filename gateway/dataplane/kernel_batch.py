@@ -28,13 +28,13 @@ def refusal(doing: str, failure: OSError) -> Refused:
 class Step:
     """One request; `doing` says what it is for, made into text only when it fails.
 
-    `undo` takes it back. `tolerated` are errors that count as done. When the kernel no longer knows what the request is
-    to replace (ESRCH), `otherwise` is sent instead.
+    `undo` makes what takes it back. `tolerated` are errors that count as done. When the kernel no longer knows what the
+    request is to replace (ESRCH), `otherwise` is sent instead.
     """
 
     request: Request
     doing: Callable[[], str]
-    undo: Sequence[Request] = ()
+    undo: Callable[[], Sequence[Request]] = tuple
     tolerated: frozenset[int] = frozenset()
     otherwise: Request | None = None
 
@@ -45,7 +45,7 @@ class Batch:
     def __init__(self, netlink: Netlink) -> None:
         self._netlink = netlink
         self._pending: list[Step] = []
-        self._requests: list[Request] = []
+        self._undo: list[Callable[[], Sequence[Request]]] = []
         self._callbacks: list[Callable[[], object]] = []
 
     def add(self, step: Step) -> None:
@@ -67,7 +67,7 @@ class Batch:
             if outcome and outcome.errno == errno.ESRCH and step.otherwise:
                 (outcome,) = self._netlink.send([step.otherwise])
             if outcome is None:
-                self._requests.extend(step.undo)
+                self._undo.append(step.undo)
             elif outcome.errno not in step.tolerated and refused is None:
                 refused = refusal(step.doing(), outcome)
         if refused:
@@ -79,7 +79,8 @@ class Batch:
         for callback in reversed(self._callbacks):
             callback()
         self._callbacks.clear()
-        requests, self._requests = self._requests[::-1], []
+        requests = [request for undo in reversed(self._undo) for request in undo()]
+        self._undo.clear()
         try:
             outcomes = self._netlink.send(requests)
         except OSError as failure:

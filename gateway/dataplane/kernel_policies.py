@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
+from gateway.dataplane.netlink import Request
 from gateway.dataplane.xfrm_messages import (
     DIRECTIONS,
     ReadPolicy,
@@ -44,9 +45,8 @@ class Policies:
             if previous and claims[-1] != key:
                 continue  # hidden behind another of ours
             hidden = self._ordered[claims[-1]] if claims else None
-            undo = self._put(hidden, selector) if hidden else policy_removal(*spot)
             request = policy_request(policy, selector, self._tag, replace=hidden is not None)
-            batch.add(Step(request, doing, (undo,)))
+            batch.add(Step(request, doing, partial(self._undoing, hidden, selector, spot)))
             if not previous:
                 self._claims.setdefault(spot, []).append(key)
         self._ordered[key] = policy
@@ -64,16 +64,20 @@ class Policies:
             claims = self._claims[spot]
             if claims[-1] != lying.key:
                 continue
-            undo = policy_request(lying, selector, self._tag, replace=len(claims) > 1)
+            undo = partial(self._undoing, lying, selector, spot)
             if len(claims) > 1:
-                batch.add(Step(self._put(self._ordered[claims[-2]], selector), doing, (undo,)))
+                batch.add(Step(self._put(self._ordered[claims[-2]], selector), doing, undo))
             else:
-                batch.add(Step(policy_removal(*spot), doing, (undo,), ABSENT))
+                batch.add(Step(policy_removal(*spot), doing, undo, ABSENT))
         claimed = self._release(lying)
         batch.on_rollback(partial(self._reclaim, lying, claimed))
 
-    def _put(self, policy: Policy, selector: KernelSelector) -> tuple[int, int, bytes]:
+    def _put(self, policy: Policy, selector: KernelSelector) -> Request:
         return policy_request(policy, selector, self._tag, replace=True)
+
+    def _undoing(self, before: Policy | None, selector: KernelSelector, spot: _Spot) -> Sequence[Request]:
+        """What makes a spot as it was: with a policy of ours in it or with none."""
+        return [self._put(before, selector) if before else policy_removal(*spot)]
 
     def _release(self, policy: Policy) -> dict[_Spot, list[_Key]]:
         """Forget a policy; every spot's claims as they were before."""

@@ -102,6 +102,11 @@ class Tag(NamedTuple):
         return _tag.unpack_from(lifetime) == self
 
 
+@lru_cache(maxsize=64)
+def _lifetime(tag: Tag, soft_packets: int = XFRM_INF, hard_packets: int = XFRM_INF) -> bytes:
+    return XfrmLifetimeCfg(*tag, soft_packets, hard_packets).pack()
+
+
 @lru_cache(maxsize=65536)
 def xfrm_address(text: str) -> tuple[int, bytes]:
     """An address's family and xfrm_address_t."""
@@ -166,7 +171,7 @@ def state_request(state: EspState, tag: Tag, *, allocated: bool = False, before:
         sel=_ANY_SELECTOR,
         id=XfrmId(daddr, state.spi).pack(),
         saddr=saddr,
-        lft=XfrmLifetimeCfg(*tag, *packets).pack(),
+        lft=_lifetime(tag, *packets),
         reqid=state.reqid,
         family=family,
         replay_window=0 if large else window,
@@ -259,7 +264,7 @@ def policy_request(policy: Policy, selector: KernelSelector, tag: Tag, *, replac
     family, saddr, daddr = _outer(policy.tunnel_source, policy.tunnel_destination)
     info = XfrmUserpolicyInfo(
         sel=selector.packed,
-        lft=XfrmLifetimeCfg(*tag).pack(),
+        lft=_lifetime(tag),
         priority=selector.priority,
         dir=DIRECTIONS[policy.direction],
     )

@@ -31,8 +31,9 @@ def prefixes(start: int, end: int, bits: int) -> Iterator[tuple[int, int]]:
         start += size
 
 
-def _port_masks(first: int, last: int) -> list[tuple[int, int]]:
-    return [(port, 0xFFFF << (16 - length) & 0xFFFF) for port, length in prefixes(first, last, 16)]
+@lru_cache(maxsize=256)
+def _port_masks(first: int, last: int) -> tuple[tuple[int, int], ...]:
+    return tuple((port, 0xFFFF << (16 - length) & 0xFFFF) for port, length in prefixes(first, last, 16))
 
 
 def _ports(source: Selector, destination: Selector, protocol: int) -> list[tuple[int, int, int, int]]:

@@ -343,6 +343,10 @@ class XfrmUserMapping(KernelStruct):
     old_sport: int
     new_sport: int
 
+    def pack(self) -> bytes:
+        ports = (self.old_sport.to_bytes(2, "big"), self.new_sport.to_bytes(2, "big"))
+        return self.LAYOUT.pack(self.id, self.reqid, self.old_saddr, self.new_saddr, *ports)
+
     @classmethod
     def unpack_from(cls, data: bytes, offset: int = 0) -> Self:
         ident, reqid, old, new, old_sport, new_sport = cls.LAYOUT.unpack_from(data, offset)
