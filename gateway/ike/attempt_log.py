@@ -29,6 +29,7 @@ CURES: dict[str, str] = {
     "peer-not-proven": "The peer did not prove its identity with our key: set the same pre-shared key on both sides.",
     "networks": "Make the networks of both sides mirror each other; the lists are shown beside this.",
     "data-plane": "The data plane refused; its own words are in the reason.",
+    "refused": "Usually nothing to do: the side that asked tries again.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
     "peer-error": "Look at the peer's log for the reason.",
     "replaced": "Nothing to do: another IKE SA with this peer took its place.",

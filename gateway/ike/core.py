@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from gateway.ike import attempt_log
 from gateway.ike.attempt_log import AttemptLog
-from gateway.ike.attempts import Step
+from gateway.ike.attempts import Attempt, Step
 from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
@@ -147,6 +147,14 @@ class Core:
         """The peer's newest established IKE SA."""
         found = (sa for sa in reversed(self._by_peer.get(peer, {}).values()) if sa.state == Lifecycle.ESTABLISHED)
         return next(found, None)
+
+    def begin_attempt(self, sa: IkeSa, *, initiator: bool) -> Attempt:
+        """A negotiation on an SA that stands: the first stations are behind it."""
+        attempt = self.attempts.begin(self.now, sa.path.local, sa.path.text, initiator=initiator, peer=sa.peer_name)
+        attempt.ike_sa, attempt.local_id, attempt.remote_id = sa.id, str(sa.local_id), str(sa.remote_id)
+        for step in (Step.REACH, Step.ALGORITHMS, Step.NAT, Step.IDENTITY):
+            attempt_log.reach(attempt, step, self.now, "the IKE SA stands")
+        return attempt
 
     def refuse(self, sa: IkeSa, cause: str, step: Step, notify: int, why: str) -> Reject:
         """Record why this exchange fails, and give the Reject to raise."""

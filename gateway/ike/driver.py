@@ -1,6 +1,7 @@
 """Runs exchange scripts: sends what they ask, resumes them with what came back, and ends what went wrong."""
 
 from gateway.ike import attempt_log
+from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.effects import Locate
 from gateway.ike.flow import AskPeer, AskWhere, Closed, Script, TimedOut, Unreachable
@@ -69,6 +70,9 @@ def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-er
     if sa.state == Lifecycle.CONNECTING:
         close(core, sa, why, cause)
         return
+    if sa.attempt:
+        attempt_log.fail(sa.attempt, core.now, cause, why, Step.NETWORKS)
+        sa.attempt = None
     core.event("exchange.failed", f"{label} with {sa.peer_name} failed: {why}", sa.peer_name, ike_sa=sa.id)
     if sa.peer:
         core.children_lost.append((sa.peer.name, label))

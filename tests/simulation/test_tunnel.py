@@ -268,6 +268,10 @@ def test_rekey_keeps_one_of_everything(side: str, what: str) -> None:
     network.perform(host, effects)
     network.run(60)
     assert_agree(a, b)
+    for end in (a, b):
+        attempt = end.engine.core.attempts.latest(1)[0]
+        assert attempt.outcome == Outcome.ESTABLISHED
+        assert attempt.initiator is (end is host)
     assert (established(a)[0] is old) is (what == "child")
     assert (next(iter(established(a)[0].children)) == old_child) is (what == "sa")
 

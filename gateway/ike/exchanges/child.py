@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from gateway.crypto import groups
 from gateway.ike import attempt_log
-from gateway.ike.attempts import Attempt, Step
+from gateway.ike.attempts import Step
 from gateway.ike.children import (
     allocate_spi,
     give_back_spi,
@@ -143,9 +143,9 @@ async def create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa 
     if replacing is None:
         if any(child.name == config.name for child in sa.children.values()):
             return
-        sa.attempt = begin_attempt(core, sa, initiator=True)
     else:
         replacing.rekeying = True
+    sa.attempt = core.begin_attempt(sa, initiator=True)
     try:
         response, offer, nonces, shared = await _negotiate(core, sa, config, replacing)
         new = conclude(core, sa, offer, response, nonces, shared, replacing)
@@ -227,22 +227,16 @@ def _agreed(
     return (nonce, theirs), shared
 
 
-def begin_attempt(core: Core, sa: IkeSa, *, initiator: bool) -> Attempt:
-    """A negotiation on an SA that stands: the first stations are behind it."""
-    attempt = core.attempts.begin(core.now, sa.path.local, sa.path.text, initiator=initiator, peer=sa.peer_name)
-    attempt.ike_sa, attempt.local_id, attempt.remote_id = sa.id, str(sa.local_id), str(sa.remote_id)
-    for step in (Step.REACH, Step.ALGORITHMS, Step.NAT, Step.IDENTITY):
-        attempt_log.reach(attempt, step, core.now, "the IKE SA stands")
-    return attempt
-
-
 def answer_create_child(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     """A further or a rekeyed CHILD_SA, as responder."""
-    nonce = check_nonce(request.one(wire.Nonce).data)
-    replacing = _replaced(sa, request)
-    before, sa.attempt = sa.attempt, begin_attempt(core, sa, initiator=False)
+    attempt = core.begin_attempt(sa, initiator=False)
+    before, sa.attempt = sa.attempt, attempt
     try:
-        return _answer_with_keys(core, sa, request, nonce, replacing)
+        nonce = check_nonce(request.one(wire.Nonce).data)
+        return _answer_with_keys(core, sa, request, nonce, _replaced(sa, request))
+    except Reject as reject:
+        attempt_log.fail(attempt, core.now, "refused", reject.why, Step.NETWORKS, reject.notify)
+        raise
     finally:
         sa.attempt = before
 

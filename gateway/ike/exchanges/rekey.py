@@ -2,6 +2,8 @@
 
 from gateway.crypto import groups
 from gateway.crypto.keys import ike_keys, rekey_skeyseed
+from gateway.ike import attempt_log
+from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges.init import name_of_method
 from gateway.ike.flow import Closed, ask_peer
@@ -28,7 +30,9 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
     assert sa.peer is not None
     proposals = sa.peer.proposals
     methods = [row.number for proposal in proposals for row in proposal.ke]
-    method, spi = methods[0], core.new_spi()
+    running = sa.chosen.ke.number if sa.chosen and sa.chosen.ke else 0
+    method, spi = running if running in methods else methods[0], core.new_spi()
+    sa.attempt = core.begin_attempt(sa, initiator=True)
     for _ in range(len(methods) + 1):
         nonce, offer = core.random(NONCE_OCTETS), groups.offer(method, core.random)
         offered = wire.SA([proposal.to_wire(number, spi) for number, proposal in enumerate(proposals, 1)])
@@ -68,6 +72,9 @@ def _conclude(core: Core, sa: IkeSa, response: Message, ours: tuple[bytes, bytes
             raise
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {problem}") from None
     _succeed(core, sa, chosen, (spi, chosen.spi), (nonce, theirs), shared, initiator=True)
+    if sa.attempt:
+        attempt_log.succeed(sa.attempt, core.now)
+        sa.attempt = None
 
 
 def _succeed(
@@ -119,6 +126,17 @@ def _succeed(
 
 def answer_rekey_sa(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     """As responder; while we are busy with a CREATE_CHILD_SA of our own the peer has to try again (RFC 7296 2.25.2)."""
+    attempt = core.begin_attempt(sa, initiator=False)
+    try:
+        response = _answer(core, sa, request)
+    except Reject as reject:
+        attempt_log.fail(attempt, core.now, "refused", reject.why, Step.ALGORITHMS, reject.notify)
+        raise
+    attempt_log.succeed(attempt, core.now)
+    return response
+
+
+def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     assert sa.peer is not None
     pending = sa.requests.pending
     if pending is not None and pending.exchange == ExchangeType.CREATE_CHILD_SA:
