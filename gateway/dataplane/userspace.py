@@ -137,15 +137,18 @@ class UserspacePlane:
                     removed.append(old)
             elif isinstance(order, AddState):
                 state = order.state
-                there: Sa | None = self._inbound.find(state.spi) if state.inbound else None
-                there = there or self._existing(state.key)
-                if state.key in new or (there is not None and there.state.key not in gone):
+                there = [*new.values(), *(sa for sa in self._in_the_way(state) if sa.state.key not in gone)]
+                if any(_clash(sa.state, state) for sa in there):
                     raise Refused(f"a state with SPI {state.spi:08x} to {state.destination} exists already")
                 sa = self._sa(state)
                 _inherit(sa, removed)
                 new[state.key] = sa
                 made.append(sa)
         return made
+
+    def _in_the_way(self, state: EspState) -> list[Sa]:
+        there = self._existing(state.key), self._inbound.find(state.spi)
+        return [sa for sa in there if sa is not None]
 
     def _sa(self, state: EspState) -> Sa:
         try:
@@ -241,6 +244,11 @@ class UserspacePlane:
             self._routes.close()
             self._tun.close()
             _log.info("userspace data plane closed; packets not passed on: %s", asdict(self.drops))
+
+
+def _clash(one: EspState, two: EspState) -> bool:
+    """Whether both cannot lie there: what comes in is matched by its SPI alone (RFC 4301 4.1)."""
+    return one.key == two.key or (one.inbound and two.inbound and one.spi == two.spi)
 
 
 def _inherit(sa: Sa, removed: Sequence[Sa]) -> None:

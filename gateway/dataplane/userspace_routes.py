@@ -108,7 +108,7 @@ class TunRoutes:
 
     def _add(self, route: Route) -> None:
         if route not in self._wanted:
-            source = self._local_address(route.sources)
+            source = self._local_address(route)
             laid: list[tuple[_Network, bool]] = []
             try:
                 for network, throw in _lines(route):
@@ -159,14 +159,16 @@ class TunRoutes:
         body += attribute(_RTA_PRIORITY, _u32.pack(_THROW_METRIC if throw else _TUN_METRIC))
         if not throw:
             body += attribute(_RTA_OIF, _u32.pack(self._device))
-            if source and ipaddress.ip_address(source).version == network.version:
+            if source:
                 body += attribute(_RTA_PREFSRC, ipaddress.ip_address(source).packed)
         return body
 
-    def _local_address(self, sources: Sequence[Selector]) -> str:
-        """An address of this machine inside one of the selectors, for its own packets into the tunnel."""
-        for source in sources:
-            for address in self._addresses(source.version):
+    def _local_address(self, route: Route) -> str:
+        """An address of this machine inside the route's sources, for its own packets into the tunnel."""
+        version = route.destination.version
+        here = self._addresses(version)
+        for source in route.sources:
+            for address in here if source.version == version else ():
                 if source.start <= int(address) <= source.end:
                     return str(address)
         return ""

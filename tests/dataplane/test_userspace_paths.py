@@ -135,7 +135,7 @@ def joined(family: int) -> Iterator[Ends]:
         sockets = {4 if family == socket.AF_INET else 6: pair[0]}
         out = Outbound(tun, policies, sockets, drops, lambda: now[0])  # type: ignore[arg-type]
         into = Inbound(tun, policies, drops, lambda: now[0])  # type: ignore[arg-type]
-        ends = Ends(out, into, tun, policies, drops, *pair, sockets, now)
+        ends = Ends(out, into, tun, policies, drops, pair[0], pair[1], sockets, now)
         out.begin(ends.heard.append, lambda: ends.paused.append(True))
         into.begin(ends.heard.append)
         yield ends
