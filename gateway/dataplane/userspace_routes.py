@@ -19,7 +19,6 @@ from gateway.dataplane.netlink import (
     attributes,
 )
 from gateway.ike.plane import Refused, Route
-from gateway.policy.selectors import Selector
 
 _log = logging.getLogger(__name__)
 
