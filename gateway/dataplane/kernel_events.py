@@ -105,6 +105,7 @@ class Events:
     def close(self) -> None:
         if self._loop and not self._loop.is_closed():
             self._loop.remove_reader(self._socket)
+        self._loop = None
         self._emit = None
         self._socket.close()
 

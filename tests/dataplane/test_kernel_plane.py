@@ -1,0 +1,184 @@
+"""The kernel's data plane as far as any Linux goes, ESP or not: batches, undoing, rights, and how a plane is chosen."""
+
+import errno
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.dataplane.choose import open_driver
+from gateway.dataplane.kernel import KernelPlane
+from gateway.dataplane.kernel_batch import refusal
+from gateway.dataplane.kernel_owner import Owner
+from gateway.dataplane.memory import MemoryPlane
+from gateway.dataplane.netlink import NETLINK_XFRM, Netlink, NetlinkError, attribute, attributes
+from gateway.dataplane.xfrm_messages import policies_dump, read_policy
+from gateway.dataplane.xfrm_structs import XfrmLifetimeCfg
+from gateway.ike.plane import AddPolicy, AddRoute, Direction, Policy, Refused, RemovePolicy, Route
+from gateway.policy.selectors import Selector
+from tests.lab.namespaces import Namespace, Network
+
+REPOSITORY = Path(__file__).parents[2]
+needs_netns = pytest.mark.requires("root", "netns")
+
+
+@pytest.fixture
+def here(network: Network) -> Namespace:
+    return network.namespace("here")
+
+
+@pytest.fixture
+def plane(here: Namespace) -> Iterator[KernelPlane]:
+    with here.entered():
+        plane = KernelPlane()
+    yield plane
+    plane.close()
+
+
+def out(destination: str, reqid: int = 1) -> Policy:
+    source = Selector.parse("10.1.0.0/24")
+    return Policy(Direction.OUT, source, Selector.parse(destination), "192.0.2.1", "192.0.2.2", reqid)
+
+
+@needs_netns
+def test_a_batch_of_more_messages_than_one_send_takes(here: Namespace, plane: KernelPlane) -> None:
+    policies = [out(f"10.2.{i}.0/24") for i in range(256)]
+    plane.apply([AddPolicy(policy) for policy in policies])
+    assert set(plane.policies()) == set(policies)
+    assert here.ip("xfrm", "policy", "count").split()[4] == "256"
+    plane.apply([RemovePolicy(policy) for policy in policies])
+    assert here.ip("xfrm", "policy") == ""
+
+
+@needs_netns
+def test_a_large_batch_that_fails_at_its_end_leaves_nothing(here: Namespace, plane: KernelPlane) -> None:
+    here.ip("xfrm", "policy", "add", *"src 10.1.0.0/24 dst 10.9.0.0/24 dir out action block".split())
+    before = here.ip("xfrm", "policy")
+    orders = [AddPolicy(out(f"10.2.{i}.0/24")) for i in range(150)]
+    with pytest.raises(Refused, match=r"adding policy out 10\.1\.0\.0/24 to 10\.9\.0\.0/24: .*EEXIST"):
+        plane.apply([*orders, AddPolicy(out("10.9.0.0/24"))])
+    assert here.ip("xfrm", "policy") == before
+    assert plane.policies() == []
+
+
+@needs_netns
+def test_a_refused_route_takes_its_batch_with_it(here: Namespace, plane: KernelPlane) -> None:
+    route = Route(Selector.parse("10.2.0.0/24"), (Selector.parse("10.1.0.0/24"),), "203.0.113.1")
+    with pytest.raises(Refused, match=r"there is no way to 203\.0\.113\.1"):
+        plane.apply([AddPolicy(out("10.2.0.0/24")), AddRoute(route)])
+    assert here.ip("xfrm", "policy") == ""
+    assert "7296" not in here.ip("rule")
+
+
+@needs_netns
+def test_close_is_safe_twice_and_leaves_what_is_anothers(here: Namespace, plane: KernelPlane) -> None:
+    here.ip("xfrm", "policy", "add", *"src 10.1.0.0/24 dst 10.9.0.0/24 dir out action block".split())
+    before = here.ip("xfrm", "policy")
+    plane.apply([AddPolicy(out("10.2.0.0/24"))])
+    plane.close()
+    plane.close()
+    assert here.ip("xfrm", "policy") == before
+
+
+@needs_netns
+def test_every_policy_bears_our_tag_and_a_living_owner_is_not_swept(here: Namespace, plane: KernelPlane) -> None:
+    plane.apply([AddPolicy(out("10.2.0.0/24"))])
+    with here.entered():
+        netlink, other = Netlink(NETLINK_XFRM), Owner()
+    (lying,) = map(read_policy, netlink.dump(policies_dump()))
+    assert not other.orphaned(lying.lifetime)
+    plane._owner.close()
+    assert other.orphaned(lying.lifetime)
+    assert not other.orphaned(XfrmLifetimeCfg().pack())
+    with here.entered():
+        assert other.alone()
+    netlink.close()
+    other.close()
+
+
+def test_one_process_is_not_alone_beside_another() -> None:
+    first, second = Owner(), Owner()
+    assert first.instance != second.instance
+    assert not first.alone()
+    first.close()
+    second.close()
+
+
+def test_the_kernels_words_and_what_was_being_done_make_one_sentence() -> None:
+    told = NetlinkError(errno.EINVAL, "Requested AEAD algorithm not found")
+    assert refusal("adding inbound state c0000001", told).why == (
+        "adding inbound state c0000001: the kernel says Requested AEAD algorithm not found (EINVAL)"
+    )
+    silent = NetlinkError(errno.EPERM)
+    assert refusal("adding a policy", silent).why == (
+        "adding a policy: the kernel says Operation not permitted (EPERM); "
+        "the process needs the capability CAP_NET_ADMIN"
+    )
+
+
+def test_attributes_that_overrun_end_the_list() -> None:
+    good = attribute(5, b"abc") + attribute(6, b"")
+    assert list(attributes(good, 0, len(good))) == [(5, b"abc"), (6, b"")]
+    assert list(attributes(good + b"\xff\xff\7\0", 0, len(good) + 4)) == [(5, b"abc"), (6, b"")]
+    assert list(attributes(b"\0\0\0\0", 0, 4)) == []
+
+
+def test_a_choice_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(Refused, match="choose one of auto, kernel, userspace, memory"):
+        open_driver("xfrm")
+
+
+def test_memory_is_given_to_who_asks_for_it() -> None:
+    assert isinstance(open_driver("memory"), MemoryPlane)
+
+
+@needs_netns
+@pytest.mark.requires("tun")
+def test_auto_takes_the_kernel_or_userspace_and_says_why(here: Namespace, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with here.entered():
+        plane = open_driver("auto")
+    plane.close()
+    lines = [record.getMessage() for record in caplog.records if record.name == "gateway.dataplane.choose"]
+    assert len(lines) == 1
+    reason = {"kernel": "ESP works in this kernel", "userspace": "the kernel cannot carry ESP (adding an ESP state:"}
+    assert lines[0].startswith(f"data plane: {plane.describe()}; {reason[plane.name]}") or "IPv4 only" in lines[0]
+    assert here.ip("xfrm", "policy") + here.ip("xfrm", "state") == ""
+    assert "ike" not in here.ip("link")
+
+
+WITHOUT_RIGHTS = """
+    from gateway.dataplane.choose import open_driver
+    from gateway.ike.plane import Refused
+    for wanted in ("auto", "kernel", "userspace"):
+        try:
+            open_driver(wanted)
+        except Refused as refused:
+            print(refused.why)
+        else:
+            print("opened")
+"""
+
+
+@needs_netns
+def test_without_rights_each_choice_says_what_is_missing(here: Namespace) -> None:
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    done = subprocess.run(
+        [*here.command(*words), sys.executable, "-c", textwrap.dedent(WITHOUT_RIGHTS)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    auto, kernel, userspace = done.stdout.splitlines()
+    missing = "Operation not permitted (EPERM); the process needs the capability CAP_NET_ADMIN"
+    assert auto.startswith("no data plane works here. Kernel: ")
+    assert kernel.startswith("the kernel cannot carry ESP: allocating an SPI: the kernel says")
+    assert missing in auto
+    assert missing in kernel
+    assert "Userspace: " in auto
+    assert userspace.startswith("the userspace data plane needs a TUN device: ")
