@@ -91,6 +91,24 @@ class Snapshot:
                 best = (score, psk)
         return best[1] if best else None
 
+    def psk_for_unknown(self, local: Identity, wanted: IdentityPattern, address: Identity) -> Psk | None:
+        """The key to call a peer with whose identity we learn only from its answer; `wanted` is the pattern it must fit.
+
+        First a key for this very pattern, then one that names the peer's address, then the only key whose identities
+        the pattern means, then a wildcard.
+        """
+        ours = [(rank, psk) for psk in self.psks if (rank := _rank(psk.local_ids, local)) is not None]
+        same = [(rank, psk) for rank, psk in ours if any(pattern.text == wanted.text for pattern in psk.remote_ids)]
+        if same:
+            return max(same, key=lambda entry: entry[0])[1]
+        by_address = self.psk_for(local, address)
+        if by_address is not None and any(pattern.exact is not None for pattern in by_address.remote_ids):
+            return by_address
+        meant = [(rank, psk) for rank, psk in ours if any(p.exact and wanted.matches(p.exact) for p in psk.remote_ids)]
+        closest = max((rank for rank, _ in meant), default=0)
+        only = [psk for rank, psk in meant if rank == closest]
+        return only[0] if len(only) == 1 else by_address
+
 
 def _is_address(text: str) -> bool:
     return "/" not in text and (":" in text or text.replace(".", "").isdecimal())

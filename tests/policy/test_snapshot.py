@@ -57,6 +57,30 @@ def test_the_key_that_names_both_wins() -> None:
     assert Snapshot.build(1, [], keys[2:]).psk_for(us, Identity.parse("sun.example")) is None
 
 
+def test_a_peer_known_by_a_pattern_is_called_with_the_pattern_s_key() -> None:
+    keys = [
+        key("pattern", (), ("*.example",)),
+        key("address", (), ("192.0.2.1",)),
+        key("moon", (), ("moon.example",)),
+        key("sun", (), ("sun.other",)),
+        key("anybody", (), ()),
+    ]
+    us, address = Identity.parse("us.example"), Identity.parse("192.0.2.1")
+
+    def name(pattern: str, *without: str, at: Identity = address) -> str | None:
+        snapshot = Snapshot.build(1, [], [psk for psk in keys if psk.name not in without])
+        found = snapshot.psk_for_unknown(us, IdentityPattern.parse(pattern), at)
+        return found.name if found else None
+
+    assert name("*.example") == "pattern"
+    assert name("*.example", "pattern") == "address"
+    assert name("*.example", "pattern", "address") == "moon"
+    assert name("%any", "pattern", "address") == "anybody"  # moon's or sun's, who knows
+    assert name("%any", "pattern", "address", "sun") == "moon"
+    assert name("*.elsewhere", "pattern", at=Identity.parse("192.0.2.9")) == "anybody"
+    assert name("*.elsewhere", "pattern", "anybody", at=Identity.parse("192.0.2.9")) is None
+
+
 def test_the_same_again_is_no_change() -> None:
     snapshot = Snapshot.build(1, [peer("a"), peer("b")], [key("k", (), ())])
     assert changes(snapshot, snapshot).empty

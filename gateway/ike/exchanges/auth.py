@@ -34,7 +34,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child) -> None:
         request.append(wire.Notify(0, b"", NotifyType.INITIAL_CONTACT, b""))
     if expected := sa.peer.remote_id.exact:
         request.append(wire.IDr(expected.id_type, expected.data))
-    key = _key(core, sa, expected or Identity.parse(sa.path.remote))
+    key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, sa.peer)
     request.append(psk.prove(sa, key, sa.local_id))
     offer = children.Offer.make(core, sa, wanted)
     try:
@@ -64,6 +64,15 @@ def _key(core: Core, sa: IkeSa, remote: Identity) -> bytes:
     found = core.snapshot.psk_for(sa.local_id, remote)
     if found is None:
         why = f"there is no pre-shared key for {sa.local_id} and {remote}"
+        raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, why)
+    return found.secret
+
+
+def _key_for_unknown(core: Core, sa: IkeSa, peer: Peer) -> bytes:
+    assert sa.local_id is not None
+    found = core.snapshot.psk_for_unknown(sa.local_id, peer.remote_id, Identity.parse(sa.path.remote))
+    if found is None:
+        why = f"there is no pre-shared key for {sa.local_id} and {peer.remote_id}, nor for {sa.path.remote}"
         raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, why)
     return found.secret
 
