@@ -1,0 +1,145 @@
+"""One end of the handshake benchmarks: engine, runner and journal as in production, over a data plane in memory.
+
+`python -m benchmarks.end responder|initiator COUNT`. Commands come as JSON lines on the standard
+input, one answer each on the standard output; the end of the input ends the process.
+"""
+
+import asyncio
+import gc
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gateway.dataplane.memory import MemoryPlane
+from gateway.ike.engine import Engine
+from gateway.policy.identities import Identity, IdentityPattern
+from gateway.policy.peers import Child, Peer, Psk, Start
+from gateway.policy.proposals import Proposal
+from gateway.policy.selectors import Selector
+from gateway.policy.snapshot import EngineSettings, Snapshot
+from gateway.service.journal import Journal, Record
+from gateway.service.runner import Runner
+from gateway.wire.numbers import Protocol
+
+SECRET = "only for this benchmark"
+RESPONDER = "192.0.2.2"
+NETS, CLIENTS = "10.2.0.0/16", "172.16.0.0/12"
+IKE, ESP = "aes256gcm16-prfsha256-x25519", "aes256gcm16"
+_PATIENCE = 60.0  # seconds for one command
+
+
+def client_net(number: int) -> str:
+    """The one address behind initiator `number`."""
+    return f"172.{16 + (number >> 16)}.{number >> 8 & 255}.{number & 255}/32"
+
+
+def _peer(name: str, theirs: str, ours: str, nets: tuple[str, str], address: tuple[str, ...]) -> Peer:
+    """A peer without liveness checks: what is measured is the handshake."""
+    local, remote = nets
+    esp = (Proposal.parse(ESP, Protocol.ESP),)
+    child = Child("net", (Selector.parse(local),), (Selector.parse(remote),), esp, Start.PASSIVE)
+    ike = (Proposal.parse(IKE, Protocol.IKE),)
+    pattern, identity = IdentityPattern.parse(theirs), Identity.parse(ours)
+    return Peer(name, pattern, ike, (child,), identity, remote_addresses=address, dpd_delay=0.0)
+
+
+def configuration(role: str, count: int) -> Snapshot:
+    """The responder knows one wildcard peer; the initiator is `count` clients, each with its identity and address."""
+    if role == "responder":
+        peers = [_peer("clients", "*.example", "gw.example", (NETS, CLIENTS), ())]
+    else:
+        clients = range(count)
+        peers = [_peer(f"c{n}", "gw.example", f"c{n}.example", (client_net(n), NETS), (RESPONDER,)) for n in clients]
+    return Snapshot.build(1, peers, [Psk("all", SECRET.encode())], EngineSettings(keepalive=0.0))
+
+
+class WatchedJournal(Journal):
+    """Tells at once when a CHILD_SA is installed or an IKE SA fails."""
+
+    watch: Callable[[str, str | None], None] | None = None
+
+    def write(self, at: float, kind: str, text: str, peer: str | None = None, **data: Any) -> Record:
+        record = super().write(at, kind, text, peer, **data)
+        if self.watch and kind in ("child-sa.installed", "ike-sa.failed", "exchange.failed"):
+            self.watch(kind, peer)
+        return record
+
+
+class End:
+    """An engine with its runner, and the commands of the benchmark."""
+
+    def __init__(self, role: str, count: int) -> None:
+        self.journal = WatchedJournal()
+        plane = MemoryPlane()
+        self.engine = Engine(plane, os.urandom)
+        self.runner = Runner(self.engine, (500, 4500), plane, self.journal, None)
+        self.snapshot = configuration(role, count)
+
+    def open(self) -> str:
+        problem = self.runner.open()
+        self.runner.apply(self.snapshot)
+        return problem
+
+    def _connect(self, number: int) -> None:
+        _, effects = self.engine.connect(f"c{number}", None, self.runner.clock())
+        self.runner.perform(effects)
+
+    async def connect(self, first: int, count: int, at_once: int, end: str = "child-sa.installed") -> dict[str, object]:
+        """Bring up that many clients, `at_once` of them at a time; `end` is the event that each should end with."""
+        waiting: Iterator[int] = iter(range(first, first + count))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended = {"child-sa.installed": 0, "ike-sa.failed": 0, "exchange.failed": 0}
+
+        def next_one(kind: str, _: str | None) -> None:
+            ended[kind] += 1
+            number = next(waiting, None)
+            if number is not None:
+                asyncio.get_running_loop().call_soon(self._connect, number)
+            elif sum(ended.values()) == count and not done.done():
+                done.set_result(None)
+
+        self.journal.watch = next_one
+        started = time.perf_counter()
+        for number in list(itertools.islice(waiting, at_once)):
+            self._connect(number)
+        await asyncio.wait_for(done, _PATIENCE)
+        self.journal.watch = None
+        return {"seconds": time.perf_counter() - started, "ended": ended[end]}
+
+    async def latency(self, first: int, count: int) -> dict[str, object]:
+        """Seconds from the command to the installed child, one client after the other on an idle gateway."""
+        took = []
+        for number in range(first, first + count):
+            await asyncio.sleep(0.02)
+            took.append((await self.connect(number, 1, 1))["seconds"])
+        return {"took": took}
+
+    async def settle(self) -> dict[str, object]:
+        """Collect what is garbage, so that memory can be read."""
+        gc.collect()
+        return {"sas": len(self.engine.ike_sas()), "counters": dict(self.engine.core.counters)}
+
+
+async def serve(role: str, count: int) -> None:
+    end = End(role, count)
+    problem = end.open()
+    print(json.dumps({"problem": problem}), flush=True)
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    commands = {"connect": end.connect, "latency": end.latency, "settle": end.settle}
+    while line := await reader.readline():
+        name, *words = json.loads(line)
+        try:
+            answer = await commands[name](*words)  # type: ignore[operator]
+        except TimeoutError:
+            answer = {"problem": f"{name} took longer than {_PATIENCE:g} s; {dict(end.engine.core.counters)}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
