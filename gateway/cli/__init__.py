@@ -8,6 +8,18 @@ from gateway import __version__
 
 _COMMANDS = {  # name -> module of this package and function; a module is loaded when its command is used
     "serve": ("serve", "serve"),
+    "status": ("tunnels", "status"),
+    "peers": ("tunnels", "peers"),
+    "up": ("tunnels", "up"),
+    "down": ("tunnels", "down"),
+    "rekey": ("tunnels", "rekey"),
+    "attempts": ("history", "attempts"),
+    "events": ("history", "events"),
+    "apply": ("configuration", "apply"),
+    "diff": ("configuration", "diff"),
+    "export": ("configuration", "export"),
+    "setup-url": ("door", "setup_url"),
+    "health": ("door", "health"),
     "decode": ("decode", "decode"),
 }
 

@@ -1,0 +1,194 @@
+"""`ikegate status`, `peers`, `up`, `down`, `rekey`: the tunnels of a running gateway."""
+
+from typing import Any
+
+import click
+
+from gateway.cli.asking import as_json, asking
+from gateway.cli.connection import Connection, segment
+from gateway.cli.shown import ago, duration, moment, octets, safe, show_json, show_pairs, show_table
+
+_LONGEST_WAIT = 60.0
+
+waiting = click.option(
+    "--wait",
+    type=click.FloatRange(0, _LONGEST_WAIT),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for the outcome; 0 only begins it.",
+)
+
+
+@click.command()
+@click.argument("peer", required=False)
+@as_json
+def status(peer: str | None, as_json: bool) -> None:
+    """Show how the tunnels are, or one PEER in detail."""
+    with asking() as gateway:
+        if peer:
+            _show_peer(gateway, peer, as_json)
+        else:
+            _show_all(gateway, as_json)
+
+
+def _show_all(gateway: Connection, as_json: bool) -> None:
+    found = gateway.get("/status")
+    if as_json:
+        show_json(found)
+        return
+    listening = ", ".join(found["listening"]) or "IKE is not listening"
+    click.echo(safe(f"{found['data_plane']}; {listening}; revision {found['revision']}"))
+    for problem in found["problems"]:
+        click.echo(safe(f"PROBLEM: {problem}"))
+    if not found["peers"]:
+        click.echo("No peers are configured.")
+        return
+    rows = [_line(peer) for peer in found["peers"]]
+    show_table(("PEER", "STATE", "FOR", "REMOTE", "CHILDREN", "IN", "OUT", "WHY"), rows, right=("IN", "OUT"))
+
+
+def _line(peer: dict[str, Any]) -> list[object]:
+    up = sum(child["state"] == "up" for child in peer["children"])
+    traffic = (octets(peer["octets_in"]), octets(peer["octets_out"]))
+    children = f"{up} of {len(peer['children'])} up" if peer["children"] else "none"
+    return [peer["name"], peer["state"], ago(peer["since"]), peer["remote"], children, *traffic, peer["reason"]]
+
+
+def _show_peer(gateway: Connection, name: str, as_json: bool) -> None:
+    peer = gateway.get(f"/status/{segment(name)}")
+    sas = [gateway.get(f"/ike-sas/{number}") for number in peer["ike_sas"]]
+    if as_json:
+        show_json({**peer, "ike_sas": sas})
+        return
+    retry = duration(peer["next_try"] - gateway.get("/status")["at"]) if peer["next_try"] else ""
+    show_pairs(
+        [
+            ("peer", peer["name"]),
+            ("state", peer["state"]),
+            ("for", ago(peer["since"])),
+            ("why", peer["reason"]),
+            ("what to do", peer["advice"]),
+            ("remote", peer["remote"]),
+            ("traffic", f"{octets(peer['octets_in'])} in, {octets(peer['octets_out'])} out"),
+            ("next try", f"in {retry}" if retry else ""),
+            ("last attempt", peer["last_attempt"]),
+        ]
+    )
+    for sa in sas:
+        _show_ike_sa(sa)
+    rest = [child for child in peer["children"] if child["state"] != "up"]
+    if rest:
+        click.echo()
+        show_table(("CHILD", "STATE", "WHY"), [(child["name"], child["state"], child["reason"]) for child in rest])
+
+
+def _show_ike_sa(sa: dict[str, Any]) -> None:
+    role = "initiator" if sa["initiator"] else "responder"
+    click.echo()
+    show_pairs(
+        [
+            ("IKE SA", f"{sa['id']}, {sa['state']}, we are the {role}"),
+            ("SPIs", f"{sa['spi_i']} {sa['spi_r']}"),
+            ("path", f"{sa['local']} - {sa['remote']}"),
+            ("identities", f"{sa['local_id']} - {sa['remote_id']}"),
+            ("algorithms", sa["algorithms"]),
+            ("NAT", sa["nat"]),
+            ("established", moment(sa["established_at"])),
+            ("waits for", sa["task"]),
+        ]
+    )
+    for child in sa["children"]:
+        click.echo()
+        networks = f"{', '.join(child['local_selectors'])} - {', '.join(child['remote_selectors'])}"
+        show_pairs(
+            [
+                ("child", f"{child['name']}, {child['state']}, {child['rekeys']} rekeys"),
+                ("networks", networks),
+                ("SPIs", f"{child['spi_in']} in, {child['spi_out']} out"),
+                ("algorithms", child["algorithms"] + (", in UDP" if child["encapsulation"] else "")),
+                ("packets", f"{child['packets_in']} in, {child['packets_out']} out"),
+                ("octets", f"{octets(child['octets_in'])} in, {octets(child['octets_out'])} out"),
+                ("installed", moment(child["installed_at"])),
+            ]
+        )
+
+
+@click.command()
+@as_json
+def peers(as_json: bool) -> None:
+    """List the configured peers."""
+    with asking() as gateway:
+        found = list(gateway.items("/peers", limit=500))
+    if as_json:
+        show_json(found)
+        return
+    if not found:
+        click.echo("No peers are configured.")
+        return
+    show_table(
+        ("PEER", "ENABLED", "REMOTE", "THEY ARE", "WE ARE", "CHILDREN", "DESCRIPTION"), [_peer(p) for p in found]
+    )
+
+
+def _peer(peer: dict[str, Any]) -> list[object]:
+    children = ", ".join(f"{child['name']} ({child['start']})" for child in peer["children"])
+    remote = ", ".join(peer["remote_addresses"]) or "any"
+    enabled = "yes" if peer["enabled"] else "no"
+    ours = peer["local_id"] or "our address"
+    return [peer["name"], enabled, remote, peer["remote_id"], ours, children, peer["description"]]
+
+
+@click.command()
+@click.argument("peer")
+@click.argument("child", required=False)
+@waiting
+@as_json
+def up(peer: str, child: str | None, wait: float, as_json: bool) -> None:
+    """Bring up a PEER, or one CHILD of it; status 1 when it is not up in the end."""
+    _act("connect", peer, child, wait, as_json)
+
+
+@click.command()
+@click.argument("peer")
+@click.argument("child", required=False)
+@waiting
+@as_json
+def down(peer: str, child: str | None, wait: float, as_json: bool) -> None:
+    """Take down a PEER, or one CHILD of it; a peer stays down until it is brought up again."""
+    _act("disconnect", peer, child, wait, as_json)
+
+
+@click.command()
+@click.argument("peer")
+@click.argument("child", required=False)
+@waiting
+@as_json
+def rekey(peer: str, child: str | None, wait: float, as_json: bool) -> None:
+    """Rekey the IKE SA of a PEER, or one CHILD of it."""
+    _act("rekey", peer, child, wait, as_json)
+
+
+def _act(verb: str, peer: str, child: str | None, wait: float, as_json: bool) -> None:
+    path = f"/peers/{segment(peer)}" + (f"/children/{segment(child)}" if child else "")
+    with asking(wait + 15) as gateway:
+        done = gateway.post(f"{path}/actions/{verb}", wait=wait)
+        attempt = None
+        if not done["ok"] and done["attempt"] is not None:
+            attempt = gateway.get(f"/attempts/{done['attempt']}")
+    if as_json:
+        show_json({**done, "attempt": attempt or done["attempt"]})
+    else:
+        click.echo(safe(done["text"]), err=not done["ok"])
+        if attempt:
+            show_differences(attempt, err=True)
+    if not done["ok"]:
+        raise SystemExit(1)
+
+
+def show_differences(attempt: dict[str, Any], *, err: bool = False) -> None:
+    """Where both sides' lists did not meet."""
+    for title, key in (("the peer offers", "offered"), ("we accept", "acceptable"), ("they differ", "differences")):
+        if attempt[key]:
+            click.echo(f"{title}:", err=err)
+            for line in attempt[key]:
+                click.echo(f"  {safe(line)}", err=err)
