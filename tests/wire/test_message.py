@@ -60,7 +60,9 @@ class TestHeader:
     def test_flags_and_minor_version_of_the_future_survive(self) -> None:
         datagram = bytearray(NOTIFIED)
         datagram[17], datagram[19] = 0x27, 0xD7
-        assert build(parse(bytes(datagram))) == datagram
+        parsed = parse(bytes(datagram))
+        assert build(parsed) == datagram
+        assert (parsed.version, parsed.other_flags) == (0x27, 0xD7)
 
     def test_a_message_without_payloads(self) -> None:
         assert parse(build(message())) == message()
@@ -130,6 +132,8 @@ class TestChain:
         with pytest.raises(ValueError, match="longer than 65535"):
             build(message(wire.VendorId(bytes(MAX_MESSAGE - 3))))
         assert "more than a message" in dropped(bytes(MAX_MESSAGE + 1))
+        kind, most = build_payloads([wire.VendorId(bytes(MAX_MESSAGE - 4))])
+        assert parse_payloads(kind, most) == [wire.VendorId(bytes(MAX_MESSAGE - 4))]
         with pytest.raises(Drop, match="more than a message"):
             parse_payloads(0, bytes(MAX_MESSAGE + 1))
 

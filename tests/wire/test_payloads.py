@@ -147,7 +147,10 @@ class TestSecurityAssociation:
 
     def test_number_of_transforms(self) -> None:
         full = wire.Proposal(1, Protocol.IKE, b"", [wire.Transform(4, 31)] * wire.MAX_TRANSFORMS)
-        assert alone(PayloadType.SA, wire.SA([full] * 4).octets())
+        rest = wire.Proposal(1, Protocol.IKE, b"", [wire.Transform(4, 31)] * 4)
+        assert alone(PayloadType.SA, wire.SA([full] * 4 + [rest]).octets())
+        rest.transforms.append(wire.Transform(4, 31))
+        assert "1024 transforms" in refused(PayloadType.SA, wire.SA([full] * 4 + [rest]).octets())
         assert "1024 transforms" in refused(PayloadType.SA, wire.SA([full] * 5).octets())
 
     def test_number_of_attributes(self) -> None:
@@ -356,6 +359,10 @@ class TestConfiguration:
             ],
         )
         assert alone(PayloadType.CP, octets("01000000")) == wire.CP(CfgType.CFG_REQUEST, [])
+        for text, reserved in (("7fff0000", False), ("ffff0000", True)):
+            highest = alone(PayloadType.CP, octets("01000000" + text))
+            assert isinstance(highest, wire.CP)
+            assert (highest.attributes[0].type, highest.attributes[0].reserved) == (0x7FFF, reserved)
 
     @pytest.mark.parametrize("body", ["010000", "01000000 000100", "01000000 00010001"])
     def test_malformed(self, body: str) -> None:
