@@ -11,6 +11,8 @@ from struct import Struct
 from gateway.ike.plane import Refused
 
 MTU = 1400  # leaves room for ESP, UDP and an IPv6 header in a path of 1500 octets
+QUEUE_PACKETS = 1000
+"""Of what the kernel routed here and nobody has read: 9 ms at 1.2 Gbit/s, twice what a callback of the loop may take."""
 VNET = Struct("=BBHHHH")  # struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset
 VNET_OCTETS = VNET.size
 PLAIN = bytes(VNET_OCTETS)
@@ -19,10 +21,10 @@ NEEDS_CSUM, GSO_TCPV4, GSO_TCPV6 = 1, 1, 4  # VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTI
 
 _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFMTU = 0x8913, 0x8914, 0x8922
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFMTU, _SIOCSIFTXQLEN = 0x8913, 0x8914, 0x8922, 0x8943
 _IFF_UP = 1
 _IFREQ_NAME = 16
-_IFREQ_FLAGS, _IFREQ_MTU = Struct("=16sh22x"), Struct("=16si20x")
+_IFREQ_FLAGS, _IFREQ_INT = Struct("=16sh22x"), Struct("=16si20x")
 _CLONE_DEVICE = Path("/dev/net/tun")
 
 
@@ -53,7 +55,8 @@ class Tun:
             Path(f"/proc/sys/net/ipv6/conf/{self.name}/addr_gen_mode").write_text("1")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
             name = self.name.encode()
-            fcntl.ioctl(control, _SIOCSIFMTU, _IFREQ_MTU.pack(name, self.mtu))
+            fcntl.ioctl(control, _SIOCSIFMTU, _IFREQ_INT.pack(name, self.mtu))
+            fcntl.ioctl(control, _SIOCSIFTXQLEN, _IFREQ_INT.pack(name, QUEUE_PACKETS))
             flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, _IFREQ_FLAGS.pack(name, 0)))[1]
             fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(name, flags | _IFF_UP))
         return socket.if_nametoindex(self.name)

@@ -202,7 +202,7 @@ class UserspacePlane:
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._outbound.begin(emit, self._pause)
+        self._outbound.begin(emit, self._pause, self._lose)
         self._inbound.begin(emit)
         self._loop.add_reader(self._tun.fd, self._outbound.drain)
         for sock, ike_received in self._readers:
@@ -225,6 +225,12 @@ class UserspacePlane:
             self._loop.add_reader(self._tun.fd, self._outbound.drain)
         else:
             self._loop.call_later(_SOCKET_FULL_SECONDS, self._resume)
+
+    def _lose(self, error: OSError) -> None:
+        """Somebody deleted the device: say it once instead of failing at every turn of the loop."""
+        _log.error("the TUN device %s is gone (%s): no packet goes out until a restart", self._tun.name, error.strerror)
+        if self._loop is not None:
+            self._loop.remove_reader(self._tun.fd)
 
     def close(self) -> None:
         loop, self._loop = self._loop, None

@@ -20,6 +20,10 @@ _LOOK_AT_CLOCK = 16
 _MOST_FLOWS = 8192
 
 
+def _nobody_listens(*_: object) -> None:
+    """Before `begin`."""
+
+
 class Outbound:
     """The outbound states and the path of packets through them."""
 
@@ -41,12 +45,18 @@ class Outbound:
         self._batch = Batch(sockets, drops, clock)
         self._plain = memoryview(bytearray(LARGEST_PACKET))
         self._emit: Callable[[PlaneEvent], None] | None = None
-        self._pause: Callable[[], None] | None = None
+        self._pause: Callable[[], None] = _nobody_listens
+        self._lose: Callable[[OSError], None] = _nobody_listens
 
-    def begin(self, emit: Callable[[PlaneEvent], None], pause: Callable[[], None]) -> None:
-        """`pause` is called when the socket is full: `resume` has to be called a little later, `drain` not before."""
+    def begin(
+        self, emit: Callable[[PlaneEvent], None], pause: Callable[[], None], lose: Callable[[OSError], None]
+    ) -> None:
+        """`pause` is called when the socket is full: `resume` has to be called a little later, `drain` not before.
+
+        `lose` is called when the device cannot be read any more: `drain` must not be called again.
+        """
         self._emit = self._batch.emit = emit
-        self._pause = pause
+        self._pause, self._lose = pause, lose
 
     def find(self, key: StateKey) -> OutboundSa | None:
         return self._states.get(key)
@@ -84,10 +94,13 @@ class Outbound:
                 octets = os.readv(fd, into) - VNET_OCTETS
             except BlockingIOError:
                 break
+            except OSError as error:
+                self._lose(error)
+                break
             lane = flows.get(flow_key(plain, octets)) or self._route(octets)
             if lane is not None:
                 add(lane, plain, octets)
-        if not self._batch.flush() and self._pause is not None:
+        if not self._batch.flush():
             self._pause()
 
     def resume(self) -> bool:

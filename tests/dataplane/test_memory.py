@@ -1,12 +1,14 @@
 """The memory plane remembers exactly what it was told, and refuses what a kernel would."""
 
 import hashlib
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from gateway.crypto import suites
+from gateway.dataplane.driver import Driver
 from gateway.dataplane.memory import MemoryPlane
 from gateway.ike.plane import (
     Acquire,
@@ -44,6 +46,14 @@ def seeded(seed: int) -> Callable[[int], bytes]:
         return hashlib.sha256(f"{seed}/{count}".encode()).digest()[:octets]
 
     return random
+
+
+def test_is_a_driver_that_shares_no_socket() -> None:
+    driver: Driver = MemoryPlane(seeded(1))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert not driver.adopt(sock, lambda data, peer, ours: None)
+    assert driver.name == "memory"
+    assert "no packet" in driver.describe()
 
 
 def test_remembers_what_it_was_told_in_order() -> None:

@@ -1,5 +1,6 @@
 """Two userspace data planes in two network namespaces: real TUN devices, routes, ping and TCP; nothing stays behind."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.dataplane.driver import Driver
 from gateway.dataplane.tun import Tun
 from gateway.dataplane.userspace import UserspacePlane
 from gateway.ike.plane import (
@@ -374,6 +376,16 @@ def test_a_device_that_cannot_be_made_is_refused_with_its_reason(plane: Userspac
         Tun("ikegate0")
 
 
+async def test_a_device_deleted_by_somebody_is_said_once(
+    plane: UserspacePlane, site: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    plane.listen(lambda event: None)
+    site.ip("link", "delete", "ikegate0")
+    await asyncio.sleep(0.2)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "ikegate0 is gone" in caplog.text
+
+
 def test_close_twice_and_without_a_loop_is_silent(plane: UserspacePlane) -> None:
     plane.close()
     plane.close()
@@ -381,6 +393,7 @@ def test_close_twice_and_without_a_loop_is_silent(plane: UserspacePlane) -> None
 
 
 def test_its_name_and_description_say_what_it_is(plane: UserspacePlane) -> None:
-    assert plane.name == "userspace"
+    driver: Driver = plane
+    assert driver.name == "userspace"
     assert plane.needs_encapsulation
     assert "ikegate0" in plane.describe()

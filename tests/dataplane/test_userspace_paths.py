@@ -82,6 +82,7 @@ class Ends:
     heard: list[PlaneEvent] = field(default_factory=list)
     ike: list[tuple[bytes, tuple[str, int], str]] = field(default_factory=list)
     paused: list[bool] = field(default_factory=list)
+    lost: list[OSError] = field(default_factory=list)
 
     def state(self, *, inbound: bool, spi: int = 0x1001, encr: str = "aes256gcm16", esn: bool = False) -> EspState:
         cipher = row(encr)
@@ -136,7 +137,7 @@ def joined(family: int) -> Iterator[Ends]:
         out = Outbound(tun, policies, sockets, drops, lambda: now[0])  # type: ignore[arg-type]
         into = Inbound(tun, policies, drops, lambda: now[0])  # type: ignore[arg-type]
         ends = Ends(out, into, tun, policies, drops, pair[0], pair[1], sockets, now)
-        out.begin(ends.heard.append, lambda: ends.paused.append(True))
+        out.begin(ends.heard.append, lambda: ends.paused.append(True), ends.lost.append)
         into.begin(ends.heard.append)
         yield ends
 
