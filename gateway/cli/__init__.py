@@ -20,6 +20,7 @@ _COMMANDS = {  # name -> module of this package and function; a module is loaded
     "export": ("configuration", "export"),
     "setup-url": ("door", "setup_url"),
     "health": ("door", "health"),
+    "demo": ("demo", "demo"),
     "decode": ("decode", "decode"),
 }
 

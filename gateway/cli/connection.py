@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway import __version__
-from gateway.cli.local import NoDoor, data_folder, read_door
+from gateway.cli.local import Door, NoDoor, data_folder, read_door
 
 DEFAULT_URL = "https://127.0.0.1:8443"
 API = "/api/v1"
@@ -63,6 +63,11 @@ class Target:
                 raise NoDoor(f"IKEGATE_URL names {url}: set IKEGATE_TOKEN to a token made in that gateway's console.")
             return cls(url, token, pin)
         return cls(door.url, token or door.token, pin or _pin_of(door.certificate))
+
+    @classmethod
+    def to_door(cls, door: Door, url: str) -> "Target":
+        """The gateway of a data folder, under an address of its own. Raises Unreachable."""
+        return cls(url, door.token, _pin_of(door.certificate))
 
 
 def _plain_pin(text: str) -> str:
