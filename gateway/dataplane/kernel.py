@@ -285,6 +285,7 @@ class KernelPlane:
         self._events.close()
         for policy in self._policies.everything():
             self._policies.remove(policy, batch)
+        self._policies.end_exemption(batch)
         for place in (*self._states, *self._held):
             batch.add(Step(state_removal(place), partial("removing state {:08x}".format, place.spi), tolerated=ABSENT))
         try:

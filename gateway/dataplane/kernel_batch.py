@@ -28,8 +28,8 @@ def refusal(doing: str, failure: OSError) -> Refused:
 class Step:
     """One request; `doing` says what it is for, made into text only when it fails.
 
-    `undo` makes what takes it back. `tolerated` are errors that count as done. When the kernel no longer knows what the
-    request is to replace (ESRCH), `otherwise` is sent instead.
+    `undo` makes what takes it back; `done` is called when it went well. `tolerated` errors do no harm. When the
+    kernel no longer knows what the request is to replace (ESRCH), `otherwise` is sent instead.
     """
 
     request: Request
@@ -37,6 +37,7 @@ class Step:
     undo: Callable[[], Sequence[Request]] = tuple
     tolerated: frozenset[int] = frozenset()
     otherwise: Request | None = None
+    done: Callable[[], object] | None = None
 
 
 class Batch:
@@ -68,6 +69,8 @@ class Batch:
                 (outcome,) = self._netlink.send([step.otherwise])
             if outcome is None:
                 self._undo.append(step.undo)
+                if step.done:
+                    step.done()
             elif outcome.errno not in step.tolerated and refused is None:
                 refused = refusal(step.doing(), outcome)
         if refused:

@@ -1,14 +1,17 @@
 """Our policies and the kernel policies that they stand in."""
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
 from gateway.dataplane.netlink import Request
+from gateway.dataplane.xfrm import XFRM_POLICY_IN, XFRM_POLICY_OUT
 from gateway.dataplane.xfrm_messages import (
     DIRECTIONS,
     ReadPolicy,
     Tag,
+    bypass_request,
     policy_removal,
     policy_request,
 )
@@ -16,21 +19,30 @@ from gateway.dataplane.xfrm_selectors import KernelSelector, kernel_selectors
 from gateway.ike.plane import Direction, Policy
 from gateway.policy.selectors import Selector
 
+_PRESENT = frozenset({errno.EEXIST})
 _Key = tuple[Direction, Selector, Selector]
 _Spot = tuple[int, bytes]
 """The kernel has one policy for a direction and a selector, whoever put it there."""
 
 
+# RFC 4861: router and neighbour solicitation and advertisement, redirect. Without them no packet finds its neighbour,
+# and unlike ARP they are IP packets that a policy for ::/0 catches.
+_DISCOVERY = kernel_selectors(Selector.parse("::/0[icmpv6/34048-35327]"), Selector.parse("::/0[icmpv6]"))
+
+
 class Policies:
     """What was ordered, by its own key, and which of ours claim each spot in the kernel: the last one lies there.
 
-    Two of ours meet in one spot when ranges overlap that share a prefix.
+    Two of ours meet in one spot when ranges overlap that share a prefix. As long as there is one for IPv6, neighbour
+    discovery is exempt from all.
     """
 
     def __init__(self, tag: Tag) -> None:
         self._tag = tag
         self._ordered: dict[_Key, Policy] = {}
         self._claims: dict[_Spot, list[_Key]] = {}
+        self._version_6 = 0
+        self._exempt: dict[_Spot, KernelSelector] = {}
 
     def add(self, policy: Policy, batch: Batch) -> None:
         """Raises Refused when the kernel cannot express it."""
@@ -51,6 +63,8 @@ class Policies:
                 self._claims.setdefault(spot, []).append(key)
         self._ordered[key] = policy
         batch.on_rollback(partial(self._restore, policy, previous))
+        if not previous and policy.source.version == 6:
+            self._count_version_6(1, batch)
 
     def remove(self, policy: Policy, batch: Batch) -> None:
         """By direction and selectors; what is not ours stays."""
@@ -71,6 +85,35 @@ class Policies:
                 batch.add(Step(policy_removal(*spot), doing, undo, ABSENT))
         claimed = self._release(lying)
         batch.on_rollback(partial(self._reclaim, lying, claimed))
+        if lying.source.version == 6:
+            self._count_version_6(-1, batch)
+
+    def _count_version_6(self, change: int, batch: Batch) -> None:
+        """Exempt neighbour discovery with the first policy for IPv6, no longer with the last one gone."""
+        before, self._version_6 = self._version_6, self._version_6 + change
+        batch.on_rollback(partial(setattr, self, "_version_6", before))
+        if not before:
+            for selector in _DISCOVERY:
+                self._exempt_discovery(XFRM_POLICY_IN, selector, batch)
+                self._exempt_discovery(XFRM_POLICY_OUT, selector, batch)
+        elif not self._version_6:
+            self.end_exemption(batch)
+
+    def end_exemption(self, batch: Batch) -> None:
+        """Subject neighbour discovery to policies again."""
+        for (direction, packed), selector in self._exempt.items():
+            undo = partial(_one, partial(bypass_request, direction, selector, self._tag))
+            batch.add(Step(policy_removal(direction, packed), _discovery, undo, ABSENT))
+        batch.on_rollback(partial(setattr, self, "_exempt", self._exempt))
+        self._exempt = {}
+
+    def _exempt_discovery(self, direction: int, selector: KernelSelector, batch: Batch) -> None:
+        spot = (direction, selector.packed)
+        request = bypass_request(direction, selector, self._tag)
+        done = partial(self._exempt.__setitem__, spot, selector)
+        batch.on_rollback(partial(self._exempt.pop, spot, None))
+        # Another may have put it there, as strongSwan's users do; then it is not ours to remove.
+        batch.add(Step(request, _discovery, partial(self._undoing, None, selector, spot), _PRESENT, done=done))
 
     def _put(self, policy: Policy, selector: KernelSelector) -> Request:
         return policy_request(policy, selector, self._tag, replace=True)
@@ -123,6 +166,14 @@ class Policies:
 
     def everything(self) -> list[Policy]:
         return list(self._ordered.values())
+
+
+def _one(maker: Callable[[], Request]) -> Sequence[Request]:
+    return [maker()]
+
+
+def _discovery() -> str:
+    return "exempting IPv6 neighbour discovery from policies"
 
 
 def _text(verb: str, policy: Policy) -> str:

@@ -42,6 +42,8 @@ _OUR_PROTOCOL = 129  # rtm_protocol: who made a route; free for any program's ow
 rtmsg = Struct("=8BI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags; fib_rule_hdr is alike
 ifaddrmsg = Struct("=4BI")  # family, prefixlen, flags, scope, index
 _u32 = Struct("=I")
+# Multicast and link-local traffic is never meant for a peer though a destination of all addresses holds it.
+_KEPT_LOCAL = tuple(map(Selector.parse, ("224.0.0.0/4", "169.254.0.0/16", "ff00::/8", "fe80::/10")))
 _FAMILIES = {4: (socket.AF_INET, 32), 6: (socket.AF_INET6, 128)}
 _ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV)
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.EACCES, errno.EINVAL, errno.EAGAIN)
@@ -135,23 +137,16 @@ class Routes:
         return routes
 
     def _throws(self, route: Route) -> list[Lay]:
-        """What must not follow the destination: the way to the peer, and our own side."""
+        """What must not follow the destination: the way to the peer, our own side, and what stays on a link."""
         family, packed = _pack_text(route.remote)
         version = 4 if family == socket.AF_INET else 6
         lays = [Lay(version, int.from_bytes(packed), _FAMILIES[version][1])]
         destination = route.destination
-        for source in route.sources:
-            wider = source.version == destination.version and destination.start <= source.start <= source.end
-            if (
-                wider
-                and source.end <= destination.end
-                and (source.start, source.end)
-                != (
-                    destination.start,
-                    destination.end,
-                )
-            ):
-                lays += [Lay(source.version, *prefix) for prefix in _prefixes(source)]
+        for spared in (*route.sources, *_KEPT_LOCAL):
+            inside = destination.start <= spared.start and spared.end <= destination.end
+            whole = (spared.start, spared.end) == (destination.start, destination.end)
+            if spared.version == destination.version and inside and not whole:
+                lays += [Lay(spared.version, *prefix) for prefix in _prefixes(spared)]
         return lays
 
     def _ways(self, route: Route) -> list[Lay]:

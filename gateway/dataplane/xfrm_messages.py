@@ -65,6 +65,7 @@ LOWEST_SPI, HIGHEST_SPI = 0xC000_0000, 0xCFFF_FFFF  # where strongSwan draws its
 # Without ESN a sequence number has 32 bits and must not come again (RFC 4303 3.3.3): ask for a rekey at three quarters.
 _SOFT_PACKETS, _HARD_PACKETS = 0xC000_0000, 0xFFFF_FFFF
 _SMALL_WINDOW = 32  # what struct xfrm_replay_state's one word holds
+_BYPASS_PRIORITY = 1  # before every policy of a child
 _MAPPING_SECONDS = 10  # the kernel tells of a moved peer at most this often, not for every packet
 _SKIPPED_SEQUENCE = 4096  # more than what can leave between reading a state and its replacement
 
@@ -276,6 +277,12 @@ def policy_request(policy: Policy, selector: KernelSelector, tag: Tag, *, replac
     )
     kind = XFRM_MSG_UPDPOLICY if replace else XFRM_MSG_NEWPOLICY
     return kind, 0, info.pack() + attribute(XFRMA_TMPL, template.pack())
+
+
+def bypass_request(direction: int, selector: KernelSelector, tag: Tag) -> Request:
+    """Add a policy that lets packets pass as they are."""
+    info = XfrmUserpolicyInfo(selector.packed, _lifetime(tag), priority=_BYPASS_PRIORITY, dir=direction)
+    return XFRM_MSG_NEWPOLICY, 0, info.pack()
 
 
 def policy_removal(direction: int, selector: bytes) -> Request:

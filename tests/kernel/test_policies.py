@@ -32,7 +32,8 @@ def out(source: str, destination: str, reqid: int = 1, spi: int | None = None) -
 
 def shown(site: Site) -> list[str]:
     """Every policy that `ip xfrm policy` shows, each on one line."""
-    return [" ".join(part.split()) for part in re.split(r"\n(?=src )", site.ns.ip("xfrm", "policy")) if part.strip()]
+    lines = [" ".join(part.split()) for part in re.split(r"\n(?=src )", site.ns.ip("xfrm", "policy")) if part.strip()]
+    return [line for line in lines if "priority 1 ptype" not in line]  # neighbour discovery's exemption
 
 
 def test_the_three_policies_of_a_child_as_ip_shows_them(sites: tuple[Site, Site]) -> None:
@@ -164,6 +165,34 @@ def test_anothers_policy_for_the_same_traffic_stays_and_ours_is_refused(sites: t
     left.plane.apply([RemovePolicy(policy)])
     assert shown(left) == before
     assert left.plane.policies() == []
+
+
+def exemptions(site: Site) -> list[str]:
+    return sorted(line.split("proto ")[1] for line in site.ns.ip("xfrm", "policy").split("\nsrc") if "type 13" in line)
+
+
+def test_neighbour_discovery_is_exempt_as_long_as_there_is_a_policy_for_ipv6(sites: tuple[Site, Site]) -> None:
+    left = sites[0]
+    first, second = out("fd01::/64", "fd02::/64"), out("fd01::/64", "fd03::/64")
+    left.plane.apply([AddPolicy(out("10.1.0.0/24", "10.2.0.0/24"))])
+    assert exemptions(left) == []
+    left.plane.apply([AddPolicy(first), AddPolicy(second)])
+    assert len(exemptions(left)) == 6
+    assert len(left.plane.policies()) == 3
+    left.plane.apply([RemovePolicy(first)])
+    assert len(exemptions(left)) == 6
+    left.plane.apply([RemovePolicy(second)])
+    assert exemptions(left) == []
+
+
+def test_an_exemption_that_another_made_stays(sites: tuple[Site, Site]) -> None:
+    left = sites[0]
+    left.ns.ip("xfrm", "policy", "add", *"src ::/0 dst ::/0 proto ipv6-icmp type 133 dir in action allow".split())
+    before = left.ns.ip("xfrm", "policy")
+    policy = out("fd01::/64", "fd02::/64")
+    left.plane.apply([AddPolicy(policy)])
+    left.plane.apply([RemovePolicy(policy)])
+    assert left.ns.ip("xfrm", "policy") == before
 
 
 KILLED = """

@@ -111,14 +111,17 @@ def test_each_ip_version_in_each(
     assert all(c.packets == 2 for site in sites for c in site.plane.counters().values())
 
 
+@pytest.mark.parametrize("encapsulated", [False, True], ids=["esp", "udp"])
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_child_for_all_traffic_does_not_catch_ike(
-    sites: tuple[Site, Site], sockets: Callable[[int], list[socket.socket]], version: int
+def test_a_child_for_all_traffic_does_not_catch_ike_nor_itself(
+    sites: tuple[Site, Site], sockets: Callable[[int], list[socket.socket]], version: int, encapsulated: bool
 ) -> None:
     everything = ("0.0.0.0/0", "0.0.0.0/0") if version == 4 else ("::/0", "::/0")
     left, right = sockets(version)
-    child = Child(sites, outer=version, inner=version, encapsulated=True, selectors=everything).install()
-    assert child.pings()  # also the ESP in UDP itself is exempt
+    child = Child(sites, outer=version, inner=version, encapsulated=encapsulated, selectors=everything).install()
+    for site in sites:  # the neighbour must be found anew, and must not be asked for through the tunnel
+        site.ns.ip("neighbour", "flush", "dev", "to-right" if site.end == 0 else "to-left")
+    assert child.pings()
     left.sendto(b"\0\0\0\0question", (OUTER[version][1], 4500))
     assert right.recv(100) == b"\0\0\0\0question"
     right.sendto(b"\0\0\0\0answer", (OUTER[version][0], 4500))
