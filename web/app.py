@@ -10,8 +10,8 @@ from pydantic.json_schema import models_json_schema
 import gateway as product
 from gateway.service.documents import Document
 from gateway.service.gateway import Gateway
-from web import console
 from web.api import actions, attempts, auth, config, events, peers, proposals, psks, state, system
+from web.console import console_routes
 from web.problems import Failures, Problem, answer_problems
 from web.security import BodyLimit, CrossSiteGuard, RequestIds, SecurityHeaders
 
@@ -43,9 +43,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     for resource in _RESOURCES:
         app.include_router(resource.router, prefix=API)
     app.include_router(system.probes)
-    console_routes = getattr(console, "console_routes", None)
-    if console_routes is not None:
-        console_routes(app)
+    console_routes(app)
     _describe_also(app, (Problem, Document))
     # The last one added is the first one passed.
     app.add_middleware(BodyLimit, limits=BODY_LIMITS)

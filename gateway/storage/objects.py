@@ -84,8 +84,8 @@ class RetransmitFields(BaseModel):
 
     tries: Annotated[Count, Field(ge=1, le=20)] = 5
     base: Annotated[Seconds, Field(ge=0.1, le=60, description="Seconds")] = 2.0
-    factor: Annotated[float, Field(strict=True, ge=1, le=5)] = 1.8
-    jitter: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.1
+    factor: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1, le=5)] = 1.8
+    jitter: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1)] = 0.1
 
 
 class PeerFields(Described):

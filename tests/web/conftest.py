@@ -1,0 +1,28 @@
+"""The API of a real gateway, and callers of it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.web.api_lab import Api, served
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with served(tmp_path / "here") as made:
+        yield made
+
+
+@pytest.fixture
+async def client(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
+    """A token that may do everything."""
+    async with api.client(await api.token()) as made:
+        yield made
+
+
+@pytest.fixture
+async def nobody(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
+    async with api.client() as made:
+        yield made
