@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.tap import Tap
 from tests.interop.tunnels import Pair
 from tests.lab.appliance import Appliance
 from tests.lab.charon import Charon
@@ -57,4 +58,6 @@ def start_pair(stack: ExitStack, folder: Path, plane: str, settings: str = "") -
     gateway = Appliance(left, folder / "gateway", plane)
     stack.enter_context(charon)
     stack.enter_context(gateway)
-    return Pair(left, right, gateway, charon)
+    tap = Tap(left, "to-right")
+    stack.callback(tap.close)
+    return Pair(left, right, gateway, charon, tap)

@@ -38,7 +38,7 @@ roles = pytest.mark.parametrize("initiator", ["ours", "theirs"])
 @pytest.fixture(scope="module")
 def tunnels(pair: Pair) -> Pair:
     """All of them configured, none of them up."""
-    pair.load(TUNNELS.values())
+    pair.load(*TUNNELS.values())
     return pair
 
 

@@ -1,9 +1,10 @@
 """A tunnel described once for both ends: as a peer of our gateway (left) and as a connection of strongSwan (right)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.interop.tap import Tap
 from tests.lab.appliance import Appliance, Plain, until
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Namespace
@@ -12,7 +13,6 @@ SECRET = "correct horse battery staple"
 OUTER = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
 INNER = {4: ("10.1.0.0/24", "10.2.0.0/24"), 6: ("fd01::/64", "fd02::/64")}
 HOSTS = {4: ("10.1.0.1", "10.2.0.1"), 6: ("fd01::1", "fd02::1")}
-SECONDS = {"rekey_time": "0", "over_time": "0"}  # strongSwan must not begin a rekey of its own accord
 
 Settings = Mapping[str, Any]
 
@@ -42,6 +42,8 @@ class Tunnel:
     right_id: str = ""
     outer: tuple[str, str] = OUTER[4]
     nets: tuple[Net, ...] = (Net(),)
+    secret: str = SECRET
+    their_secret: str = ""
     ours: Settings = field(default_factory=dict)
     theirs: Settings = field(default_factory=dict)
 
@@ -85,6 +87,15 @@ class Tunnel:
             **self.ours,
         }
 
+    def psk(self) -> Plain:
+        """Our key for these two identities."""
+        left, right = self.ids()
+        return {"name": self.name, "secret": self.secret, "local_ids": [left], "remote_ids": [right]}
+
+    def their_psk(self) -> Plain:
+        left, right = self.ids()
+        return {"id-1": left, "id-2": right, "secret": self.their_secret or self.secret}
+
     def connection(self) -> Plain:
         """strongSwan's connection, as nested sections of swanctl.conf."""
         left, right = self.ids()
@@ -93,7 +104,7 @@ class Tunnel:
                 "local_ts": ",".join(net.right),
                 "remote_ts": ",".join(net.left),
                 "esp_proposals": net.esp,
-                "rekey_time": "0",
+                "rekey_time": "0",  # of its own accord it begins none
                 **net.theirs,
             }
             for net in self.nets
@@ -128,17 +139,15 @@ class Pair:
     right: Namespace
     gateway: Appliance
     charon: Charon
+    tap: Tap
 
-    def load(
-        self, tunnels: Iterable[Tunnel], *, secret: str = SECRET, their_secret: str = "", take: Iterable[Plain] = ()
-    ) -> None:
+    def load(self, *wanted: Tunnel) -> None:
         """Make these the configuration of both ends; what stood before, and is another now, is deleted on both."""
-        wanted = list(tunnels)
         self.charon.load(
             text_of(
                 {
                     "connections": {tunnel.name: tunnel.connection() for tunnel in wanted},
-                    "secrets": {"ike-all": {"secret": their_secret or secret}},
+                    "secrets": {f"ike-{tunnel.name}": tunnel.their_psk() for tunnel in wanted},
                 }
             )
         )
@@ -146,13 +155,14 @@ class Pair:
             {
                 "proposals": [one for tunnel in wanted for one in tunnel.proposals()],
                 "peers": [tunnel.peer() for tunnel in wanted],
-                "psks": [{"name": "all", "secret": secret}, *take],
+                "psks": [tunnel.psk() for tunnel in wanted],
             },
             prune=True,
         )
 
     def up(self, tunnel: Tunnel, *, initiator: str, net: Net | None = None) -> None:
         """Bring a tunnel (or one net of it) up from one end, "ours" or "theirs"."""
+        self.tap.plain()
         if initiator == "ours":
             done = self.gateway.connect(tunnel.name, net.name if net else None)
             assert done["ok"], f"{done['text']}\n{self.gateway.tail()}\n{self.charon.tail(40)}"
@@ -163,7 +173,8 @@ class Pair:
         until(lambda: self.gateway.ike_sas(tunnel.name), f"{tunnel.name} is up at our end")
 
     def down(self, tunnel: Tunnel, *, initiator: str = "ours") -> None:
-        """Take it down from one end, and see it gone at both."""
+        """Take it down from one end, and see it gone at both; nothing may have left us in the clear meanwhile."""
+        assert not self.tap.plain()
         if initiator == "ours":
             assert self.gateway.disconnect(tunnel.name)["ok"], self.gateway.tail()
         else:
