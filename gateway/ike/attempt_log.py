@@ -6,6 +6,7 @@ from gateway.ike.attempts import Attempt, MessageSeen, Outcome, Step, StepTaken
 from gateway.policy.proposals import Mismatch
 from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType
+from gateway.wire.payloads import Notify, Payload
 
 _MESSAGES_KEPT = 64
 
@@ -85,29 +86,31 @@ class AttemptLog:
 
 def reach(attempt: Attempt | None, step: Step, now: float, text: str = "") -> None:
     """Mark a station as passed."""
-    if attempt is not None and not any(taken.step == step for taken in attempt.steps):
-        attempt.steps.append(StepTaken(step, True, now, text))
+    if attempt is None:
+        return
+    for taken in attempt.steps:
+        if taken.step is step:
+            return
+    attempt.steps.append(StepTaken(step, True, now, text))
 
 
 def see(attempt: Attempt | None, now: float, message: Message, octets: int, *, outgoing: bool) -> None:
     """Note a message of the negotiation by the names of its payloads."""
     if attempt is None or len(attempt.messages) >= _MESSAGES_KEPT:
         return
-    names = tuple(payload_name(payload) for payload in message.payloads[:32])
+    names = tuple([payload_name(payload) for payload in message.payloads[:32]])
     seen = MessageSeen(now, outgoing, message.exchange, message.response, message.message_id, octets, names)
     attempt.messages.append(seen)
 
 
-def payload_name(payload: object) -> str:
+def payload_name(payload: Payload) -> str:
     """How the RFC writes a payload in a ladder: `SA`, `N(COOKIE)`."""
-    kind = getattr(payload, "type", None)
-    name = type(payload).__name__
-    if name == "Notify" and isinstance(kind, int):
-        return f"N({NotifyType(kind).name if kind in _NOTIFIES else kind})"
-    return name
+    if isinstance(payload, Notify):
+        return _NOTIFIES.get(payload.type) or f"N({payload.type})"
+    return type(payload).__name__
 
 
-_NOTIFIES = frozenset(int(kind) for kind in NotifyType)
+_NOTIFIES = {int(kind): f"N({kind.name})" for kind in NotifyType}
 
 
 def mismatch(attempt: Attempt | None, found: Mismatch) -> None:

@@ -3,13 +3,14 @@
 import hashlib
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 IKE_PORT = 500
 NAT_PORT = 4500
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(NamedTuple):
     """Our address, the peer's address and port, and whether datagrams carry the non-ESP marker (RFC 3948 2.2)."""
 
     local: str
@@ -52,5 +53,9 @@ NO_NAT = Nat()
 
 def nat_hash(spi_i: bytes, spi_r: bytes, address: str, port: int) -> bytes:
     """SHA-1 over both SPIs, an address and a port (RFC 7296 2.23); a label, not a protection."""
-    packed = ipaddress.ip_address(address).packed
-    return hashlib.sha1(spi_i + spi_r + packed + port.to_bytes(2), usedforsecurity=False).digest()
+    return hashlib.sha1(spi_i + spi_r + _packed(address) + port.to_bytes(2), usedforsecurity=False).digest()
+
+
+@lru_cache(1024)
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.crypto.suites import Encryption, Integrity
 from gateway.policy.selectors import Selector
@@ -25,8 +25,7 @@ class Direction(StrEnum):
     FORWARD = "fwd"
 
 
-@dataclass(frozen=True, slots=True)
-class StateKey:
+class StateKey(NamedTuple):
     """What names an ESP state in a kernel: its destination address and its SPI."""
 
     destination: str
@@ -94,12 +93,12 @@ class Route:
     remote: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AddState:
     state: EspState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RemoveState:
     """Also gives back an SPI that was allocated and never used. The absent is removed without complaint."""
 
@@ -107,22 +106,22 @@ class RemoveState:
     inbound: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AddPolicy:
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RemovePolicy:
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AddRoute:
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RemoveRoute:
     route: Route
 

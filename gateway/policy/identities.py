@@ -131,7 +131,8 @@ def _is_text(data: bytes) -> bool:
 
 
 def _printable(data: bytes) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in data.decode("utf-8", "backslashreplace"))
+    text = data.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _distinguished_name(text: str) -> x509.Name:

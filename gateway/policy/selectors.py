@@ -3,7 +3,8 @@
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import TsType
@@ -41,8 +42,7 @@ class InvalidSelector(ValueError):
     """The text names no traffic selector; the message says what would."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(NamedTuple):
     """A range of addresses of one IP version, one protocol (0 any) and a range of ports (RFC 7296 3.13.1)."""
 
     version: int
@@ -114,20 +114,38 @@ class Selector:
 
     @property
     def text(self) -> str:
-        networks = self.networks()
-        first, last = _address(self.version, self.start), _address(self.version, self.end)
-        addresses = networks[0] if len(networks) == 1 else f"{first}-{last}"
-        ports = (self.start_port, self.end_port)
-        if not self.protocol and ports == ANY_PORT:
-            return addresses
-        protocol = _PROTOCOL_NAMES.get(self.protocol, str(self.protocol)) if self.protocol else ""
-        if ports == ANY_PORT:
-            return f"{addresses}[{protocol}]"
-        port = "opaque" if ports == OPAQUE_PORT else str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
-        return f"{addresses}[{protocol}/{port}]"
+        return _text(self)
 
     def __str__(self) -> str:
-        return self.text
+        return _text(self)
+
+
+@lru_cache(4096)
+def _text(selector: Selector) -> str:
+    addresses = _range_text(selector.version, selector.start, selector.end)
+    ports = (selector.start_port, selector.end_port)
+    if not selector.protocol and ports == ANY_PORT:
+        return addresses
+    protocol = _PROTOCOL_NAMES.get(selector.protocol, str(selector.protocol)) if selector.protocol else ""
+    if ports == ANY_PORT:
+        return f"{addresses}[{protocol}]"
+    port = "opaque" if ports == OPAQUE_PORT else str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
+    return f"{addresses}[{protocol}/{port}]"
+
+
+def _range_text(version: int, start: int, end: int) -> str:
+    """One prefix where the range is one, else its first and last address."""
+    size = end - start + 1
+    first = _address_text(version, start)
+    if size & (size - 1) or start % size:
+        return f"{first}-{_address_text(version, end)}"
+    return f"{first}/{(32 if version == 4 else 128) + 1 - size.bit_length()}"
+
+
+def _address_text(version: int, value: int) -> str:
+    if version == 4:
+        return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+    return str(ipaddress.IPv6Address(value))
 
 
 def _address(version: int, value: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
