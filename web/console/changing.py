@@ -76,7 +76,8 @@ async def make_tunnel(request: Request, session: SignedIn, gateway: ThisGateway)
     try:
         await gateway.config.apply(document, known)
     except Invalid as error:
-        errors = form.placed(error.errors, typed, root="/peers/0") | errors
+        more = form.second_look(document["peers"][0], inventory, "/peers/0")
+        errors = form.placed(error.errors + more, typed, root="/peers/0") | errors
     except PreconditionFailed:
         errors[""] = "The configuration changed at the same moment. Press the button again."
     if errors:
@@ -147,7 +148,8 @@ async def change_tunnel(request: Request, session: SignedIn, gateway: ThisGatewa
     try:
         written = await gateway.config.put("peers", name, document, terms(session, etag, dry_run=only_try))
     except Invalid as error:
-        errors = form.placed(error.errors, typed) | errors
+        more = form.second_look({**document, "name": name}, gateway.config.inventory)
+        errors = form.placed(error.errors + more, typed) | errors
     except PreconditionFailed as error:
         errors[""] = CHANGED_MEANWHILE
         etag = error.etag or ""

@@ -79,6 +79,7 @@
       request.open("GET", address);
       request.responseType = "document";
       request.timeout = 15000;
+      request.setRequestHeader("Accept", "text/html");
       request.setRequestHeader("X-Ikegate-Refresh", "1");
       request.onload = () => {
         const path = new URL(request.responseURL).pathname;

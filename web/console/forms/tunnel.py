@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.service.documents import as_document
-from gateway.storage.objects import ChildObject, FieldError, PeerObject, PskObject
+from gateway.storage.compiling import Findings, compile_peer, compile_proposal
+from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 
 _CHILD_KEY = re.compile(r"child-([0-9]{1,3})-local")
@@ -197,6 +198,20 @@ def _key(typed: Typed, peer: dict[str, Any], name: str, stored: PskObject | None
 def _joined(known: list[str], more: list[str]) -> list[str]:
     """A list of identities with more added; an empty one fits anybody already."""
     return [*known, *(one for one in more if one not in known)] if known else known
+
+
+def second_look(document: dict[str, Any], inventory: Inventory, root: str = "") -> list[FieldError]:
+    """What else is wrong with a peer whose form is refused already, so that a person hears everything at once."""
+    harmless = {"retransmit": RetransmitFields(), "unique": "replace"}
+    children = tuple(ChildObject.model_construct(**{**child, "start": "always"}) for child in document["children"])
+    peer = PeerObject.model_construct(**{**document, **harmless, "children": children})
+    suites = {
+        name: (proposal.protocol, compile_proposal(proposal, "", Findings()))
+        for name, proposal in inventory.proposals.items()
+    }
+    found = Findings()
+    compile_peer(peer, suites, root, found)
+    return found.errors
 
 
 def placed(found: list[FieldError], typed: Typed, *, root: str = "") -> Errors:
