@@ -25,6 +25,8 @@ from gateway.wire.numbers import ExchangeType, Protocol
 from gateway.wire.outcome import Close, Drop, Reject
 
 KEEPALIVE = b"\xff"
+_INIT_OCTETS = 16_384
+"""Nobody needs more before he is known, and parsing it costs us more than sending it costs him."""
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -187,6 +189,8 @@ class Engine:
             core.count("repeated")
             core.send(opening.responses.last_response, path)
             return
+        if len(datagram) > _INIT_OCTETS:
+            raise Drop("IKE_SA_INIT too large")
         answer_init(core, parse(datagram), datagram, path)
 
     def _response(self, sa: IkeSa, header: Header, datagram: bytes) -> None:

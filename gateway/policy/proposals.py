@@ -166,6 +166,8 @@ class _Offer:
         self.esn: list[int] = []
         self.other = False
         for transform in proposal.transforms:
+            if transform.attributes:  # RFC 7296 3.3.6: a transform with an unknown attribute is not acceptable
+                continue
             match transform.type:
                 case TransformType.ENCR:
                     self.encr.append((transform.number, transform.key_bits or 0))

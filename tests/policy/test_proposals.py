@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gateway.crypto import suites
 from gateway.policy.proposals import InvalidProposal, Proposal, accepted, choose, explain
 from gateway.wire.numbers import Protocol
-from gateway.wire.payloads import Transform
+from gateway.wire.payloads import Transform, TransformAttribute
 
 AEAD = [row.keyword for row in suites.ENCRYPTIONS if row.aead]
 CIPHERS = [row.keyword for row in suites.ENCRYPTIONS if not row.aead]
@@ -62,6 +62,15 @@ def test_an_unknown_transform_type_fails_its_proposal_alone() -> None:
     chosen = choose(ours, [first, second])
     assert chosen is not None
     assert chosen.number == 2
+
+
+def test_a_transform_with_an_unknown_attribute_is_passed_over() -> None:
+    ours = (Proposal.parse("aes256gcm16-aes128gcm16-prfsha256-x25519", Protocol.IKE),)
+    offered = ours[0].to_wire(1, b"")
+    offered.transforms[0].attributes = (TransformAttribute(99, 1),)
+    chosen = choose(ours, [offered])
+    assert chosen is not None
+    assert chosen.encr.keyword == "aes128gcm16"
 
 
 def test_the_first_child_ignores_key_exchanges() -> None:

@@ -11,9 +11,8 @@ from gateway.wire.numbers import AuthMethod
 METHOD = AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE
 
 
-def _auth_data(sa: IkeSa, psk: bytes, identity: Identity, *, of_initiator: bool) -> bytes:
+def _auth_data(sa: IkeSa, psk: bytes, body: bytes, *, of_initiator: bool) -> bytes:
     assert sa.chosen is not None and sa.chosen.prf is not None and sa.keys is not None
-    body = bytes((identity.id_type, 0, 0, 0)) + identity.data
     if of_initiator:
         octets = signed_octets(sa.init_request, sa.nonce_r, sa.chosen.prf, sa.keys.pi, body)
     else:
@@ -23,10 +22,11 @@ def _auth_data(sa: IkeSa, psk: bytes, identity: Identity, *, of_initiator: bool)
 
 def prove(sa: IkeSa, psk: bytes, identity: Identity) -> wire.AUTH:
     """Our AUTH payload."""
-    return wire.AUTH(METHOD, _auth_data(sa, psk, identity, of_initiator=sa.initiator))
+    body = bytes((identity.id_type, 0, 0, 0)) + identity.data
+    return wire.AUTH(METHOD, _auth_data(sa, psk, body, of_initiator=sa.initiator))
 
 
-def verify(sa: IkeSa, psk: bytes, identity: Identity, auth: wire.AUTH) -> bool:
-    """Whether the peer's AUTH payload shows that it holds the key."""
-    expected = _auth_data(sa, psk, identity, of_initiator=not sa.initiator)
+def verify(sa: IkeSa, psk: bytes, identity: wire.Identification, auth: wire.AUTH) -> bool:
+    """Whether the peer's AUTH payload shows that it holds the key, over its ID payload just as sent."""
+    expected = _auth_data(sa, psk, identity.octets(), of_initiator=not sa.initiator)
     return auth.method == METHOD and hmac.compare_digest(auth.data, expected)

@@ -89,7 +89,7 @@ def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message) -> No
     if not peer.remote_id.matches(identity):
         why = f"the peer says it is {identity}, we expect {peer.remote_id}"
         raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
-    if not psk.verify(sa, _key(core, sa, identity), identity, auth):
+    if not psk.verify(sa, _key(core, sa, identity), sent, auth):
         why = f"{identity} did not prove itself with our pre-shared key"
         raise core.give_up(sa, "peer-not-proven", Step.IDENTITY, _FAILED, why)
     sa.remote_id = identity
@@ -130,7 +130,7 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
             sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use"
         )
     key = _key(core, sa, identity)
-    if not psk.verify(sa, key, identity, auth):
+    if not psk.verify(sa, key, sent, auth):
         raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, _why_not_proven(identity, auth))
     sa.remote_id = identity
     core.reach(sa, Step.IDENTITY, f"{identity} proved itself")
