@@ -1,0 +1,285 @@
+"""Two gateways that really negotiate over loopback: actions, status, attempts, the data plane, events."""
+
+import asyncio
+import datetime as dt
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+
+from gateway.service.gateway import Gateway
+from gateway.service.tls import ensure_certificate, server_context
+from tests.web.api_lab import ME, NET, Api, problem, running
+
+V1 = "/api/v1"
+SECRET = "only the two of us know this"
+
+
+@pytest.fixture
+async def far(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """The other end: it knows `moon.example`, who calls it."""
+    async with running(tmp_path / "far") as made:
+        child = {
+            "name": "net",
+            "local_selectors": ["10.2.0.0/24"],
+            "remote_selectors": ["10.1.0.0/24"],
+            "start": "passive",
+        }
+        moon = {"name": "moon", "local_id": "sun.example", "remote_id": "moon.example", "children": [child]}
+        psk = {"name": "moon", "secret": SECRET, "remote_ids": ["moon.example"]}
+        await made.config.apply({"apiVersion": "ikegate/v1", "peers": [moon], "psks": [psk]}, ME)
+        yield made
+
+
+async def _configure(client: httpx2.AsyncClient, far: Gateway, secret: str = SECRET) -> None:
+    sun = {
+        "name": "sun",
+        "local_id": "moon.example",
+        "remote_id": "sun.example",
+        "remote_addresses": ["127.0.0.1"],
+        "remote_port": far.settings.nat_port,
+        "retransmit": {"base": 0.2, "tries": 3},
+        "children": [{**NET, "start": "passive"}],
+    }
+    psk = {"name": "sun", "secret": secret, "remote_ids": ["sun.example"]}
+    answer = await client.put(f"{V1}/config", json={"apiVersion": "ikegate/v1", "peers": [sun], "psks": [psk]})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_tunnel_is_connected_shown_rekeyed_and_taken_down(
+    api: Api, client: httpx2.AsyncClient, far: Gateway
+) -> None:
+    await _configure(client, far)
+    waiting = (await client.get(f"{V1}/status/sun")).json()
+    assert waiting["state"] in ("waiting", "down")
+
+    up = await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    assert (up.status_code, up.json()["ok"]) == (200, True), up.text
+    status = (await client.get(f"{V1}/status")).json()
+    assert [(peer["name"], peer["state"]) for peer in status["peers"]] == [("sun", "up")]
+
+    (sa,) = (await client.get(f"{V1}/ike-sas?peer=sun")).json()["items"]
+    assert (sa["state"], sa["local_id"], sa["remote_id"], sa["initiator"]) == (
+        "established",
+        "moon.example",
+        "sun.example",
+        True,
+    )
+    assert (await client.get(f"{V1}/ike-sas/{sa['id']}")).json()["spi_i"] == sa["spi_i"]
+    (child,) = (await client.get(f"{V1}/child-sas")).json()["items"]
+    assert (child["local_selectors"], child["remote_selectors"]) == (["10.1.0.0/24"], ["10.2.0.0/24"])
+    assert (await client.get(f"{V1}/child-sas/{child['id']}")).json()["name"] == "net"
+
+    states = (await client.get(f"{V1}/kernel/states")).json()["items"]
+    assert {int(state["spi"], 16) for state in states} == {int(child["spi_in"], 16), int(child["spi_out"], 16)}
+    policies = (await client.get(f"{V1}/kernel/policies")).json()["items"]
+    assert {policy["direction"] for policy in policies} >= {"in", "out"}
+
+    rekeyed = await client.post(f"{V1}/peers/sun/children/net/actions/rekey?wait=20")
+    assert rekeyed.json()["ok"], rekeyed.text
+    assert (await client.get(f"{V1}/child-sas")).json()["items"][-1]["spi_in"] != child["spi_in"]
+    again = await client.post(f"{V1}/ike-sas/{sa['id']}/actions/rekey?wait=20")
+    assert again.json()["ok"], again.text
+
+    down = await client.post(f"{V1}/peers/sun/actions/disconnect?wait=20")
+    assert down.json()["ok"], down.text
+    assert (await client.get(f"{V1}/ike-sas")).json()["items"] == []
+    assert (await client.get(f"{V1}/kernel/states")).json()["items"] == []
+
+
+async def test_a_begun_action_is_accepted_at_once(client: httpx2.AsyncClient, far: Gateway) -> None:
+    await _configure(client, far)
+    begun = await client.post(f"{V1}/peers/sun/actions/connect")
+    assert (begun.status_code, begun.json()["ok"]) == (202, True)
+    while not (await client.get(f"{V1}/ike-sas")).json()["items"]:
+        await asyncio.sleep(0.05)
+    await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    (sa,) = (await client.get(f"{V1}/ike-sas")).json()["items"]
+    ended = await client.post(f"{V1}/ike-sas/{sa['id']}/actions/terminate?wait=20")
+    assert (ended.status_code, ended.json()["ike_sa"]) == (200, sa["id"])
+
+
+async def test_an_attempt_says_why_it_failed(client: httpx2.AsyncClient, far: Gateway) -> None:
+    await _configure(client, far, secret="something else entirely")
+    failed = await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    assert (failed.status_code, failed.json()["ok"]) == (200, False)
+    number = failed.json()["attempt"]
+    assert failed.headers["location"] == f"{V1}/attempts/{number}"
+    attempt = (await client.get(failed.headers["location"])).json()
+    assert attempt["outcome"] == "failed"
+    assert attempt["cause"]
+    assert attempt["reason"]
+    assert attempt["advice"]
+    assert attempt["id"] == number
+    assert attempt["steps"][-1]["done"] is False
+    assert abs(attempt["started"] - dt.datetime.now(dt.UTC).timestamp()) < 60
+    messages = (await client.get(f"{V1}/attempts/{number}/messages")).json()["items"]
+    assert len(messages) == attempt["messages"]
+    assert [message["exchange"] for message in messages[:2]] == ["IKE_SA_INIT", "IKE_SA_INIT"]
+    listed = (await client.get(f"{V1}/attempts?peer=sun&limit=1")).json()
+    assert listed["items"][0]["id"] == number
+    assert (await client.get(f"{V1}/attempts?before={number}&peer=sun")).json()["items"] == []
+    problem(await client.get(f"{V1}/attempts/999999"), 404, "not-found")
+    problem(await client.get(f"{V1}/attempts/999999/messages"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/peers/none/actions/connect",
+        "/peers/none/actions/disconnect",
+        "/peers/none/actions/rekey",
+        "/peers/sun/children/none/actions/connect",
+        "/ike-sas/999/actions/terminate",
+        "/ike-sas/999/actions/rekey",
+    ],
+)
+async def test_nothing_can_be_done_to_what_is_not_there(client: httpx2.AsyncClient, path: str) -> None:
+    await client.put(f"{V1}/peers/sun", json={"remote_id": "sun.example"})
+    problem(await client.post(V1 + path), 404, "not-found")
+
+
+async def test_unknown_verbs_and_numbers(client: httpx2.AsyncClient) -> None:
+    await client.put(f"{V1}/peers/sun", json={"remote_id": "sun.example"})
+    problem(await client.post(f"{V1}/peers/sun/actions/explode"), 422, "invalid")
+    problem(await client.post(f"{V1}/peers/sun/actions/connect?wait=61"), 422, "invalid")
+    problem(await client.get(f"{V1}/ike-sas/one"), 422, "invalid")
+    for path in ("ike-sas/1", "child-sas/1", "status/none"):
+        problem(await client.get(f"{V1}/{path}"), 404, "not-found")
+
+
+async def test_the_system_tells_of_itself(api: Api, client: httpx2.AsyncClient, nobody: httpx2.AsyncClient) -> None:
+    system = (await client.get(f"{V1}/system")).json()
+    assert system["name"] == "gw.example"
+    assert system["revision"] == 1
+    assert 0 <= system["uptime"] < 60
+    assert len(system["listening"]) >= 2
+    assert (await nobody.get("/healthz")).json() == {"ok": True, "problems": []}
+    assert (await nobody.get("/readyz")).status_code == 200
+    await api.gateway._runner.stop()
+    not_ready = await nobody.get("/readyz")
+    assert (not_ready.status_code, not_ready.json()["ok"]) == (503, False)
+
+
+async def test_the_history_of_events(client: httpx2.AsyncClient, far: Gateway) -> None:
+    await _configure(client, far)
+    await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    everything = (await client.get(f"{V1}/events/history?limit=500")).json()["items"]
+    assert [event["id"] for event in everything] == sorted((event["id"] for event in everything), reverse=True)
+    topics = {event["kind"].partition(".")[0] for event in everything}
+    assert {"config", "ike-sa", "admin"} <= topics
+    config = (await client.get(f"{V1}/events/history?topics=config,admin")).json()["items"]
+    assert {event["kind"].partition(".")[0] for event in config} == {"config", "admin"}
+    of_sun = (await client.get(f"{V1}/events/history?peer=sun")).json()["items"]
+    assert of_sun
+    assert {event["peer"] for event in of_sun} == {"sun"}
+    page = (await client.get(f"{V1}/events/history?limit=2")).json()
+    rest = (await client.get(f"{V1}/events/history?limit=500&before={page['next_cursor']}")).json()
+    assert page["items"] + rest["items"] == everything
+
+
+@asynccontextmanager
+async def _online(api: Api) -> AsyncIterator[tuple[str, ssl.SSLContext, uvicorn.Server]]:
+    """The API behind the gateway's own certificate, on a port of loopback."""
+    made = ensure_certificate(api.data, ["localhost"], ["127.0.0.1"], dt.datetime.now(dt.UTC))
+    config = uvicorn.Config(
+        api.app,
+        host="127.0.0.1",
+        port=0,
+        lifespan="off",
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+        ssl_context_factory=lambda *_: server_context(made.certificate, made.key),
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"https://localhost:{port}", ssl.create_default_context(cafile=str(made.certificate)), server
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _events(lines: AsyncIterator[str], count: int) -> list[dict[str, Any]]:
+    """The next events of a stream, each with its id and its name."""
+    found: list[dict[str, Any]] = []
+    event: dict[str, Any] = {}
+    async for line in lines:
+        name, _, value = line.partition(": ")
+        if not line and "data" in event:
+            found.append(json.loads(event["data"]) | {"event": event["event"], "stream_id": event["id"]})
+            if len(found) == count:
+                return found
+        event = event | {name: value} if line else {}
+    return found
+
+
+async def test_events_arrive_as_they_happen_and_resume_where_they_stopped(api: Api) -> None:
+    headers = {"authorization": f"Bearer {await api.token()}"}
+    async with (
+        _online(api) as (url, context, _),
+        httpx2.AsyncClient(base_url=url, verify=context, headers=headers) as web,
+    ):
+        async with web.stream("GET", f"{V1}/events?topics=config") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            assert stream.headers["cache-control"] in ("no-store", "no-cache")
+            lines = stream.aiter_lines()
+            assert (await anext(lines)).startswith(": ")
+            await web.put(f"{V1}/peers/a", json={})
+            await api.token(name="noise")
+            await web.put(f"{V1}/peers/b", json={})
+            first, second = await asyncio.wait_for(_events(lines, 2), 20)
+        assert (first["event"], first["kind"]) == ("config.changed", "config.changed")
+        assert first["text"].startswith("Added peer a")
+        assert second["text"].startswith("Added peer b")
+        assert first["stream_id"] == str(first["id"])
+        resume = {"last-event-id": first["stream_id"]}
+        async with web.stream("GET", f"{V1}/events?topics=config", headers=resume) as stream:
+            assert await asyncio.wait_for(_events(stream.aiter_lines(), 1), 20) == [second]
+        beyond = {"last-event-id": "999999"}  # given out by a process before this one
+        async with web.stream("GET", f"{V1}/events?topics=config", headers=beyond) as stream:
+            assert await asyncio.wait_for(_events(stream.aiter_lines(), 2), 20) == [first, second]
+
+
+async def test_an_open_stream_does_not_hold_up_a_stop(api: Api) -> None:
+    headers = {"authorization": f"Bearer {await api.token()}"}
+    loop = asyncio.get_running_loop()
+    async with (
+        _online(api) as (url, context, server),
+        httpx2.AsyncClient(base_url=url, verify=context, headers=headers) as web,
+        web.stream("GET", f"{V1}/events") as stream,
+    ):
+        lines = stream.aiter_lines()
+        await anext(lines)
+        began = loop.time()
+        api.gateway.journal.end()
+        server.should_exit = True
+        assert [line async for line in lines if line.startswith("data")] == []
+        assert loop.time() - began < 2
+
+
+async def test_a_stream_ends_with_its_token(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await api.gateway.config.access.create_token("short", ["state:read"], "tests")  # type: ignore[list-item]
+    follow = api.gateway.journal.follow
+    monkeypatch.setattr(api.gateway.journal, "follow", lambda last: follow(last, idle=0.2))
+    headers = {"authorization": f"Bearer {made.text}"}
+    async with (
+        _online(api) as (url, context, _),
+        httpx2.AsyncClient(base_url=url, verify=context, headers=headers) as web,
+        web.stream("GET", f"{V1}/events?topics=none") as stream,
+    ):
+        lines = stream.aiter_lines()
+        await anext(lines)
+        await api.gateway.config.access.delete_token(made.token.id, "tests")
+        async with asyncio.timeout(10):
+            async for _ in lines:
+                pass
