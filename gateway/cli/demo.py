@@ -19,13 +19,13 @@ import yaml
 import gateway as product
 from gateway.cli.connection import Connection, Refusal, Target, Unreachable
 from gateway.cli.demo_charon import start_charon
-from gateway.cli.demo_network import DemoFailed, Namespace, cable, cable_to_host, sites
+from gateway.cli.demo_network import PREFIX, DemoFailed, Namespace, cable, cable_to_host, sites
 from gateway.cli.echo import Echo
 from gateway.cli.local import CLI_TOKEN, NoDoor, read_door, read_setup_link
 from gateway.cli.shown import octets, safe
 
 WEB_PORT = 8443
-START_PATIENCE = 30.0
+START_PATIENCE = 90.0
 TUNNEL_PATIENCE = 30.0
 _HEADQUARTERS, _BRANCH = "headquarters", "branch"
 _LOG_LINES = 25
@@ -61,7 +61,7 @@ def demo(seconds: float | None, strongswan: bool, plane: str) -> None:
     """
     if os.geteuid():
         raise click.ClickException("The demo makes network namespaces: run it as root (sudo ikegate demo).")
-    with _interrupts(), tempfile.TemporaryDirectory(prefix="ikegate-demo-") as name:
+    with _interrupts(), tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name:
         folder = Path(name)
         try:
             answered = _run(folder, seconds, strongswan, plane)
@@ -77,12 +77,15 @@ def demo(seconds: float | None, strongswan: bool, plane: str) -> None:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does: by way of all that has to be tidied up."""
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does; while it tidies up, nothing interrupts it."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -8,7 +8,9 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,13 +116,18 @@ def _delete(name: str) -> None:
 
 
 def _remove_leftovers() -> None:
-    """Namespaces of a demo that was killed, if nothing runs in them any more."""
+    """Namespaces of a demo that was killed, if nothing runs in them any more, and its files."""
     for entry in NETNS.iterdir() if NETNS.is_dir() else ():
         owner = re.fullmatch(rf"{PREFIX}(\d+)-[a-z]+", entry.name)
         if owner and not Path("/proc", owner[1]).exists():
             with contextlib.suppress(DemoFailed):  # another demo may be removing it at this moment
                 if not ip("netns", "pids", entry.name).split():
                     ip("netns", "delete", entry.name)
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = re.fullmatch(rf"{PREFIX}(\d+)-\w+", folder.name)
+        facts = folder.lstat()
+        if owner and not Path("/proc", owner[1]).exists() and (facts.st_uid, stat.S_ISDIR(facts.st_mode)) == (0, True):
+            shutil.rmtree(folder, ignore_errors=True)  # it holds keys
 
 
 def cable(left: Namespace, right: Namespace, left_address: str, right_address: str) -> None:
