@@ -1,7 +1,6 @@
 """CHILD_SAs: offering, narrowing, keying, and what the data plane is told (RFC 7296 2.9, 2.17)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gateway.crypto.keys import child_keys
 from gateway.ike.core import Core
@@ -84,14 +83,18 @@ def make_states(
         replay_window=config.replay_window,
         encapsulation=ports_in,
     )
-    outbound = replace(
-        inbound,
-        spi=int.from_bytes(chosen.spi),
-        source=sa.path.local,
-        destination=sa.path.remote,
+    outbound = EspState(
+        int.from_bytes(chosen.spi),
+        sa.path.local,
+        sa.path.remote,
         inbound=False,
+        reqid=reqid,
+        encr=chosen.encr,
         encr_key=outward[0],
+        integ=chosen.integ,
         integ_key=outward[1],
+        esn=chosen.esn,
+        replay_window=config.replay_window,
         encapsulation=ports_out,
     )
     return inbound, outbound

@@ -32,15 +32,14 @@ class StateKey(NamedTuple):
     spi: int
 
 
-@dataclass(frozen=True, slots=True)
-class Encapsulation:
+class Encapsulation(NamedTuple):
     """ESP in UDP (RFC 3948): the ports of the packet's source and destination."""
 
     source_port: int
     destination_port: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EspState:
     """One direction of a CHILD_SA, in tunnel mode; `source` and `destination` are the outer addresses."""
 
@@ -62,8 +61,7 @@ class EspState:
         return StateKey(self.destination, self.spi)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """Which packets go through (OUT) or must have come through (IN, FORWARD) the states of `reqid`.
 
     A selector's range may need several prefixes in a kernel; the driver splits it. `spi` pins OUT to one state. Equal
@@ -84,8 +82,7 @@ class Policy:
         return self.direction, self.source, self.destination
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Traffic to `destination` must leave towards `remote` (outer address), from an address of ours in `sources`."""
 
     destination: Selector
