@@ -6,26 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.planes import CHARON_PLUGINS, KERNEL, USERSPACE
 from tests.interop.tap import Tap
 from tests.interop.tunnels import Pair
 from tests.lab.appliance import Appliance
 from tests.lab.charon import Charon
-from tests.lab.in_kernel import in_kernel
 from tests.lab.namespaces import Network, two_sites
 
-MACS = "xcbc cmac"  # plugins for AES-XCBC and AES-CMAC, which the lab's charon does not load by itself
-KERNEL_PLUGINS = {"userspace": f"{MACS} kernel-libipsec kernel-netlink", "kernel": f"{MACS} kernel-netlink"}
-
-needs_interop = pytest.mark.requires("root", "netns", "tun", "charon", "ping")
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("userspace", marks=[pytest.mark.interop, needs_interop]),
-        pytest.param("kernel", marks=[in_kernel, pytest.mark.requires("root", "netns", "esp", "charon", "ping")]),
-    ],
-)
+@pytest.fixture(scope="module", params=[USERSPACE, KERNEL])
 def plane(request: pytest.FixtureRequest) -> str:
     """The data plane of both ends: "userspace", or "kernel" in a guest."""
     name: str = request.param
@@ -54,7 +42,7 @@ def start_pair(stack: ExitStack, folder: Path, plane: str, settings: str = "") -
     network = stack.enter_context(Network())
     left, right = two_sites(network)
     (folder / "charon").mkdir()
-    charon = Charon(right, folder / "charon", KERNEL_PLUGINS[plane], settings=settings)
+    charon = Charon(right, folder / "charon", CHARON_PLUGINS[plane], settings=settings)
     gateway = Appliance(left, folder / "gateway", plane)
     stack.enter_context(charon)
     stack.enter_context(gateway)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.interop.planes import roles
 from tests.interop.tunnels import Net, Pair, Tunnel
 
 IKE_CIPHERS = """
@@ -32,7 +33,6 @@ TUNNELS = {
     **{("ike", word): Tunnel(name=f"ike-{word}", ike=suite) for word, suite in IKE.items()},
     **{("esp", word): Tunnel(name=f"esp-{word}", nets=(Net(esp=word),)) for word in ESP},
 }
-roles = pytest.mark.parametrize("initiator", ["ours", "theirs"])
 
 
 @pytest.fixture(scope="module")

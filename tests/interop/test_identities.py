@@ -2,7 +2,10 @@
 
 import pytest
 
+from tests.interop.planes import roles, userspace_only
 from tests.interop.tunnels import Pair, Tunnel
+
+pytestmark = userspace_only
 
 IDENTITIES = {
     "address": ("192.0.2.1", "192.0.2.2"),
@@ -46,7 +49,7 @@ def tunnels(pair: Pair) -> Pair:
     return pair
 
 
-@pytest.mark.parametrize("initiator", ["ours", "theirs"])
+@roles
 @pytest.mark.parametrize("name", TUNNELS)
 def test_the_peer_is_known_by_its_identity(tunnels: Pair, name: str, initiator: str) -> None:
     tunnel = TUNNELS[name]

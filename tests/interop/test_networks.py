@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.interop.planes import roles
 from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Pair, Tunnel
 from tests.lab.appliance import until
 
-roles = pytest.mark.parametrize("initiator", ["ours", "theirs"])
 
 
 @pytest.fixture
