@@ -20,7 +20,8 @@ from gateway.ike.plane import Direction, Policy
 from gateway.policy.selectors import Selector
 
 _PRESENT = frozenset({errno.EEXIST})
-_Key = tuple[Direction, Selector, Selector]
+_Key = tuple[int, Selector, Selector]
+"""As `Policy.key`, with the kernel's number of the direction: enumerations are slow to hash."""
 _Spot = tuple[int, bytes]
 """The kernel has one policy for a direction and a selector, whoever put it there."""
 
@@ -47,44 +48,48 @@ class Policies:
     def add(self, policy: Policy, batch: Batch) -> None:
         """Raises Refused when the kernel cannot express it."""
         selectors = kernel_selectors(policy.source, policy.destination)
-        direction = DIRECTIONS[policy.direction]
-        key = policy.key
+        key = _key(policy)
         previous = self._ordered.get(key)
         doing = partial(_text, "adding", policy)
         for selector in selectors:
-            spot = (direction, selector.packed)
-            claims = self._claims.get(spot, [])
-            if previous and claims[-1] != key:
+            spot = (key[0], selector.packed)
+            claims = self._claims.get(spot)
+            if previous and claims and claims[-1] != key:
                 continue  # hidden behind another of ours
             hidden = self._ordered[claims[-1]] if claims else None
             request = policy_request(policy, selector, self._tag, replace=hidden is not None)
             batch.add(Step(request, doing, partial(self._undoing, hidden, selector, spot)))
-            if not previous:
-                self._claims.setdefault(spot, []).append(key)
+            if claims is None:
+                self._claims[spot] = [key]
+            elif not previous:
+                claims.append(key)
         self._ordered[key] = policy
-        batch.on_rollback(partial(self._restore, policy, previous))
+        batch.on_rollback(partial(self._restore, key, previous))
         if not previous and policy.source.version == 6:
             self._count_version_6(1, batch)
 
     def remove(self, policy: Policy, batch: Batch) -> None:
         """By direction and selectors; what is not ours stays."""
-        lying = self._ordered.get(policy.key)
+        key = _key(policy)
+        lying = self._ordered.get(key)
         if lying is None:
             return
-        direction = DIRECTIONS[lying.direction]
         doing = partial(_text, "removing", lying)
+        claimed: dict[_Spot, list[_Key]] = {}
         for selector in kernel_selectors(lying.source, lying.destination):
-            spot = (direction, selector.packed)
-            claims = self._claims[spot]
-            if claims[-1] != lying.key:
-                continue
-            undo = partial(self._undoing, lying, selector, spot)
-            if len(claims) > 1:
-                batch.add(Step(self._put(self._ordered[claims[-2]], selector), doing, undo))
+            spot = (key[0], selector.packed)
+            claims = claimed[spot] = self._claims[spot]
+            if len(claims) == 1:
+                del self._claims[spot]
+                request = policy_removal(*spot)
             else:
-                batch.add(Step(policy_removal(*spot), doing, undo, ABSENT))
-        claimed = self._release(lying)
-        batch.on_rollback(partial(self._reclaim, lying, claimed))
+                self._claims[spot] = [claim for claim in claims if claim != key]
+                if claims[-1] != key:
+                    continue
+                request = self._put(self._ordered[claims[-2]], selector)
+            batch.add(Step(request, doing, partial(self._undoing, lying, selector, spot), ABSENT))
+        del self._ordered[key]
+        batch.on_rollback(partial(self._reclaim, key, lying, claimed))
         if lying.source.version == 6:
             self._count_version_6(-1, batch)
 
@@ -110,10 +115,16 @@ class Policies:
     def _exempt_discovery(self, direction: int, selector: KernelSelector, batch: Batch) -> None:
         spot = (direction, selector.packed)
         request = bypass_request(direction, selector, self._tag)
-        done = partial(self._exempt.__setitem__, spot, selector)
-        batch.on_rollback(partial(self._exempt.pop, spot, None))
+        done = partial(self._exempted, spot, selector)
+        batch.on_rollback(partial(self._exempted, spot, None))
         # Another may have put it there, as strongSwan's users do; then it is not ours to remove.
         batch.add(Step(request, _discovery, partial(self._undoing, None, selector, spot), _PRESENT, done=done))
+
+    def _exempted(self, spot: _Spot, selector: KernelSelector | None) -> None:
+        if selector:
+            self._exempt[spot] = selector
+        else:
+            self._exempt.pop(spot, None)
 
     def _put(self, policy: Policy, selector: KernelSelector) -> Request:
         return policy_request(policy, selector, self._tag, replace=True)
@@ -122,27 +133,21 @@ class Policies:
         """What makes a spot as it was: with a policy of ours in it or with none."""
         return [self._put(before, selector) if before else policy_removal(*spot)]
 
-    def _release(self, policy: Policy) -> dict[_Spot, list[_Key]]:
-        """Forget a policy; every spot's claims as they were before."""
-        before: dict[_Spot, list[_Key]] = {}
+    def _reclaim(self, key: _Key, policy: Policy, claimed: dict[_Spot, list[_Key]]) -> None:
+        self._ordered[key] = policy
+        self._claims.update(claimed)
+
+    def _restore(self, key: _Key, previous: Policy | None) -> None:
+        """Put back what `add` replaced, or forget what it added."""
+        if previous:
+            self._ordered[key] = previous
+            return
+        policy = self._ordered.pop(key)
         for selector in kernel_selectors(policy.source, policy.destination):
-            spot = (DIRECTIONS[policy.direction], selector.packed)
-            before[spot] = list(self._claims[spot])
-            self._claims[spot].remove(policy.key)
+            spot = (key[0], selector.packed)
+            self._claims[spot].remove(key)
             if not self._claims[spot]:
                 del self._claims[spot]
-        del self._ordered[policy.key]
-        return before
-
-    def _reclaim(self, policy: Policy, before: dict[_Spot, list[_Key]]) -> None:
-        self._ordered[policy.key] = policy
-        self._claims.update(before)
-
-    def _restore(self, policy: Policy, previous: Policy | None) -> None:
-        if previous:
-            self._ordered[previous.key] = previous
-        else:
-            self._release(policy)
 
     def acquired(self, selector: bytes) -> Policy | None:
         """Ours that lies behind the selector of an OUT policy."""
@@ -155,10 +160,8 @@ class Policies:
         there = {(policy.dir, policy.selector): policy for policy in read if self._tag.marks(policy.lifetime)}
         found: list[Policy] = []
         for key, policy in self._ordered.items():
-            spots = [
-                (DIRECTIONS[policy.direction], selector.packed)
-                for selector in kernel_selectors(policy.source, policy.destination)
-            ]
+            selectors = kernel_selectors(policy.source, policy.destination)
+            spots = [(key[0], selector.packed) for selector in selectors]
             tops = (spot for spot in spots if self._claims[spot][-1] == key)
             if all(spot in there and there[spot].carries_out(policy) for spot in tops):
                 found.append(policy)
@@ -166,6 +169,10 @@ class Policies:
 
     def everything(self) -> list[Policy]:
         return list(self._ordered.values())
+
+
+def _key(policy: Policy) -> _Key:
+    return DIRECTIONS[policy.direction], policy.source, policy.destination
 
 
 def _one(maker: Callable[[], Request]) -> Sequence[Request]:

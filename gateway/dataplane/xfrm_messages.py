@@ -260,23 +260,23 @@ def allocation(source: str, destination: str, lowest: int = LOWEST_SPI, highest:
     return XFRM_MSG_ALLOCSPI, 0, XfrmUserspiInfo(info.pack(), lowest, highest).pack()
 
 
+@lru_cache(maxsize=256)  # IN and FORWARD have the same
+def _template(source: str, destination: str, reqid: int, spi: int) -> bytes:
+    family, saddr, daddr = _outer(source, destination)
+    template = XfrmUserTmpl(id=XfrmId(daddr, spi).pack(), family=family, saddr=saddr, reqid=reqid)
+    return attribute(XFRMA_TMPL, template.pack())
+
+
 def policy_request(policy: Policy, selector: KernelSelector, tag: Tag, *, replace: bool) -> Request:
     """Add one kernel policy, or put it in the place of ours with the same selector."""
-    family, saddr, daddr = _outer(policy.tunnel_source, policy.tunnel_destination)
     info = XfrmUserpolicyInfo(
         sel=selector.packed,
         lft=_lifetime(tag),
         priority=selector.priority,
         dir=DIRECTIONS[policy.direction],
     )
-    template = XfrmUserTmpl(
-        id=XfrmId(daddr, policy.spi or 0).pack(),
-        family=family,
-        saddr=saddr,
-        reqid=policy.reqid,
-    )
-    kind = XFRM_MSG_UPDPOLICY if replace else XFRM_MSG_NEWPOLICY
-    return kind, 0, info.pack() + attribute(XFRMA_TMPL, template.pack())
+    template = _template(policy.tunnel_source, policy.tunnel_destination, policy.reqid, policy.spi or 0)
+    return XFRM_MSG_UPDPOLICY if replace else XFRM_MSG_NEWPOLICY, 0, info.pack() + template
 
 
 def bypass_request(direction: int, selector: KernelSelector, tag: Tag) -> Request:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway.dataplane.xfrm_structs import XfrmSelector
 from gateway.ike.plane import Refused
-from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, Selector
+from gateway.policy.selectors import OPAQUE_PORT, Selector
 
 MOST_SELECTORS = 256
 """Kernel policies that one pair of selectors may need; the peer has a say in the ranges, so there must be an end."""
@@ -31,26 +31,26 @@ def prefixes(start: int, end: int, bits: int) -> Iterator[tuple[int, int]]:
         start += size
 
 
+@lru_cache(maxsize=8192)
+def _blocks(start: int, end: int, bits: int) -> tuple[tuple[int, int], ...]:
+    return tuple(prefixes(start, end, bits))
+
+
+def _port_masks(first: int, last: int) -> list[tuple[int, int]]:
+    return [(port, 0xFFFF << (16 - length) & 0xFFFF) for port, length in prefixes(first, last, 16)]
+
+
 @lru_cache(maxsize=256)
-def _port_masks(first: int, last: int) -> tuple[tuple[int, int], ...]:
-    return tuple((port, 0xFFFF << (16 - length) & 0xFFFF) for port, length in prefixes(first, last, 16))
-
-
-def _ports(source: Selector, destination: Selector, protocol: int) -> list[tuple[int, int, int, int]]:
-    """Every (sport, sport_mask, dport, dport_mask) that is needed."""
-    ours, theirs = (source.start_port, source.end_port), (destination.start_port, destination.end_port)
-    if OPAQUE_PORT in (ours, theirs):
-        raise Refused(f"{source} to {destination}: a kernel cannot pick packets whose ports are opaque")
+def _ports(ours: tuple[int, int], theirs: tuple[int, int], protocol: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Every (sport, sport_mask, dport, dport_mask) that two ranges of ports need."""
     if protocol not in _ICMP:
-        return [pair + other for pair in _port_masks(*ours) for other in _port_masks(*theirs)]
+        return tuple(pair + other for pair in _port_masks(*ours) for other in _port_masks(*theirs))
     # RFC 7296 3.13.1: both "ports" are type * 256 + code; the kernel has the type in sport and the code in dport.
     first, last = max(ours[0], theirs[0]), min(ours[1], theirs[1])
-    if (first, last) == ANY_PORT:
-        return [(0, 0, 0, 0)]
-    return [
-        (value >> 8, mask >> 8 | 0xFF00, value & 0xFF, mask & 0xFF | (0xFF00 if mask & 0xFF else 0))
+    return tuple(
+        (value >> 8, mask >> 8 | 0xFF00 if mask else 0, value & 0xFF, mask & 0xFF | (0xFF00 if mask & 0xFF else 0))
         for value, mask in _port_masks(first, last)
-    ]
+    )
 
 
 @lru_cache(maxsize=4096)  # IN and FORWARD have the same pair, and removing needs it again
@@ -62,9 +62,12 @@ def kernel_selectors(source: Selector, destination: Selector) -> tuple[KernelSel
         raise Refused(f"{source} to {destination}: the selectors name different protocols")
     protocol = source.protocol or destination.protocol
     family, bits = (socket.AF_INET, 32) if source.version == 4 else (socket.AF_INET6, 128)
-    sources = list(prefixes(source.start, source.end, bits))
-    destinations = list(prefixes(destination.start, destination.end, bits))
-    ports = _ports(source, destination, protocol)
+    ours, theirs = (source.start_port, source.end_port), (destination.start_port, destination.end_port)
+    if OPAQUE_PORT in (ours, theirs):
+        raise Refused(f"{source} to {destination}: a kernel cannot pick packets whose ports are opaque")
+    sources = _blocks(source.start, source.end, bits)
+    destinations = _blocks(destination.start, destination.end, bits)
+    ports = _ports(ours, theirs, protocol)
     if len(sources) * len(destinations) * len(ports) > MOST_SELECTORS:
         raise Refused(
             f"{source} to {destination}: a kernel takes prefixes, and these ranges need {len(sources)} x "

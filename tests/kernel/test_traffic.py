@@ -203,7 +203,7 @@ def _moved(thing: Moving, old: str, new: str) -> Moving:
         for name in ("source", "destination", "tunnel_source", "tunnel_destination")
         if getattr(thing, name, None) == old
     }
-    return replace(thing, **changes)
+    return thing._replace(**changes) if isinstance(thing, Policy) else replace(thing, **changes)
 
 
 async def test_a_packet_into_a_trap_is_told_with_its_reqid(sites: tuple[Site, Site]) -> None:
