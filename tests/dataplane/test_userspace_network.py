@@ -109,23 +109,24 @@ import hashlib, socket, sys
 connection = socket.create_connection((sys.argv[2], 7000), 20, (sys.argv[1], 0))
 block = bytes(range(256)) * 1001
 digest = hashlib.sha256()
-for number in range(40):
+for number in range(int(sys.argv[3])):
     data = number.to_bytes(2, "big") + block
     connection.sendall(data)
     digest.update(data)
 connection.shutdown(socket.SHUT_WR)
 sys.exit(connection.recv(64) != digest.digest())
 """
-SENT_OCTETS = 40 * (2 + 256 * 1001)
+BLOCKS = 40
+SENT_OCTETS = BLOCKS * (2 + 256 * 1001)
 
 
-def transfer(source: Namespace, destination: Namespace, addresses: tuple[str, str]) -> None:
-    """Ten megabytes of TCP; what arrived must be what was sent."""
+def transfer(source: Namespace, destination: Namespace, addresses: tuple[str, str], blocks: int = BLOCKS) -> None:
+    """So many quarters of a megabyte over TCP; what arrived must be what was sent."""
     command = destination.command(sys.executable, "-c", RECEIVE, addresses[1])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "listening\n"
-        done = source.run(sys.executable, "-c", SEND, *addresses, check=False, timeout=40)
+        done = source.run(sys.executable, "-c", SEND, *addresses, str(blocks), check=False, timeout=40)
         assert done.returncode == 0, done.stderr
         server.wait(10)
 
