@@ -117,7 +117,7 @@ def test_removing_the_absent_is_silent() -> None:
 
 def test_a_policy_ordered_again_is_replaced_and_a_route_is_counted() -> None:
     plane = MemoryPlane(seeded(1))
-    newer = replace(POLICY, spi=0x2002)
+    newer = POLICY._replace(spi=0x2002)
     plane.apply([AddPolicy(POLICY), AddPolicy(newer), AddRoute(ROUTE), AddRoute(ROUTE), RemoveRoute(ROUTE)])
     assert plane.policies() == (newer,)
     assert plane.routes() == (ROUTE,)
