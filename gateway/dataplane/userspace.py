@@ -23,6 +23,7 @@ from gateway.ike.plane import (
     AddRoute,
     AddState,
     Counters,
+    Direction,
     EspState,
     Order,
     PlaneEvent,
@@ -34,6 +35,7 @@ from gateway.ike.plane import (
     Route,
     StateKey,
 )
+from gateway.policy.selectors import Selector
 
 _log = logging.getLogger(__name__)
 _SOCKET_FULL_SECONDS = 0.001
@@ -102,7 +104,7 @@ class UserspacePlane:
 
     def apply(self, orders: Sequence[Order]) -> None:
         made = self._make(orders)
-        self._routes.add([order.route for order in orders if isinstance(order, AddRoute)])
+        self._routes.add([route for order in orders if (route := _route_of(order)) is not None])
         # Nothing below can fail.
         for order in orders:
             match order:
@@ -114,14 +116,19 @@ class UserspacePlane:
                     self._inbound.remove(key)
                     self._outbound.remove(key)
                 case AddPolicy(policy):
+                    self._lift(policy)
                     self._policies.add(policy)
                 case RemovePolicy(policy):
+                    self._lift(policy)
                     self._policies.remove(policy)
                 case RemoveRoute(route):
                     self._routes.remove([route])
-        if any(isinstance(order, AddPolicy | RemovePolicy) for order in orders):
-            self._outbound.forget_flows()
-            self._inbound.forget_flows()
+
+    def _lift(self, policy: Policy) -> None:
+        """A trap goes, or is replaced: so does the route that led packets to it."""
+        old = self._policies.find(policy)
+        if old is not None and (route := _trap_route(old)) is not None:
+            self._routes.remove([route])
 
     def _make(self, orders: Sequence[Order]) -> list[Sa]:
         """The SAs of the states to be added, in their order. Raises Refused when one of them cannot be."""
@@ -189,11 +196,7 @@ class UserspacePlane:
     # -- running
 
     def adopt(self, sock: socket.socket, ike_received: IkeReceived) -> bool:
-        """Raises Refused when the kernel cannot receive what this data plane needs on a socket."""
-        try:
-            prepare(sock)
-        except OSError as error:
-            raise Refused(f"the UDP socket cannot carry ESP: {error.strerror}") from error
+        prepare(sock)
         self._sockets[6 if sock.family == socket.AF_INET6 else 4] = sock
         self._readers.append((sock, ike_received))
         if self._loop is not None:
@@ -250,6 +253,24 @@ class UserspacePlane:
             self._routes.close()
             self._tun.close()
             _log.info("userspace data plane closed; packets not passed on: %s", asdict(self.drops))
+
+
+def _trap_route(policy: Policy) -> Route | None:
+    """A trap here is only met by packets that are routed into the device, and no state brings a route along yet."""
+    if policy.direction is not Direction.OUT or policy.spi is not None:
+        return None
+    destination = Selector(policy.destination.version, policy.destination.start, policy.destination.end)
+    return Route(destination, (policy.source,), policy.tunnel_destination)
+
+
+def _route_of(order: Order) -> Route | None:
+    match order:
+        case AddRoute(route):
+            return route
+        case AddPolicy(policy):
+            return _trap_route(policy)
+        case _:
+            return None
 
 
 def _clash(one: EspState, two: EspState) -> bool:

@@ -59,11 +59,6 @@ class Inbound:
         if sa is not None and sa.state.key == key:
             del self._states[key.spi]
 
-    def forget_flows(self) -> None:
-        """After a change of policies."""
-        for sa in self._states.values():
-            sa.flows.clear()
-
     def drain(self, sock: socket.socket, ike_received: IkeReceived) -> None:
         """Receive until the socket is empty, or PACKETS_AT_ONCE or SECONDS_AT_ONCE are over."""
         buffers, budget = [self._data], PACKETS_AT_ONCE
@@ -128,16 +123,16 @@ class Inbound:
 
     def _admits(self, sa: InboundSa, packet: memoryview) -> bool:
         """Whether the packet is one that this state may bring (RFC 4301 5.2, step 4)."""
+        if sa.generation != self._policies.generation or len(sa.flows) >= _MOST_FLOWS:
+            sa.generation = self._policies.generation
+            sa.flows.clear()
         key = flow_key(packet, len(packet))
         if key in sa.flows:
             return True
         flow = parse_flow(packet)
-        if flow is None or not self._policies.admits(sa.state.reqid, flow):
+        if flow is None or (flow not in sa.flows and not self._policies.admits(sa.state.reqid, flow)):
             return False
-        if keyed(packet, flow):
-            if len(sa.flows) >= _MOST_FLOWS:
-                sa.flows.clear()
-            sa.flows.add(key)
+        sa.flows.add(key if keyed(packet, flow) else flow)
         return True
 
     def _congest(self, at: int, octets: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from gateway.dataplane.tun import VNET_OCTETS, Tun
 from gateway.dataplane.userspace_batch import LARGEST_PACKET, Batch
-from gateway.dataplane.userspace_packets import flow_key, keyed, parse_flow, traffic_class
+from gateway.dataplane.userspace_packets import Flow, flow_key, keyed, parse_flow, traffic_class
 from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, Lane, OutboundSa, Sparingly
 from gateway.ike.plane import Acquire, PlaneEvent, Policy, StateKey
@@ -40,7 +40,8 @@ class Outbound:
         self._drops = drops
         self._states: dict[StateKey, OutboundSa] = {}
         self._by_reqid: dict[int, list[OutboundSa]] = {}
-        self._flows: dict[int, Lane] = {}
+        self._flows: dict[int | tuple[Flow, int], Lane] = {}
+        self._generation = -1
         self._acquired = Sparingly(clock)
         self._batch = Batch(sockets, drops, clock)
         self._plain = memoryview(bytearray(LARGEST_PACKET))
@@ -78,12 +79,11 @@ class Outbound:
                 del self._by_reqid[sa.state.reqid]
             self._flows.clear()
 
-    def forget_flows(self) -> None:
-        """After a change of policies."""
-        self._flows.clear()
-
     def drain(self) -> None:
         """Read, seal and send until the TUN device is empty, or PACKETS_AT_ONCE or SECONDS_AT_ONCE are over."""
+        if self._generation != self._policies.generation:
+            self._generation = self._policies.generation
+            self._flows.clear()
         fd, plain, flows, add = self._tun.fd, self._plain, self._flows, self._batch.add
         into: list[bytearray | memoryview] = [bytearray(VNET_OCTETS), plain[: self._tun.mtu]]
         deadline = time.perf_counter() + SECONDS_AT_ONCE
@@ -111,8 +111,20 @@ class Outbound:
         """The lane for the packet in the buffer, by its policy; None when it is dropped."""
         packet = self._plain[:octets]
         flow = parse_flow(packet)
-        policy = self._policies.outbound(flow) if flow else None
-        if flow is None or policy is None:
+        if flow is None:
+            self._drops.no_policy += 1
+            return None
+        known = flow, traffic_class(packet)
+        lane = self._flows.get(known) or self._find(*known)
+        if lane is not None:
+            if len(self._flows) >= _MOST_FLOWS:
+                self._flows.clear()
+            self._flows[flow_key(packet, octets) if keyed(packet, flow) else known] = lane
+        return lane
+
+    def _find(self, flow: Flow, traffic_class: int) -> Lane | None:
+        policy = self._policies.outbound(flow)
+        if policy is None:
             self._drops.no_policy += 1
             return None
         sa = self._state_for(policy)
@@ -121,12 +133,7 @@ class Outbound:
             if policy.spi is None and self._emit is not None and self._acquired.allows(policy.reqid):
                 self._emit(Acquire(policy.reqid))
             return None
-        lane = sa.lane(traffic_class(packet))
-        if keyed(packet, flow):
-            if len(self._flows) >= _MOST_FLOWS:
-                self._flows.clear()
-            self._flows[flow_key(packet, octets)] = lane
-        return lane
+        return sa.lane(traffic_class)
 
     def _state_for(self, policy: Policy) -> OutboundSa | None:
         if policy.spi is not None:

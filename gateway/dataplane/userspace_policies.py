@@ -1,5 +1,6 @@
 """The policies of the userspace data plane, found by the packet: narrowest first."""
 
+import bisect
 from collections.abc import Iterable
 
 from gateway.dataplane.userspace_packets import UNSEEN, Flow
@@ -48,6 +49,12 @@ class PolicyTable:
         self._to_hosts: dict[tuple[int, int], list[Policy]] = {}
         self._to_ranges: list[Policy] = []
         self._inbound: dict[int, list[Policy]] = {}
+        self.generation = 0
+        """Counts the changes, so that what was once found can be told from what still holds."""
+
+    def find(self, policy: Policy) -> Policy | None:
+        """The policy that lies there with these selectors and this direction."""
+        return self._all.get(policy.key)
 
     def policies(self) -> tuple[Policy, ...]:
         return tuple(self._all.values())
@@ -59,12 +66,11 @@ class PolicyTable:
         if policy.direction is Direction.IN:
             self._inbound.setdefault(policy.reqid, []).append(policy)
         elif policy.direction is Direction.OUT:
-            found = self._outbound(policy)
-            found.append(policy)
-            found.sort(key=_breadth)
+            bisect.insort(self._outbound(policy), policy, key=_breadth)
 
     def remove(self, policy: Policy) -> None:
         """The policy with these selectors and this direction, if there is one."""
+        self.generation += 1
         old = self._all.pop(policy.key, None)
         if old is None:
             return

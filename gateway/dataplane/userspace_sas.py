@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.dataplane.esp import InboundEsp, OutboundEsp
+from gateway.dataplane.userspace_packets import Flow
 from gateway.dataplane.userspace_udp import Control, control_to_send
 from gateway.ike.plane import Counters, EspState
 
@@ -89,7 +90,7 @@ class Lane:
 class InboundSa:
     """One inbound state: its cipher, its window, where the peer is, and the flows that were admitted."""
 
-    __slots__ = ("esp", "flows", "forged", "last_used", "octets", "packets", "peer", "replays", "state")
+    __slots__ = ("esp", "flows", "forged", "generation", "last_used", "octets", "packets", "peer", "replays", "state")
 
     def __init__(self, state: EspState) -> None:
         """Raises ValueError when the keys do not fit the algorithms or an address is none."""
@@ -99,7 +100,9 @@ class InboundSa:
             str(ipaddress.ip_address(state.source)),
             state.encapsulation.source_port if state.encapsulation else NAT_T_PORT,
         )
-        self.flows: set[int] = set()
+        self.flows: set[int | Flow] = set()
+        """What was admitted when the policies had this generation."""
+        self.generation = -1
         self.octets = self.packets = self.replays = self.forged = 0
         self.last_used = 0.0
 

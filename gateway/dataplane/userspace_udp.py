@@ -22,12 +22,10 @@ _IN_PKTINFO, _IN6_PKTINFO = Struct("=i4s4s"), Struct("=16si")
 
 
 def prepare(sock: socket.socket) -> None:
-    """Let a socket for ESP receive many datagrams in one call, with their traffic class, into a large buffer.
-
-    Raises OSError where the kernel has no UDP_GRO (before Linux 5.0).
-    """
+    """Let a socket for ESP receive many datagrams in one call, with their traffic class, into a large buffer."""
     sock.setblocking(False)
-    sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+    with contextlib.suppress(OSError):  # before Linux 5.0 each datagram comes by itself
+        sock.setsockopt(SOL_UDP, UDP_GRO, 1)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
     else:

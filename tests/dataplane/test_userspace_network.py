@@ -218,7 +218,7 @@ def test_forged_packets_from_the_network_do_nothing_but_count(network: Network) 
 
 def test_a_trap_acquires_and_the_next_packet_passes(network: Network) -> None:
     left, right = two_sites(network)
-    with ends(left, right, left_trap=True) as (one, _):
+    with ends(left, right, left_trap=True, left_routes=[]) as (one, _):  # the trap brings its own
         assert not left.ping("10.2.0.1", wait=0.3)
         assert one.line()["event"] == "Acquire"
         assert one.ask("states") == {"done": "states"}
@@ -352,6 +352,25 @@ def test_a_route_lies_there_as_long_as_one_wants_it(plane: UserspacePlane, site:
         assert any("throw 192.0.2.2" in line for line in lines())
     plane.apply([RemoveRoute(wider)])
     assert not any("10.2.0.0" in line or "192.0.2.2" in line for line in lines())
+
+
+def test_a_trap_brings_its_route_until_it_is_replaced_or_lifted(plane: UserspacePlane, site: Namespace) -> None:
+    trap = POLICY._replace(spi=None, destination=selector("10.2.0.0/24[tcp/443]"))
+
+    def lines() -> str:
+        return "".join(re.findall(r"10.2.0.0/24 dev ikegate0 .*src 10.1.0.1", site.ip("route", "show", "table", "all")))
+
+    for gone in ([AddPolicy(trap._replace(spi=0x1002))], [RemovePolicy(trap)]):
+        plane.apply([AddPolicy(trap)])
+        plane.apply([AddPolicy(trap)])
+        assert lines()
+        plane.apply(gone)
+        assert not lines()
+    plane.apply([AddPolicy(trap)])
+    plane.apply([AddPolicy(trap._replace(spi=0x1002)), AddRoute(ROUTE)])
+    assert lines()
+    plane.apply([RemovePolicy(trap), RemoveRoute(ROUTE)])
+    assert not lines()
 
 
 def test_a_range_that_is_no_prefix_needs_several_routes(plane: UserspacePlane, site: Namespace) -> None:
