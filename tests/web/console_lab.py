@@ -154,7 +154,7 @@ def chromium() -> Iterator[Browser]:
 def visitor(
     browser: Browser, lab: Lab, *, script: bool = True, phone: bool = False, dark: bool = False, outage: bool = False
 ) -> Iterator[BrowserContext]:
-    """Somebody at a browser; fails when the browser complains about a page, unless of the `outage` that a test makes."""
+    """Somebody at a browser; fails when the browser complains about a page, but for an `outage` that a test makes."""
     complaints: list[str] = []
     context = browser.new_context(
         base_url=lab.url,
