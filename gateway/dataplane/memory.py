@@ -103,7 +103,7 @@ class MemoryPlane:
         return "memory: remembers what it is told, no packet is protected"
 
     def fail_next(self, why: str) -> None:
-        """Refuse the next `apply` with this sentence; called twice, the next two."""
+        """Refuse the next `apply` that adds something with this sentence; called twice, the next two."""
         self._refuse_apply.append(why)
 
     def fail_next_allocation(self, why: str) -> None:
@@ -116,7 +116,8 @@ class MemoryPlane:
         return self._tables.allocate_spi(destination, self._random)
 
     def apply(self, orders: Sequence[Order]) -> None:
-        if self._refuse_apply:
+        adds = any(isinstance(order, AddState | AddPolicy | AddRoute) for order in orders)
+        if adds and self._refuse_apply:
             raise Refused(self._refuse_apply.pop(0))
         self._tables.check(orders)
         for order in orders:

@@ -129,6 +129,7 @@ def test_refusals_can_be_asked_for() -> None:
     plane = MemoryPlane(seeded(1))
     plane.fail_next("no memory")
     plane.fail_next_allocation("no SPI")
+    plane.apply([RemoveState(STATE.key, False)])  # to remove cannot fail, so the refusal waits
     with pytest.raises(Refused) as refused:
         plane.apply([AddState(STATE)])
     assert refused.value.why == "no memory"
