@@ -31,7 +31,7 @@ class TunWriter:
     """Writes inner packets in their order, TCP segments that follow each other together.
 
     It keeps views of the packets until `flush`, so the buffer they lie in must rest until then. The kernel makes a
-    run's TCP checksum anew, without having seen the segments': ESP's own integrity check covers them (PERFORMANCE).
+    run's TCP checksum anew, without having seen the segments': ESP's own integrity check covers them.
     """
 
     def __init__(self, tun: Tun) -> None:
