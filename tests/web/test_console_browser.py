@@ -243,6 +243,7 @@ def test_pages_fit_a_phone_and_work_with_a_keyboard(lab: Lab, browser: Browser) 
             "/proposals",
             "/proposals/modern-ike",
             "/tunnels/far/delete",
+            "/account",
         )
         for path in paths:
             page.goto(path)
@@ -267,3 +268,29 @@ def test_a_session_that_ended_leads_back_to_signing_in(lab: Lab, browser: Browse
         on_loop(lab, lab.here.config.access.sign_out(secret))
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
         assert page.url.endswith("/login?next=/tunnels")
+
+
+def test_a_new_token_stays_on_the_page_while_it_looks_at_itself_again(lab: Lab, browser: Browser) -> None:
+    with visitor(browser, lab, phone=True) as context:
+        page = connected(context, lab)
+        page.goto("/account")
+        page.get_by_label("Name of the token").fill("ansible")
+        page.get_by_role("button", name="Make the token").click()
+        text = page.locator("#made").inner_text()
+        assert text.startswith("ikg_")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        with visitor(browser, lab) as another:
+            elsewhere = another.new_page()
+            elsewhere.goto("/login")
+            sign_in(elsewhere)
+            expect(page.locator("#signed-in li")).to_have_count(2)
+        expect(page.locator("#made")).to_have_text(text)
+
+
+def test_a_page_of_something_deleted_says_so_by_itself(lab: Lab, browser: Browser) -> None:
+    with visitor(browser, lab) as context:
+        page = connected(context, lab)
+        page.goto("/tunnels/far")
+        expect(page.locator("#live")).to_have_text("Live")
+        on_loop(lab, lab.here.config.delete("peers", "far", LAB))
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")

@@ -9,7 +9,7 @@ from gateway.policy.snapshot import Changes
 from gateway.storage.objects import ChildObject, FieldError, PeerObject
 from tests.web.console_lab import LAB, SECRET
 from tests.web.console_markup import Page
-from tests.web.console_person import Person, configure, setup, visiting
+from tests.web.console_person import PASSPHRASE, Person, configure, setup, visiting
 from web.console.forms import tunnel
 from web.console.forms.fields import entries, impact, place, remark_on
 
@@ -253,6 +253,38 @@ async def test_proposals_are_typed_picked_and_kept_while_in_use(person: Person) 
     assert "in use" in refused.text
     await person.send("/proposals/mine/delete", {})
     assert "mine" not in person.gateway.config.inventory.proposals
+
+
+async def test_a_token_is_shown_once_works_and_is_deleted(person: Person) -> None:
+    form = values(await person.look("/account")) | {"what": "token"}
+    assert {name for name in form if name.startswith("scope-")} == {"scope-config:read", "scope-state:read"}
+    wrong = await person.send("/account", form | {"token_name": "My token", "days": "999"}, 422)
+    assert "a year at most" in wrong.text
+    made = await person.send("/account", form | {"token_name": "ansible", "days": "7"}, 200)
+    text = next(element.text for element in Page(made.text).all("pre") if element.attributes.get("id") == "made")
+    bearer = {"authorization": f"Bearer {text}"}
+    assert (await person.client.get("/api/v1/status", headers=bearer)).status_code == 200
+    assert (await person.client.put("/api/v1/psks/x", headers=bearer, json={})).status_code == 403
+    again = await person.look("/account")
+    assert text not in again.source
+    assert "ansible" in again.source
+    token = person.gateway.config.access.tokens()[0]
+    await person.send(f"/account/tokens/{token.id}/delete", {})
+    assert (await person.client.get("/api/v1/status", headers=bearer)).status_code == 401
+    await person.send(f"/account/tokens/{token.id}/delete", {}, 404)
+
+
+async def test_changing_the_passphrase_signs_out_everywhere(person: Person) -> None:
+    new = "velvet anchor meadow"
+    form = {"what": "passphrase", "old": PASSPHRASE, "password": new, "again": new}
+    assert "not your present" in (await person.send("/account", form | {"old": "wrong"}, 422)).text
+    assert "differ" in (await person.send("/account", form | {"again": "other"}, 422)).text
+    short = await person.send("/account", form | {"password": "short", "again": "short"}, 422)
+    assert "12" in short.text
+    assert (await person.send("/account", form)).headers["location"] == "/login"
+    assert (await person.get("/")).headers["location"].startswith("/login")
+    await person.send("/login", {"name": "anna", "password": PASSPHRASE}, 401)
+    await person.send("/login", {"name": "anna", "password": new})
 
 
 @pytest.mark.parametrize(

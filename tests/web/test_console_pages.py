@@ -36,6 +36,7 @@ SIGNED_IN_PAGES = (
     "/proposals/modern-ike",
     "/proposals/modern-ike/delete",
     "/proposals/compatible-esp/delete",
+    "/account",
 )
 
 

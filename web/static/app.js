@@ -118,10 +118,12 @@
     try {
       const fresh = await load(location.pathname + location.search);
       const stamp = $("#live", fresh);
-      if (stamp) {
-        seen = new Date(stamp.dataset.at);
-        skew = (Date.now() - seen) / 1000;
+      if (!stamp) { // what the page shows is gone: show what the gateway says now
+        location.assign(location.href);
+        return;
       }
+      seen = new Date(stamp.dataset.at);
+      skew = (Date.now() - seen) / 1000;
       writeTimes(fresh);
       for (const region of all("[data-live]")) {
         const wanted = fresh.getElementById(region.id);
