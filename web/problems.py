@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.service.access import SetupRefused, SignInRefused, Throttled, TokenNotFound
 from gateway.service.documents import field_errors
-from gateway.service.manage import Conflict, FieldError, Invalid, NotFound, PreconditionFailed
+from gateway.service.manage import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, StorageFailed
 from web.dependencies import Forbidden, NotSignedIn, SetupNeeded
 from web.security import request_id
 
@@ -153,6 +153,11 @@ def _throttled(request: Request, error: Exception) -> Response:
     return problem(request, 429, "too-many-attempts", "Too many attempts", str(error), headers=headers)
 
 
+def _storage_failed(request: Request, error: Exception) -> Response:
+    _log.error("request %s: %s", request_id(request), error)
+    return problem(request, 503, "storage", "Not stored", str(error), headers={"retry-after": "10"})
+
+
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     slug, title = _TITLES.get(error.status_code, ("error", str(error.detail)))
@@ -190,6 +195,7 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(SignInRefused, _sign_in_refused)
     app.add_exception_handler(SetupRefused, _setup_refused)
     app.add_exception_handler(Throttled, _throttled)
+    app.add_exception_handler(StorageFailed, _storage_failed)
     app.add_exception_handler(HTTPException, _http)
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import hmac
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from gateway.service.credentials import (
@@ -24,7 +25,7 @@ from gateway.service.credentials import (
 )
 from gateway.service.journal import Journal
 from gateway.service.throttle import Throttle, Throttled
-from gateway.storage.database import Database
+from gateway.storage.database import Database, StorageFailed
 from gateway.storage.models import AdminRow, SessionRow, TokenRow
 from gateway.storage.objects import FieldError, Invalid
 
@@ -46,6 +47,7 @@ ABSOLUTE = 12 * 3600.0
 SETUP_LIFETIME = 60 * 60.0
 # A hash that no password has: so an unknown name takes as long as a wrong password.
 _NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$" + "A" * 22 + "$" + "A" * 43
+_log = logging.getLogger(__name__)
 _TOUCH = 60.0  # how old the note of a session's or token's last use may get
 
 
@@ -258,10 +260,16 @@ class Access:
                 return None
             found = Session(row.id, row.admin.name, row.created_at, row.used_at, row.source)
         if touch and now - found.used_at >= _TOUCH:
-            with self._database.write() as session:
-                if (row := session.get(SessionRow, found.id)) is not None:
-                    row.used_at = now
+            self._note_use(SessionRow, found.id, used_at=now)
         return found
+
+    def _note_use(self, table: type[SessionRow | TokenRow], number: int, **values: float | str) -> None:
+        """A database that cannot be written keeps nobody from reading: the note is missing then, as the log says."""
+        try:
+            with self._database.write() as session:
+                session.execute(update(table).where(table.id == number).values(**values))
+        except StorageFailed as error:
+            _log.warning("the use of a session or token was not noted: %s", error)
 
     def sessions(self) -> list[Session]:
         """All that last, the newest first."""
@@ -328,9 +336,7 @@ class Access:
                 return None
             found, number = _token(row), row.id
         if found.used_at is None or now - found.used_at >= _TOUCH or found.used_from != source:
-            with self._database.write() as session:
-                if (row := session.get(TokenRow, number)) is not None:
-                    row.used_at, row.used_from = now, source
+            self._note_use(TokenRow, number, used_at=now, used_from=source)
         return found
 
     def tokens(self) -> list[Token]:

@@ -46,7 +46,7 @@ from gateway.service.planning import (
 )
 from gateway.service.seeds import first_inventory
 from gateway.storage.compiling import compile_snapshot
-from gateway.storage.database import Database
+from gateway.storage.database import Database, StorageFailed
 from gateway.storage.objects import (
     ChildObject,
     ConfigObject,
@@ -68,7 +68,17 @@ from gateway.storage.repositories import (
 )
 from gateway.storage.secrets import SecretBox
 
-__all__ = ["Configuration", "Conflict", "FieldError", "Invalid", "NotFound", "PreconditionFailed", "Terms", "Written"]
+__all__ = [
+    "Configuration",
+    "Conflict",
+    "FieldError",
+    "Invalid",
+    "NotFound",
+    "PreconditionFailed",
+    "StorageFailed",
+    "Terms",
+    "Written",
+]
 
 REVISIONS_KEPT = 1000
 _log = logging.getLogger(__name__)
@@ -286,7 +296,7 @@ class Configuration:
             if not plan.differences:
                 return written(plan, target, terms, Changes())
             if terms.dry_run:
-                return written(plan, target, terms, changes(self._snapshot, plan.snapshot))
+                return written(plan, target, terms, await asyncio.to_thread(changes, self._snapshot, plan.snapshot))
             text = summary(plan.differences)
             revision = Revision(plan.new.revision, self._clock(), terms.author, terms.comment, text)
             await asyncio.to_thread(self._store, plan, revision)

@@ -96,13 +96,13 @@ def work_out(old: Inventory, present: Snapshot, edit: Edit, target: Target, docu
     """The change made and checked, nothing stored. Raises what `edit` raises, and Invalid."""
     edited = edit(old)
     found = differences(old, edited)
-    new = numbered(old, edited, old.revision + 1) if found else old
+    new = numbered(old, edited, old.revision + 1) if found else edited
     pointers = places(validated(Document, document)) if document is not None else _pointers(target)
     try:
         snapshot = compile_snapshot(new, pointers, (old, present))
     except Invalid as error:
         raise _inside_child(error, edited, target) from None
-    return Plan(old, new, snapshot, found)
+    return Plan(old, new if found else old, snapshot, found)
 
 
 def _pointers(target: Target) -> Pointers:

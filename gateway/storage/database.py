@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -28,6 +28,10 @@ _PRAGMAS = (
 
 class StorageUnusable(Exception):
     """The database cannot be opened; the message is a sentence that says why and what to do."""
+
+
+class StorageFailed(Exception):
+    """The database could not be written just now; nothing was changed. The message is a sentence that says why."""
 
 
 class Database:
@@ -57,9 +61,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session in a transaction that has the write lock from its beginning; committed unless the block raises."""
-        with Session(self._writing) as session, session.begin():
-            yield session
+        """A session in a transaction that has the write lock from its beginning; committed unless the block raises.
+
+        Raises StorageFailed when the disk is full or broken, or somebody else keeps the database locked.
+        """
+        try:
+            with Session(self._writing) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            raise StorageFailed(f"{self.path.name} could not be written: {error.orig}. Nothing was changed.") from error
 
     def close(self) -> None:
         """Give the file back; may be called twice."""
@@ -75,6 +85,7 @@ class Database:
         head = scripts.get_current_head()
         try:
             with _references_unchecked(self._writing) as connection, connection.begin():
+                _check_whole(self.path, connection)
                 present = MigrationContext.configure(connection).get_current_revision()
                 if present == head:
                     return
@@ -100,6 +111,12 @@ def _references_unchecked(engine: Engine) -> Iterator[Connection]:
         finally:
             connection.close()
             engine.dispose()  # whoever connects next gets the checks again
+
+
+def _check_whole(path: Path, connection: Connection) -> None:
+    found = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+    if found != "ok":
+        raise StorageUnusable(f"{path} is damaged ({found}). Nothing was changed: restore a copy of it.")
 
 
 def _refuse_newer(path: Path, present: str | None, scripts: ScriptDirectory) -> None:

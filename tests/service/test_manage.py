@@ -141,6 +141,26 @@ async def test_a_name_is_plain(config: Configuration, name: str) -> None:
         await config.put("peers", name, SUN, ME)
 
 
+async def test_a_child_twice_is_a_mistake_even_if_nothing_else_differs(config: Configuration) -> None:
+    await config.put("peers", "sun", SUN, ME)
+    with pytest.raises(Invalid) as invalid:
+        await config.put("peers", "sun", {**SUN, "children": [NET, NET]}, ME)
+    assert _codes(invalid) == [("/children/1/name", "duplicate")]
+
+
+async def test_the_order_of_children_means_nothing(config: Configuration) -> None:
+    two = {**NET, "name": "two"}
+    await config.put("peers", "sun", {**SUN, "children": [NET, two]}, ME)
+    assert not (await config.put("peers", "sun", {**SUN, "children": [two, NET]}, ME)).changed
+
+
+@pytest.mark.parametrize("description", ["\x00", "\u2028\x85", "\U0001f511", "'; DROP TABLE peers; --"])
+async def test_odd_texts_survive_a_restart(bench: Bench, description: str) -> None:
+    await bench.config.put("peers", "sun", {**SUN, "description": description}, ME)
+    bench.reopen()
+    assert bench.config.peer("sun").description == description
+
+
 async def test_addresses_are_pushed_in_their_one_spelling(config: Configuration) -> None:
     await config.put("peers", "sun", {**SUN, "remote_addresses": ["2001:DB8:0::1", "10.0.0.0/8", "Sun.example"]}, ME)
     assert config.snapshot().peers["sun"].remote_addresses == ("2001:db8::1", "10.0.0.0/8", "Sun.example")

@@ -1,5 +1,6 @@
 """The database file: who may read it, how it is opened, and what is refused."""
 
+import shutil
 import sqlite3
 import stat
 import threading
@@ -7,12 +8,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
-from gateway.storage.database import Database, StorageUnusable
+from gateway.storage.database import MIGRATIONS, Database, StorageFailed, StorageUnusable
 from gateway.storage.models import AdminRow, Base, PeerProposalRow
 
 
@@ -56,12 +59,6 @@ def test_every_table_is_strict(database: Database) -> None:
 
 
 def test_the_first_migration_goes_back_and_forth(tmp_path: Path) -> None:
-    from alembic import command
-    from alembic.config import Config
-    from sqlalchemy import create_engine, inspect
-
-    from gateway.storage.database import MIGRATIONS
-
     engine = create_engine(f"sqlite:///{tmp_path / 'bare.db'}")
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -136,9 +133,91 @@ def test_a_writer_has_the_lock_from_its_beginning(database: Database) -> None:
     try:
         with database.read() as session:
             assert session.scalars(select(AdminRow)).all() == []
-        with pytest.raises(OperationalError, match="locked"), database.write() as session:
+        with pytest.raises(StorageFailed, match=r"locked.*Nothing was changed"), database.write() as session:
             raw = session.connection().connection.driver_connection
             pytest.fail(f"the second writer began: {raw}")
     finally:
         leave.set()
         thread.join()
+
+
+NEXT = '''"""Rebuilds a table that others refer to, as SQLite makes migrations do."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("peers", recreate="always") as table:
+        table.add_column(sa.Column("colour", sa.Text(), server_default="blue", nullable=False))
+    {more}
+'''
+PEER = (
+    "INSERT INTO peers VALUES (1,'sun',1,'',1,NULL,'%any','[]','[]',500,30,60,5,2,1.8,0.1,0,'keep');"
+    "INSERT INTO children VALUES (1,1,0,'net',1,'','[]','[]','always',60,128);"
+)
+
+
+def _next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> Path:
+    """A database of this version with a peer, and migrations that know one step more."""
+    path = tmp_path / "data" / "config.db"
+    Database(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(PEER)
+    migrations = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
+    (migrations / "versions" / "0002_next.py").write_text(NEXT.format(more=more))
+    monkeypatch.setattr("gateway.storage.database.MIGRATIONS", migrations)
+    return path
+
+
+def _rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_migration_keeps_what_refers_to_a_rebuilt_table_and_leaves_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _next_version(tmp_path, monkeypatch, "pass")
+    database = Database(path)
+    with database.read() as session:
+        assert session.execute(text("SELECT name, colour FROM peers")).all() == [("sun", "blue")]
+        assert session.execute(text("SELECT name FROM children")).all() == [("net",)]
+        assert session.scalar(text("PRAGMA foreign_keys")) == 1
+    database.close()
+    copy = path.with_name("config.before-0002.db")
+    assert _mode(copy) == 0o600
+    assert _rows(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert _rows(copy, "SELECT name FROM children") == [("net",)]
+
+
+def test_a_migration_that_fails_is_undone_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _next_version(tmp_path, monkeypatch, "op.execute('DELETE FROM peers')")
+    with pytest.raises(StorageUnusable, match="1 rows that refer to nothing"):
+        Database(path)
+    assert _rows(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert _rows(path, "SELECT name FROM peers") == [("sun",)]
+
+
+def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.db"
+    database = Database(path)
+    with database.write() as session:
+        for number in range(200):
+            session.add(AdminRow(name=f"admin-{number}", password="x" * 500, created_at=0.0))
+    database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'admins'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xa5" * size)
+    with pytest.raises(StorageUnusable):
+        Database(path)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -123,6 +124,35 @@ async def test_what_nobody_foresaw_is_told_without_its_cause(
     assert document["request_id"] in caplog.text
     assert "the cellar is flooded" in caplog.text
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_database_that_cannot_be_written_is_told(api: Api, client: httpx2.AsyncClient) -> None:
+    holder = sqlite3.connect(api.data / "config.db", isolation_level=None)
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        answer = await client.put(f"{V1}/peers/sun", json=SUN)
+        assert "Nothing was changed" in problem(answer, 503, "storage")["detail"]
+        assert answer.headers["retry-after"]
+        problem(await client.get(f"{V1}/peers/sun"), 404, "not-found")
+    finally:
+        holder.close()
+    assert (await client.put(f"{V1}/peers/sun", json=SUN)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["revisions/{}", "revisions/{}/diff", "revisions?before={}", "attempts/{}", "attempts?before={}", "ike-sas/{}"],
+)
+@pytest.mark.parametrize("number", [-1, 2**53 + 1, 2**64, 10**30])
+async def test_numbers_beyond_all_measure(client: httpx2.AsyncClient, path: str, number: int) -> None:
+    problem(await client.get(f"{V1}/{path.format(number)}"), 422, "invalid")
+
+
+async def test_text_that_is_no_unicode(client: httpx2.AsyncClient) -> None:
+    answer = await client.put(
+        f"{V1}/peers/sun", content=b'{"description": "\\ud800"}', headers={"content-type": "application/json"}
+    )
+    problem(answer, 422, "invalid")
 
 
 CROSS = [

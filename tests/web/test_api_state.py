@@ -64,6 +64,9 @@ async def test_a_tunnel_is_connected_shown_rekeyed_and_taken_down(
     status = (await client.get(f"{V1}/status")).json()
     assert [(peer["name"], peer["state"]) for peer in status["peers"]] == [("sun", "up")]
 
+    (asked,) = (await client.get(f"{V1}/events/history?topics=admin&limit=1")).json()["items"]
+    assert asked["text"] == "token tests asked: connect sun. sun is up"
+
     (sa,) = (await client.get(f"{V1}/ike-sas?peer=sun")).json()["items"]
     assert (sa["state"], sa["local_id"], sa["remote_id"], sa["initiator"]) == (
         "established",

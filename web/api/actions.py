@@ -1,13 +1,14 @@
 """What an administrator does to tunnels: connect, disconnect, rekey, terminate."""
 
+import time
 from enum import StrEnum
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from gateway.service.done import Done
-from web.api.common import ACTION, Act, ObjectName, Wait
-from web.dependencies import current_gateway
+from web.api.common import ACTION, Act, Number, ObjectName, Wait
+from web.dependencies import Caller, current_gateway
 
 router = APIRouter(tags=["actions"])
 ANSWERS = {202: {"description": "Begun; the attempt, if there is one, is at Location"}, **ACTION}
@@ -39,21 +40,31 @@ class DoneAnswer(BaseModel):
 
 @router.post("/peers/{name}/actions/{verb}", responses=ANSWERS)
 async def act_on_peer(
-    request: Request, response: Response, _: Act, name: ObjectName, verb: PeerVerb, wait: Wait = 0
+    request: Request, response: Response, caller: Act, name: ObjectName, verb: PeerVerb, wait: Wait = 0
 ) -> DoneAnswer:
-    return _answer(await _act(request, verb, name, None, wait), wait, response)
+    done = await _act(request, verb, name, None, wait)
+    _note(request, caller, f"{verb} {name}", done, name)
+    return _answer(done, wait, response)
 
 
 @router.post("/peers/{name}/children/{child}/actions/{verb}", responses=ANSWERS)
 async def act_on_child(
-    request: Request, response: Response, _: Act, name: ObjectName, child: ObjectName, verb: PeerVerb, wait: Wait = 0
+    request: Request,
+    response: Response,
+    caller: Act,
+    name: ObjectName,
+    child: ObjectName,
+    verb: PeerVerb,
+    wait: Wait = 0,
 ) -> DoneAnswer:
-    return _answer(await _act(request, verb, name, child, wait), wait, response)
+    done = await _act(request, verb, name, child, wait)
+    _note(request, caller, f"{verb} {name}/{child}", done, name)
+    return _answer(done, wait, response)
 
 
 @router.post("/ike-sas/{number}/actions/{verb}", responses=ANSWERS)
 async def act_on_ike_sa(
-    request: Request, response: Response, _: Act, number: int, verb: SaVerb, wait: Wait = 0
+    request: Request, response: Response, caller: Act, number: Number, verb: SaVerb, wait: Wait = 0
 ) -> DoneAnswer:
     gateway = current_gateway(request)
     match verb:
@@ -61,6 +72,7 @@ async def act_on_ike_sa(
             done = await gateway.rekey_ike_sa(number, wait)
         case SaVerb.TERMINATE:
             done = await gateway.terminate(number, wait)
+    _note(request, caller, f"{verb} IKE SA {number}", done)
     return _answer(done, wait, response)
 
 
@@ -73,6 +85,12 @@ async def _act(request: Request, verb: PeerVerb, peer: str, child: str | None, w
             return await gateway.disconnect(peer, child, wait)
         case PeerVerb.REKEY:
             return await gateway.rekey(peer, child, wait)
+
+
+def _note(request: Request, caller: Caller, what: str, done: Done, peer: str | None = None) -> None:
+    """Who asked for it stands in the journal beside what came of it."""
+    text = f"{caller.name} asked: {what}. {done.text}"
+    current_gateway(request).journal.write(time.time(), "admin.action", text, peer, author=caller.name, ok=done.ok)
 
 
 def _answer(done: Done, wait: float, response: Response) -> DoneAnswer:

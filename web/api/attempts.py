@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from gateway.ike.attempts import Attempt
 from gateway.service.manage import NotFound
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of
-from web.api.common import LIST, READ, Page, ReadState
+from web.api.common import LIST, MOST, READ, Number, Page, ReadState
 from web.dependencies import current_gateway
 
 router = APIRouter(tags=["attempts"])
@@ -71,7 +71,7 @@ async def list_attempts(
     _: ReadState,
     peer: Annotated[str | None, Query(max_length=63)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    before: Annotated[int | None, Query(ge=1, description="Only attempts with a lower id")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MOST, description="Only attempts with a lower id")] = None,
 ) -> Page[AttemptAnswer]:
     """The newest first; `next_cursor` is the `before` of the next page."""
     gateway = current_gateway(request)
@@ -83,7 +83,7 @@ async def list_attempts(
 
 
 @router.get("/attempts/{number}", responses=READ)
-async def get_attempt(request: Request, _: ReadState, number: int) -> AttemptDetail:
+async def get_attempt(request: Request, _: ReadState, number: Number) -> AttemptDetail:
     attempt = _found(request, number)
     return AttemptDetail(
         **_line(attempt),
@@ -96,7 +96,7 @@ async def get_attempt(request: Request, _: ReadState, number: int) -> AttemptDet
 
 
 @router.get("/attempts/{number}/messages", responses=READ)
-async def list_messages(request: Request, _: ReadState, number: int) -> Page[MessageAnswer]:
+async def list_messages(request: Request, _: ReadState, number: Number) -> Page[MessageAnswer]:
     """The messages of a negotiation, in the order seen."""
     messages = [
         MessageAnswer(

@@ -26,6 +26,8 @@ Administer = Annotated[Caller, Security(authorized, scopes=[Scope.ADMIN])]
 Anyone = Annotated[Caller, Security(authorized)]
 
 ObjectName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=63)]
+MOST = 2**53  # what JSON's numbers hold exactly
+Number = Annotated[int, Path(ge=0, le=MOST)]
 Limit = Annotated[int, Query(ge=1, le=500, description="Items a page")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
 Search = Annotated[str, Query(max_length=200, description="Part of a name or a description, in any case")]

@@ -8,14 +8,16 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
-from gateway.service.documents import Document, read_text, write_text
+from gateway.service.documents import Document, export, read_text, write_text
 from gateway.service.manage import FieldError, Invalid, Terms
 from gateway.storage.repositories import Revision
 from web.api.common import (
     LIST,
+    MOST,
     READ,
     WRITE,
     DifferenceAnswer,
+    Number,
     Page,
     ReadConfig,
     WriteAnswer,
@@ -68,11 +70,13 @@ async def export_config(
 ) -> Response:
     """The whole configuration in a stable order; keys without their secrets. Fit for `ikegate apply` and for git."""
     config = current_gateway(request).config
-    headers = {"etag": f'"{config.revision}"'}
-    document = config.export()
+    inventory = config.inventory
+    headers = {"etag": f'"{inventory.revision}"'}
     if form == "json":
-        return Response(json.dumps(document, ensure_ascii=False, indent=2), 200, headers, "application/json")
-    return Response(await run_in_threadpool(write_text, document), 200, headers, "application/yaml")
+        text = await run_in_threadpool(lambda: json.dumps(export(inventory), ensure_ascii=False, indent=2))
+    else:
+        text = await run_in_threadpool(lambda: write_text(export(inventory)))
+    return Response(text, 200, headers, f"application/{form}")
 
 
 @router.put(
@@ -106,7 +110,7 @@ async def _document(request: Request) -> dict[str, Any]:
             return await run_in_threadpool(read_text, text)
         if media_type != "application/json":
             raise HTTPException(415, "Send application/json or application/yaml.")
-        document = json.loads(text)
+        document = await run_in_threadpool(json.loads, text)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise HTTPException(400, f"The body is no {media_type}: {error}") from None
     if not isinstance(document, dict):
@@ -119,7 +123,7 @@ def list_revisions(
     request: Request,
     _: ReadConfig,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    before: Annotated[int | None, Query(ge=1, description="Only revisions with a lower number")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MOST, description="Only revisions with a lower number")] = None,
 ) -> Page[RevisionAnswer]:
     """The newest first; `next_cursor` is the `before` of the next page."""
     found = current_gateway(request).config.revisions(before, limit + 1)
@@ -128,14 +132,14 @@ def list_revisions(
 
 
 @router.get("/revisions/{number}", responses=READ)
-def get_revision(request: Request, _: ReadConfig, number: int) -> RevisionDetail:
+def get_revision(request: Request, _: ReadConfig, number: Number) -> RevisionDetail:
     revision, document = current_gateway(request).config.revision_document(number)
     return RevisionDetail(**_answer(revision).model_dump(), document=document)
 
 
 @router.get("/revisions/{number}/diff", responses=READ)
 def get_revision_differences(
-    request: Request, _: ReadConfig, number: int, against: Annotated[int | None, Query(ge=1)] = None
+    request: Request, _: ReadConfig, number: Number, against: Annotated[int | None, Query(ge=1, le=MOST)] = None
 ) -> RevisionDifferences:
     """What changed from revision `against`, by default the one before; that a secret changed is not known here."""
     found = current_gateway(request).config.revision_differences(number, against)
@@ -144,7 +148,7 @@ def get_revision_differences(
 
 @router.post("/revisions/{number}/actions/restore", responses=WRITE)
 async def restore_revision(
-    request: Request, response: Response, caller: WriteConfig, number: int, terms: AskedTerms
+    request: Request, response: Response, caller: WriteConfig, number: Number, terms: AskedTerms
 ) -> WriteAnswer[None]:
     """Make the configuration what it was; keys keep their present secrets. It becomes a new revision."""
     written = await current_gateway(request).config.restore(number, replace(terms, author=caller.name))

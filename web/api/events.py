@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
 from gateway.service.journal import Journal, Record
-from web.api.common import LIST, Page, ReadState
+from web.api.common import LIST, MOST, Page, ReadState
 from web.dependencies import current_gateway, find_caller
 
 router = APIRouter(tags=["events"])
@@ -78,7 +78,7 @@ async def list_events(
     topics: Topics = "",
     peer: Annotated[str | None, Query(max_length=63)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    before: Annotated[int | None, Query(ge=1, description="Only events with a lower id")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MOST, description="Only events with a lower id")] = None,
 ) -> Page[EventAnswer]:
     """The newest first; `next_cursor` is the `before` of the next page."""
     journal = current_gateway(request).journal

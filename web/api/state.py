@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from gateway.ike.plane import EspState, Policy
 from gateway.service.manage import NotFound
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status
-from web.api.common import LIST, READ, Cursor, Limit, ObjectName, Page, ReadState, page_of
+from web.api.common import LIST, READ, Cursor, Limit, Number, ObjectName, Page, ReadState, page_of
 from web.dependencies import current_gateway
 
 router = APIRouter(tags=["state"])
@@ -38,7 +38,7 @@ async def list_ike_sas(
 
 
 @router.get("/ike-sas/{number}", responses=READ)
-async def get_ike_sa(request: Request, _: ReadState, number: int) -> IkeSaStatus:
+async def get_ike_sa(request: Request, _: ReadState, number: Number) -> IkeSaStatus:
     found = current_gateway(request).status().ike_sa(number)
     if found is None:
         raise NotFound("IKE SA", str(number))
@@ -60,7 +60,7 @@ async def list_child_sas(
 
 
 @router.get("/child-sas/{number}", responses=READ)
-async def get_child_sa(request: Request, _: ReadState, number: int) -> ChildSaStatus:
+async def get_child_sa(request: Request, _: ReadState, number: Number) -> ChildSaStatus:
     found = next((sa for sa in current_gateway(request).status().child_sas if sa.id == number), None)
     if found is None:
         raise NotFound("CHILD_SA", str(number))
