@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.web import console_samples as samples
+from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import PASSPHRASE, Person, configure, setup, visiting
 from web.console.render import NOTICE_COOKIE, html
@@ -90,6 +91,21 @@ async def test_every_page_is_well_made(person: Person) -> None:
         for path in SIGNED_IN_PAGES:
             if configured or "branch" not in path:
                 await person.look(path)
+
+
+async def test_a_long_list_comes_in_pages_of_a_hundred(person: Person) -> None:
+    await setup(person)
+    peers = [{"name": f"p{number:03}", "remote_id": f"p{number}.example"} for number in range(130)]
+    await person.gateway.config.apply({"apiVersion": "ikegate/v1", "peers": peers}, LAB)
+    first, second = await person.look("/tunnels?q=p"), await person.look("/tunnels?q=p&page=2")
+    names = [
+        [one.text.strip() for one in page.all("th") if one.attributes["scope"] == "row"] for page in (first, second)
+    ]
+    assert [len(found) for found in names] == [100, 30]
+    assert sorted(names[0] + names[1]) == [f"p{number:03}" for number in range(130)]
+    assert "/tunnels?page=2&q=p&state=" in {"/tunnels" + one.attributes["href"] for one in first.all("a")}
+    await person.look("/tunnels?page=99")
+    await person.look("/tunnels?page=x", 404)
 
 
 async def test_what_is_not_there_is_a_page_that_says_so(person: Person) -> None:

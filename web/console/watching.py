@@ -5,8 +5,9 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from gateway.ike.attempts import Outcome
@@ -51,7 +52,12 @@ async def show_overview(request: Request, session: SignedIn, gateway: ThisGatewa
 
 @router.get("/tunnels")
 async def list_tunnels(
-    request: Request, session: SignedIn, gateway: ThisGateway, q: str = "", state: str = "", page_number: int = 1
+    request: Request,
+    session: SignedIn,
+    gateway: ThisGateway,
+    q: str = "",
+    state: str = "",
+    page_number: Annotated[int, Query(alias="page")] = 1,
 ) -> Response:
     snapshot = gateway.config.snapshot()
     status = tunnel_views.complete(gateway.status(), snapshot)
