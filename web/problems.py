@@ -30,6 +30,31 @@ _TITLES = {
 }
 
 
+MEANINGS = {
+    "bad-request": "The request is no HTTP, no JSON or no YAML that can be understood. Nothing was changed.",
+    "changed-since": "If-Match or If-None-Match does not hold: somebody changed the object since you read it, or it is "
+    "there already. Read it again, and decide anew. `etag` is its present version.",
+    "cross-site": "A browser says that another site's page made it send this request. Requests that change something "
+    "must come from this gateway's own pages, or carry a token.",
+    "error": "The request could not be served; `detail` says why.",
+    "in-use": "The object cannot be removed while others refer to it; `used_by` names them.",
+    "internal": "Something went wrong inside the gateway. Its log says what, under the request id.",
+    "invalid": "The request is understood, but cannot be taken; each of `errors` says where (a JSON pointer) and why.",
+    "media-type": "The body must be application/json, or where a whole document is taken application/yaml.",
+    "method-not-allowed": "The path knows other methods; the Allow header names them.",
+    "missing-scope": "The caller is known, but lacks the scope that this needs.",
+    "not-found": "There is no such object or path.",
+    "not-signed-in": "No session and no valid token came with the request.",
+    "setup-needed": "The gateway has no administrator yet. Open the setup link that it wrote to its log.",
+    "setup-refused": "The setup token is wrong, used or too old, or the gateway is set up already.",
+    "sign-in-refused": "The name or the password is wrong.",
+    "storage": "The database could not be written just now: the disk is full or broken, or another program holds it. "
+    "Nothing was changed.",
+    "too-large": "The body has more octets than are taken here.",
+    "too-many-attempts": "There were too many failed attempts to sign in or set up. Wait as long as Retry-After says.",
+}
+
+
 class ProblemError(BaseModel):
     """One thing wrong: a JSON pointer into the body (or `/query/…`, `/path/…`, `/header/…`), a code and a sentence."""
 

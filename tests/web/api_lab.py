@@ -19,6 +19,7 @@ from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
 from web.app import create_app
+from web.problems import MEANINGS
 
 HOST = "https://gw.example:8443"
 ALL = tuple(Scope)
@@ -88,6 +89,7 @@ def problem(response: httpx2.Response, status: int, slug: str) -> dict[str, Any]
     assert response.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = response.json()
     assert document["type"] == f"/problems/{slug}"
+    assert slug in MEANINGS
     assert document["status"] == status
     assert document["title"]
     assert document["detail"]

@@ -148,6 +148,13 @@ async def test_numbers_beyond_all_measure(client: httpx2.AsyncClient, path: str,
     problem(await client.get(f"{V1}/{path.format(number)}"), 422, "invalid")
 
 
+async def test_a_problem_explains_itself(nobody: httpx2.AsyncClient) -> None:
+    found = await nobody.get((await nobody.get("/nothing")).json()["type"])
+    assert (found.status_code, found.text) == (200, "There is no such object or path.\n")
+    assert found.headers["content-type"].startswith("text/plain")
+    problem(await nobody.get("/problems/none"), 404, "not-found")
+
+
 async def test_text_that_is_no_unicode(client: httpx2.AsyncClient) -> None:
     answer = await client.put(
         f"{V1}/peers/sun", content=b'{"description": "\\ud800"}', headers={"content-type": "application/json"}

@@ -2,12 +2,14 @@
 
 import time
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 import gateway as product
 from web.api.common import LIST, ReadState
 from web.dependencies import current_gateway
+from web.problems import MEANINGS
 
 router = APIRouter(tags=["system"])
 probes = APIRouter(tags=["system"])
@@ -67,3 +69,11 @@ async def readyz(request: Request, response: Response) -> HealthAnswer:
     if not ready:
         response.status_code = 503
     return HealthAnswer(ok=ready, problems=[] if ready else ["IKE is not listening; the gateway's log says why."])
+
+
+@probes.get("/problems/{slug}", include_in_schema=False)
+async def explain_problem(slug: str) -> PlainTextResponse:
+    """What the `type` of a problem document leads to (RFC 9457 3.1.1)."""
+    if slug not in MEANINGS:
+        raise HTTPException(404)
+    return PlainTextResponse(MEANINGS[slug] + "\n")
