@@ -153,6 +153,7 @@ async def _serve(settings: Settings, document: Mapping[str, Any] | None) -> None
                 keeper.cancel()
                 with suppress(asyncio.CancelledError):
                     await keeper
+            (settings.data / SETUP_LINK).unlink(missing_ok=True)  # the next start makes a new one
             await gateway.stop()
             log.info("stopped")
 

@@ -1,5 +1,6 @@
 """The web server of the gateway: uvicorn on our loop, with our sockets, our TLS and our way to stop."""
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -14,6 +15,7 @@ from gateway.service.tls import server_context
 from gateway.settings import ANY_HOST
 
 GRACE = 5  # seconds for answers under way once the streams were ended
+FAREWELL = 1.0
 _BACKLOG = 512
 
 
@@ -47,6 +49,21 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        hanging_up = asyncio.get_running_loop().create_task(self._hang_up())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            hanging_up.cancel()
+
+    async def _hang_up(self) -> None:
+        """A connection that has said goodbye is not kept for a client that does not answer TLS's farewell."""
+        while True:
+            await asyncio.sleep(FAREWELL)
+            for connection in list(self.server_state.connections):
+                if connection.transport.is_closing():
+                    connection.transport.abort()
 
     def stop(self) -> None:
         """Finish; called a second time, without waiting for anybody."""

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,9 +38,12 @@ def free_ports(count: int) -> list[int]:
 
 
 class Served:
-    """One gateway with the memory plane unless `settings` say otherwise; `with Served(folder) as gateway`."""
+    """One gateway with the memory plane unless `settings` say otherwise; `with Served(folder) as gateway`.
 
-    def __init__(self, folder: Path, *words: str, user: int | None = None, **settings: str) -> None:
+    `before` are words in front of the command, such as those of setpriv.
+    """
+
+    def __init__(self, folder: Path, *words: str, before: Sequence[str] = (), **settings: str) -> None:
         self.folder = folder
         self.data = folder / "data"
         ports = free_ports(2)
@@ -55,7 +58,7 @@ class Served:
         }
         self.ike_port, self.nat_port = (int(self.settings[f"IKEGATE_{name}_PORT"]) for name in ("IKE", "NAT"))
         self.words = words
-        self.user = user
+        self.before = before
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -69,14 +72,11 @@ class Served:
         """Start it and wait until it introduced itself."""
         with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve", *self.words],
+                [*self.before, sys.executable, "-m", "gateway.cli", "serve", *self.words],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 env=environment(self.settings),
-                user=self.user,
-                group=self.user,
-                extra_groups=() if self.user is not None else None,
                 text=True,
                 cwd="/",
             )
