@@ -195,8 +195,8 @@ def _introduce(started: _Started, target: Target) -> None:
         system = connection.get("/system")
     office = started.office
     click.echo(f"{office.site}: ikegate, {office.outside}, network {office.network}, {safe(system['data_plane'])}")
-    for problem in system["problems"]:
-        click.echo(f"  PROBLEM: {safe(problem)}")
+    if system["problems"]:
+        raise DemoFailed("; ".join(system["problems"]))
     link = read_setup_link(started.data)
     click.echo(f"  console: {link or target.url}")
 

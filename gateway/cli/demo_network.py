@@ -38,10 +38,11 @@ def ip(*words: str) -> str:
 
 @dataclass(slots=True)
 class Namespace:
-    """One network namespace; `site` is its short name."""
+    """One network namespace; `site` is its short name, `host_devices` the host's ends of cables into it."""
 
     site: str
     name: str
+    host_devices: list[str] = field(default_factory=list)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def ip(self, *words: str) -> str:
@@ -99,8 +100,8 @@ def sites(*names: str) -> Iterator[list[Namespace]]:
         made = []
         for name in names:
             here = Namespace(name, f"{PREFIX}{os.getpid()}-{name}")
+            until_end.callback(_delete, here)  # before it is there: an interrupt may fall between the two
             ip("netns", "add", here.name)
-            until_end.callback(_delete, here.name)
             here.ip("link", "set", "lo", "up")
             made.append(here)
         for here in made:
@@ -108,11 +109,16 @@ def sites(*names: str) -> Iterator[list[Namespace]]:
         yield made
 
 
-def _delete(name: str) -> None:
-    for pid in ip("netns", "pids", name).split():  # children of what we started that outlived it
+def _delete(here: Namespace) -> None:
+    for device in here.host_devices:  # by itself it would go too, but only a moment after the namespace
+        if Path("/sys/class/net", device).exists():
+            ip("link", "delete", device)
+    if not (NETNS / here.name).exists():
+        return
+    for pid in ip("netns", "pids", here.name).split():  # children of what we started that outlived it
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
-    ip("netns", "delete", name)
+    ip("netns", "delete", here.name)
 
 
 def _remove_leftovers() -> None:
@@ -140,13 +146,11 @@ def cable(left: Namespace, right: Namespace, left_address: str, right_address: s
 
 
 def cable_to_host(here: Namespace) -> str:
-    """Join a namespace with the host, so that a browser here reaches its console; the address to open.
-
-    The host's end goes away with the namespace.
-    """
+    """Join a namespace with the host, so that a browser here reaches its console; the address to open."""
     network = _free_network()
     host, guest = network.hosts()
     device = f"ikd{os.getpid()}{here.site[0]}"
+    here.host_devices.append(device)
     ip("link", "add", device, "type", "veth", "peer", "name", "host", "netns", here.name)
     ip("address", "add", f"{host}/{network.prefixlen}", "dev", device)
     ip("link", "set", device, "up")
