@@ -43,9 +43,9 @@ _SETTINGS = """
     }
   }
 """
-_CAVEATS = """charon: {version}, dos_protection = no, ikesa_table_size = 4096, ikesa_table_segments = 16, no log, no routes;
-its ESP is in userspace (kernel-libipsec), whose lists are searched one by one; ours is a data plane in memory.
-Its IKE SA alone: it refuses every CHILD_SA (TS_UNACCEPTABLE), so that this is less than a handshake's work."""
+_CAVEATS = """charon: {version}, dos_protection = no, ikesa_table_size = 4096, ikesa_table_segments = 16, no log, no
+routes; its ESP is in userspace (kernel-libipsec), whose lists are searched one by one; ours is a data plane in
+memory. Its IKE SA alone: it refuses every CHILD_SA (TS_UNACCEPTABLE), so that this is less than a handshake's work."""
 _CONNECTION = """
 connections {{
   lab {{

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
 
 from gateway.ike import attempt_log
 from gateway.ike.attempt_log import AttemptLog
@@ -17,7 +16,6 @@ from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.outcome import Close, Reject
 
-Key = TypeVar("Key")
 _FIRST_REQID = 4096
 _STRANGERS_NOTED = 20.0
 _STRANGERS_A_SECOND = 2.0
@@ -43,7 +41,7 @@ class Core:
         self.counters: Counter[str] = Counter()
         self.policy_owners: dict[object, tuple[Policy, ChildSa]] = {}
         self._by_peer: dict[str, dict[int, IkeSa]] = {}
-        self._by_identities: dict[object, dict[int, IkeSa]] = {}
+        self._by_identities: dict[object, tuple[IkeSa, ...]] = {}
         self.asked_where: dict[int, IkeSa] = {}
         self.asked_traps: dict[int, str] = {}
         self.traps: dict[str, tuple[str, str, list[Policy]]] = {}
@@ -127,17 +125,23 @@ class Core:
         self.no_longer_half_open(sa)
         if self.sas.get(sa.our_spi) is sa:
             del self.sas[sa.our_spi]
-        _take_out(self._by_peer, sa.peer_name, sa)
-        _take_out(self._by_identities, _identities(sa), sa)
+        of_peer = self._by_peer.get(sa.peer_name or "", {})
+        if of_peer.pop(sa.id, None) and not of_peer:
+            del self._by_peer[sa.peer_name or ""]
+        identities = _identities(sa)
+        others = tuple(other for other in self._by_identities.pop(identities, ()) if other is not sa)
+        if others:
+            self._by_identities[identities] = others
 
     def proven(self, sa: IkeSa) -> None:
         """Both identities are known now: another SA between the same two can be found by them."""
-        self._by_identities.setdefault(_identities(sa), {})[sa.id] = sa
+        identities = _identities(sa)
+        self._by_identities[identities] = (*self._by_identities.get(identities, ()), sa)
 
     def same_identities(self, sa: IkeSa) -> list[IkeSa]:
         """Other established IKE SAs of the same peer between the same identities."""
-        found = self._by_identities.get(_identities(sa), {})
-        return [other for other in found.values() if other is not sa and other.state == Lifecycle.ESTABLISHED]
+        found = self._by_identities.get(_identities(sa), ())
+        return [other for other in found if other is not sa and other.state == Lifecycle.ESTABLISHED]
 
     def of_peer(self, name: str) -> list[IkeSa]:
         """The peer's IKE SAs in any state, oldest first."""
@@ -170,12 +174,6 @@ class Core:
 
     def reach(self, sa: IkeSa, step: Step, text: str = "") -> None:
         attempt_log.reach(sa.attempt, step, self.now, text)
-
-
-def _take_out(index: dict[Key, dict[int, IkeSa]], key: Key | None, sa: IkeSa) -> None:
-    found = index.get(key) if key is not None else None
-    if key is not None and found and found.pop(sa.id, None) and not found:
-        del index[key]
 
 
 def _identities(sa: IkeSa) -> object:

@@ -24,7 +24,7 @@ def start(core: Core, sa: IkeSa, task: Task) -> None:
 
 def next_task(core: Core, sa: IkeSa) -> None:
     while sa.tasks and not sa.requests.busy and sa.state != Lifecycle.CLOSED:
-        task = sa.tasks.popleft()
+        task = sa.tasks.pop(0)
         advance(core, sa, task.begin(sa), task.label)
 
 

@@ -1,5 +1,7 @@
 """How an IKE SA and its children come to stand and end: the effects of each transition, in one place."""
 
+from dataclasses import replace
+
 from gateway.ike import attempt_log
 from gateway.ike.attempts import Outcome, Step
 from gateway.ike.children import remove
@@ -17,7 +19,8 @@ def establish(core: Core, sa: IkeSa) -> None:
     core.timers.cancel(("half-open", sa))
     # RFC 7296 2.4: what is needed only to prove the first exchanges goes
     sa.nonce_i = sa.nonce_r = sa.init_request = sa.init_response = b""
-    assert sa.peer is not None and sa.chosen is not None
+    assert sa.peer is not None and sa.chosen is not None and sa.keys is not None
+    sa.keys = replace(sa.keys, pi=b"", pr=b"")
     core.proven(sa)
     core.failures.pop(sa.peer.name, None)
     watch(core, sa)

@@ -14,19 +14,20 @@ Random = Callable[[int], bytes]
 
 
 class Protection:
-    """Both directions' keys of one IKE SA, and the counter that makes our IVs."""
+    """Both directions' keys of one IKE SA, and the counter that makes our IVs.
 
-    __slots__ = ("_encr", "_iv", "_open", "_random", "_seal")
+    Keyed ciphers are made for each message and not kept: an SA is silent for most of its life, and two of them take
+    more memory than all else that it needs.
+    """
+
+    __slots__ = ("_encr", "_integ", "_iv", "_ours", "_random", "_theirs")
 
     def __init__(
         self, encr: Encryption, integ: Integrity | None, keys: IkeKeys, *, initiator: bool, random: Random
     ) -> None:
-        ours, theirs = (
-            ((keys.ei, keys.ai), (keys.er, keys.ar)) if initiator else ((keys.er, keys.ar), (keys.ei, keys.ai))
-        )
-        self._seal: Cipher = sealer(encr, ours[0], integ, ours[1])
-        self._open: Cipher = sealer(encr, theirs[0], integ, theirs[1])
-        self._encr = encr
+        ours, theirs = (keys.ei, keys.ai), (keys.er, keys.ar)
+        self._ours, self._theirs = (ours, theirs) if initiator else (theirs, ours)
+        self._encr, self._integ = encr, integ
         self._random = random
         self._iv = 0
 
@@ -36,10 +37,14 @@ class Protection:
         encr = self._encr
         padding = -(len(plain) + 1) % encr.block_octets
         plain += bytes(padding) + bytes((padding,))
-        body_octets = encr.iv_octets + len(plain) + self._seal.icv_octets
+        cipher = self._cipher(self._ours)
+        body_octets = encr.iv_octets + len(plain) + cipher.icv_octets
         header = build_sk_header(message, first, body_octets)
         iv = self._next_iv()
-        return header + iv + self._seal.seal(iv, header, plain)
+        return header + iv + cipher.seal(iv, header, plain)
+
+    def _cipher(self, keys: tuple[bytes, bytes]) -> Cipher:
+        return sealer(self._encr, keys[0], self._integ, keys[1])
 
     def _next_iv(self) -> bytes:
         if self._encr.iv_random:
@@ -57,11 +62,12 @@ class Protection:
             raise Drop("no Encrypted payload where one is due")
         body = sealed.body
         iv_octets = self._encr.iv_octets
-        if len(body) < iv_octets + self._open.icv_octets + 1:
+        cipher = self._cipher(self._theirs)
+        if len(body) < iv_octets + cipher.icv_octets + 1:
             raise Drop("Encrypted payload too short")
         header = datagram[: len(datagram) - len(body)]
         try:
-            plain = self._open.open(body[:iv_octets], header, body[iv_octets:])
+            plain = cipher.open(body[:iv_octets], header, body[iv_octets:])
         except Forged:
             raise Drop("integrity check failed") from None
         padding = plain[-1] + 1

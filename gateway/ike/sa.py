@@ -1,6 +1,5 @@
 """IKE SAs and CHILD_SAs as plain data, and the one table of what a peer may open in which state."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -105,7 +104,7 @@ class IkeSa:
     children: dict[int, ChildSa] = field(default_factory=dict)
     requests: Requests = field(default_factory=Requests)
     responses: Responses = field(default_factory=Responses)
-    tasks: deque[Task] = field(default_factory=deque)
+    tasks: list[Task] = field(default_factory=list)
     attempt: Attempt | None = None
     replaced_by: "IkeSa | None" = None
 

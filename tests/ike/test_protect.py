@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.crypto import suites
+from gateway.crypto.ciphers import sealer
 from gateway.crypto.keys import IkeKeys
 from gateway.ike.protect import Protection
 from gateway.wire import payloads as wire
@@ -77,7 +78,7 @@ def sealed_raw(plain: bytes, first: int) -> tuple[Protection, bytes]:
     assert isinstance(encr, suites.Encryption)
     ours, theirs = ends(encr, None)
     header = build_sk_header(message(), first, 8 + len(plain) + 16)
-    return theirs, header + b"12345678" + ours._seal.seal(b"12345678", header, plain)
+    return theirs, header + b"12345678" + sealer(encr, ours._ours[0]).seal(b"12345678", header, plain)
 
 
 @pytest.mark.parametrize("plain", [b"\xff", b"\x01", b"abc\x04", b"\x00" * 5 + b"\x00", b""])

@@ -103,7 +103,7 @@ def _succeed(
         if due is not None:
             core.timers.set(("rekey-child", new, spi), due)
     old.children = {}
-    new.tasks, old.tasks = old.tasks, type(old.tasks)()
+    new.tasks, old.tasks = old.tasks, []
     old.state, old.replaced_by = Lifecycle.REKEYED, new
     for timer in ("liveness", "rekey", "keepalive"):
         core.timers.cancel((timer, old))
