@@ -12,7 +12,6 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from importlinter import cli as import_linter
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("gateway", "web")
@@ -31,7 +30,7 @@ FORBIDDEN_ATTRIBUTES = {"os.urandom", "os.getrandom"} | {
 PURE_FLOORS = ("gateway.wire", "gateway.crypto", "gateway.policy", "gateway.ike")
 
 # Declared in pyproject.toml though no module imports them by name: what needs them instead.
-INDIRECT = {"python-multipart": "FastAPI reads forms with it"}
+INDIRECT = {"python-multipart": "FastAPI reads forms with it", "pyroute2": "the lab forgets NAT mappings with it"}
 IMPORT_NAMES = {"argon2-cffi": "argon2", "pyyaml": "yaml"}
 
 
@@ -74,10 +73,12 @@ def test_no_file_is_long_without_a_reason() -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST}.keys() == REASONS_TO_BE_LONG.keys()
 
 
-def test_import_contracts_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(ROOT)
-    status = import_linter.lint_imports(config_filename="pyproject.toml", no_cache=True)
-    assert status == 0, capsys.readouterr().out
+def test_import_contracts_hold() -> None:
+    """In a process of its own: the linter sets logging up anew, which would silence the loggers of other tests."""
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    lint = [sys.executable, "-c", command, "--no-cache"]
+    done = subprocess.run(lint, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_floor_is_under_contract() -> None:

@@ -13,13 +13,14 @@ from gateway.cli.keyfiles import EspKeys, IkeKeys, InvalidKeys, read_esp_keys, r
 from gateway.cli.ladder import Ladder, begins
 from gateway.cli.opening import EspOpener, IkeOpener
 
-_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_CAPTURE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_KEYS = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("capture", type=_FILE)
-@click.option("--keys", type=_FILE, help="Keys of IKE SAs: Wireshark's ikev2_decryption_table.")
-@click.option("--esp-keys", type=_FILE, help="Keys of ESP: Wireshark's esp_sa.")
+@click.argument("capture", type=_CAPTURE)
+@click.option("--keys", type=_KEYS, help="Keys of IKE SAs: Wireshark's ikev2_decryption_table.")
+@click.option("--esp-keys", type=_KEYS, help="Keys of ESP: Wireshark's esp_sa.")
 @click.option("--port", "ports", type=click.IntRange(1, 65535), multiple=True, help="A UDP port besides 500 and 4500.")
 @click.option("--secrets", is_flag=True, help="Show AUTH and EAP data, nonces and tickets too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and packet.")

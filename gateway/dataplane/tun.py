@@ -12,7 +12,7 @@ from gateway.ike.plane import Refused
 
 MTU = 1400  # leaves room for ESP, UDP and an IPv6 header in a path of 1500 octets
 QUEUE_PACKETS = 1000
-"""Of what the kernel routed here and nobody has read: 9 ms at 1.2 Gbit/s, twice what a callback of the loop may take."""
+"""Of what the kernel routed here and nobody has read: 9 ms at 1.2 Gbit/s, twice what a loop's callback may take."""
 VNET = Struct("=BBHHHH")  # struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset
 VNET_OCTETS = VNET.size
 PLAIN = bytes(VNET_OCTETS)

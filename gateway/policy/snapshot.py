@@ -92,7 +92,7 @@ class Snapshot:
         return best[1] if best else None
 
     def psk_for_unknown(self, local: Identity, wanted: IdentityPattern, address: Identity) -> Psk | None:
-        """The key to call a peer with whose identity we learn only from its answer; `wanted` is the pattern it must fit.
+        """The key to call a peer whose identity we learn only from its answer; `wanted` is the pattern it must fit.
 
         First a key for this very pattern, then one that names the peer's address, then the only key whose identities
         the pattern means, then a wildcard.

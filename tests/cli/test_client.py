@@ -42,10 +42,18 @@ def moon(pair: tuple[Served, Served]) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A gateway on which nothing was ever configured."""
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+    """A gateway without peers, and the document that it began with."""
     with Served(tmp_path_factory.mktemp("lone")) as gateway:
-        yield gateway
+        yield gateway, gateway.ask("export").stdout
+
+
+@pytest.fixture
+def lone(alone: tuple[Served, str]) -> Served:
+    """A gateway on which nothing is configured."""
+    gateway, seed = alone
+    assert gateway.ask("apply", "-f", "-", "--prune", stdin=seed).exit_code == 0
+    return gateway
 
 
 def test_a_tunnel_from_up_to_down(moon: Served) -> None:

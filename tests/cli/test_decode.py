@@ -219,6 +219,13 @@ def test_errors_are_sentences(tmp_path: Path) -> None:
     assert run(tmp_path / "absent").exit_code == 2
 
 
+def test_standard_input_is_read_too() -> None:
+    done = CliRunner().invoke(main, ["decode", "-"], input=pcap(RAW, [ipv4(udp(b"\xff", 4500, 4500))]))
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == "standard input, times from 2023-11-14 22:13:20 UTC"
+    assert run("-", "--keys", "-").exit_code == 2
+
+
 def test_a_peers_text_cannot_steer_the_terminal(tmp_path: Path) -> None:
     vendor = b"\x1b[2J\x07\xe2\x80\xae evil"
     body = bytes((43, 0)) + (4 + len(vendor)).to_bytes(2) + vendor

@@ -13,6 +13,7 @@ from tests.lab.appliance import Appliance
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Network, two_sites
 
+
 @pytest.fixture(scope="module", params=[USERSPACE, KERNEL])
 def plane(request: pytest.FixtureRequest) -> str:
     """The data plane of both ends: "userspace", or "kernel" in a guest."""

@@ -90,7 +90,9 @@ def test_each_end_rekeys_and_deletes_through_the_router(site: Site, who: str) ->
         assert pair.gateway.rekey(tunnel.name)["ok"]
     else:
         pair.charon.rekey(child=tunnel.child_name(tunnel.nets[0]))
-        until(lambda: [one["id"] for one in pair.gateway.children(tunnel.name)] not in ([], [child["id"]]), "a new child")
+        until(
+            lambda: [one["id"] for one in pair.gateway.children(tunnel.name)] not in ([], [child["id"]]), "a new child"
+        )
         pair.charon.rekey(ike=tunnel.name)
     until(lambda: [one["id"] for one in pair.gateway.ike_sas(tunnel.name)] not in ([], [sa["id"]]), "a new IKE SA")
     assert pair.pings()

@@ -11,7 +11,6 @@ from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Pair, Tunnel
 from tests.lab.appliance import until
 
 
-
 @pytest.fixture
 def other_role(initiator: str) -> str:
     return "theirs" if initiator == "ours" else "ours"
