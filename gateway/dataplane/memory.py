@@ -7,23 +7,26 @@ from socket import socket
 
 from gateway.dataplane.driver import IkeReceived
 from gateway.ike.plane import (
+    AddInterface,
     AddPolicy,
     AddRoute,
     AddState,
     Counters,
-    Direction,
     EspState,
+    Interface,
+    MoveState,
     Order,
     PlaneEvent,
     Policy,
+    PolicyKey,
     Refused,
+    RemoveInterface,
     RemovePolicy,
     RemoveRoute,
     RemoveState,
     Route,
     StateKey,
 )
-from gateway.policy.selectors import Selector
 
 LOWEST_SPI = 256  # RFC 4303 2.1: 0 means none, 1-255 are reserved
 
@@ -34,8 +37,9 @@ class Tables:
 
     held: set[StateKey] = field(default_factory=set)
     states: dict[StateKey, EspState] = field(default_factory=dict)
-    policies: dict[tuple[Direction, Selector, Selector], Policy] = field(default_factory=dict)
+    policies: dict[PolicyKey, Policy] = field(default_factory=dict)
     routes: dict[Route, int] = field(default_factory=dict)
+    interfaces: dict[Interface, int] = field(default_factory=dict)
 
     def check(self, orders: Sequence[Order]) -> None:
         """Raises Refused when the orders, in their sequence, would add a state that is there already."""
@@ -48,6 +52,10 @@ class Tables:
                     present[state.key] = True
                 case RemoveState(key):
                     present[key] = False
+                case MoveState(key, state):
+                    if not present.get(key, key in self.states):
+                        raise Refused(f"there is no state with SPI {key.spi:08x} to {key.destination} to move")
+                    present[key], present[state.key] = False, True
 
     def carry_out(self, order: Order) -> None:
         """One order that has passed `check`."""
@@ -68,6 +76,15 @@ class Tables:
                 wanted = self.routes.pop(route, 0) - 1
                 if wanted > 0:
                     self.routes[route] = wanted
+            case MoveState(key, state):
+                del self.states[key]
+                self.states[state.key] = state
+            case AddInterface(interface):
+                self.interfaces[interface] = self.interfaces.get(interface, 0) + 1
+            case RemoveInterface(interface):
+                left = self.interfaces.pop(interface, 0) - 1
+                if left > 0:
+                    self.interfaces[interface] = left
 
     def allocate_spi(self, destination: str, random: Callable[[int], bytes]) -> int:
         """An SPI that nobody has or holds at `destination`, held from now on. Raises Refused when chance finds none."""
@@ -116,7 +133,7 @@ class MemoryPlane:
         return self._tables.allocate_spi(destination, self._random)
 
     def apply(self, orders: Sequence[Order]) -> None:
-        adds = any(isinstance(order, AddState | AddPolicy | AddRoute) for order in orders)
+        adds = any(isinstance(order, AddState | AddPolicy | AddRoute | MoveState | AddInterface) for order in orders)
         if adds and self._refuse_apply:
             raise Refused(self._refuse_apply.pop(0))
         self._tables.check(orders)
@@ -124,6 +141,8 @@ class MemoryPlane:
             self._tables.carry_out(order)
             if isinstance(order, RemoveState):
                 self._counters.pop(order.key, None)
+            elif isinstance(order, MoveState) and (moved := self._counters.pop(order.key, None)):
+                self._counters[order.state.key] = moved
         self.orders.extend(orders)
 
     def counters(self) -> Mapping[StateKey, Counters]:
@@ -144,6 +163,10 @@ class MemoryPlane:
     def routes(self) -> Sequence[Route]:
         """The routes that are wanted at least once."""
         return tuple(self._tables.routes)
+
+    def interfaces(self) -> Sequence[Interface]:
+        """The XFRM interfaces that are wanted at least once."""
+        return tuple(self._tables.interfaces)
 
     @property
     def held(self) -> frozenset[StateKey]:

@@ -4,7 +4,7 @@ import bisect
 from collections.abc import Iterable
 
 from gateway.dataplane.userspace_packets import UNSEEN, Flow
-from gateway.ike.plane import Direction, Policy
+from gateway.ike.plane import Direction, Policy, PolicyKey
 from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, Selector
 
 
@@ -45,7 +45,7 @@ class PolicyTable:
     """The policies that lie there. A hub's many policies towards single addresses are found without a search."""
 
     def __init__(self) -> None:
-        self._all: dict[tuple[Direction, Selector, Selector], Policy] = {}
+        self._all: dict[PolicyKey, Policy] = {}
         self._to_hosts: dict[tuple[int, int], list[Policy]] = {}
         self._to_ranges: list[Policy] = []
         self._inbound: dict[int, list[Policy]] = {}

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from gateway.crypto.suites import Encryption, Integrity
+from gateway.policy.peers import Mark, Mode, Offload
 from gateway.policy.selectors import Selector
 
 
@@ -39,9 +40,26 @@ class Encapsulation(NamedTuple):
     destination_port: int
 
 
+class Limits(NamedTuple):
+    """How much one state may carry, 0 is any. At a soft limit it reports Expire and goes on, at a hard one it ends."""
+
+    soft_octets: int = 0
+    soft_packets: int = 0
+    hard_octets: int = 0
+    hard_packets: int = 0
+
+
+NO_LIMITS = Limits()
+
+
 @dataclass(slots=True)
 class EspState:
-    """One direction of a CHILD_SA, in tunnel mode; `source` and `destination` are the outer addresses."""
+    """One direction of a CHILD_SA; `source` and `destination` are the outer addresses.
+
+    `original` are the addresses that the peer itself sees as source and destination, where transport mode crosses a
+    NAT and checksums must be mended (RFC 3948 3.1.2). `selectors` narrow a transport mode state to (source,
+    destination). `copy_df` False clears the outer DF bit. `device` is where `offload` takes place.
+    """
 
     spi: int
     source: str
@@ -55,18 +73,39 @@ class EspState:
     esn: bool = False
     replay_window: int = 128
     encapsulation: Encapsulation | None = None
+    mode: Mode = Mode.TUNNEL
+    limits: Limits = NO_LIMITS
+    interface_id: int = 0
+    mark: Mark | None = None
+    original: tuple[str, str] | None = None
+    selectors: tuple[Selector, Selector] | None = None
+    copy_dscp: bool = False
+    copy_df: bool = True
+    offload: Offload = Offload.NONE
+    mss: int = 0
 
     @property
     def key(self) -> StateKey:
         return StateKey(self.destination, self.spi)
 
 
+class Action(StrEnum):
+    """What a policy does with its packets."""
+
+    PROTECT = "protect"
+    PASS = "pass"  # noqa: S105  no password
+    DROP = "drop"
+
+
 class Policy(NamedTuple):
     """Which packets go through (OUT) or must have come through (IN, FORWARD) the states of `reqid`.
 
     A selector's range may need several prefixes in a kernel; the driver splits it. `spi` pins OUT to one state. Equal
-    direction and selectors name the same policy: ordering it again replaces it. With `spi` None an OUT policy is a
-    trap: the first packet makes an Acquire.
+    direction, selectors, interface and mark name the same policy: ordering it again replaces it in one step, also with
+    another action. With `spi` None an OUT policy that protects is a trap: the first packet makes an Acquire.
+
+    `priority` None lets narrower selectors win; a number (0 wins over all) is a shunt's and wins over None. The tunnel
+    addresses of a policy that does not protect mean nothing.
     """
 
     direction: Direction
@@ -76,18 +115,37 @@ class Policy(NamedTuple):
     tunnel_destination: str
     reqid: int
     spi: int | None = None
+    action: Action = Action.PROTECT
+    mode: Mode = Mode.TUNNEL
+    priority: int | None = None
+    interface_id: int = 0
+    mark: Mark | None = None
 
     @property
-    def key(self) -> tuple[Direction, Selector, Selector]:
-        return self.direction, self.source, self.destination
+    def key(self) -> "PolicyKey":
+        return self.direction, self.source, self.destination, self.interface_id, self.mark
+
+
+PolicyKey = tuple[Direction, Selector, Selector, int, Mark | None]
 
 
 class Route(NamedTuple):
-    """Traffic to `destination` must leave towards `remote` (outer address), from an address of ours in `sources`."""
+    """Traffic to `destination` must leave towards `remote` (outer address), from an address of ours in `sources`.
+
+    With `interface` it goes into that XFRM interface instead.
+    """
 
     destination: Selector
     sources: tuple[Selector, ...]
     remote: str
+    interface: str = ""
+
+
+class Interface(NamedTuple):
+    """An XFRM interface (IFLA_XFRM_IF_ID); it is there as long as somebody wants it."""
+
+    name: str
+    interface_id: int
 
 
 @dataclass(slots=True)
@@ -123,7 +181,37 @@ class RemoveRoute:
     route: Route
 
 
-Order = AddState | RemoveState | AddPolicy | RemovePolicy | AddRoute | RemoveRoute
+@dataclass(slots=True)
+class MoveState:
+    """The state `key` goes on as `state`: same SPI, keys and sequence numbers, other addresses or ports (RFC 4555)."""
+
+    key: StateKey
+    state: EspState
+
+
+@dataclass(slots=True)
+class AddInterface:
+    """Refused by drivers that have no XFRM interfaces, in words that say so. Adding again counts one more wish."""
+
+    interface: Interface
+
+
+@dataclass(slots=True)
+class RemoveInterface:
+    interface: Interface
+
+
+Order = (
+    AddState
+    | RemoveState
+    | AddPolicy
+    | RemovePolicy
+    | AddRoute
+    | RemoveRoute
+    | MoveState
+    | AddInterface
+    | RemoveInterface
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.proposals import Proposal
@@ -25,9 +26,66 @@ class Unique(StrEnum):
     NEVER = "never"
 
 
+class Mode(StrEnum):
+    """How ESP wraps a packet (RFC 4301 3.2): whole in a new one, or its payload alone."""
+
+    TUNNEL = "tunnel"
+    TRANSPORT = "transport"
+
+
+class WhenDown(StrEnum):
+    """What becomes of a child's packets while no CHILD_SA can carry them."""
+
+    DROP = "drop"
+    PASS = "pass"  # noqa: S105  no password
+
+
+class Offload(StrEnum):
+    """What of ESP a network device does (XFRM_OFFLOAD_PACKET and its older, crypto-only form)."""
+
+    NONE = "none"
+    CRYPTO = "crypto"
+    PACKET = "packet"
+
+
+class Mark(NamedTuple):
+    """Only packets whose mark, under the mask, has this value (struct xfrm_mark)."""
+
+    value: int
+    mask: int = 0xFFFFFFFF
+
+
+class ShuntAction(StrEnum):
+    """What a shunt does with its packets."""
+
+    PASS = "pass"  # noqa: S105  no password
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Shunt:
+    """Traffic that never enters a tunnel: let past in the clear, or dropped. A lower `priority` wins over a higher one.
+
+    Priorities are compared among shunts alone; every shunt wins over every child.
+    """
+
+    name: str
+    action: ShuntAction
+    local: tuple[Selector, ...]
+    remote: tuple[Selector, ...]
+    priority: int = 100
+    description: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One CHILD_SA wanted with a peer: which traffic, protected how, started when."""
+    """One CHILD_SA wanted with a peer: which traffic, protected how, started when.
+
+    Times are seconds, 0 means never. `rekey_octets` and `rekey_packets` count either direction; 0 is no limit.
+    `interface_id` other than 0 makes the child route-based: only what is routed into the XFRM interface of that id
+    (named `interface`, or `ipsec<id>`) is protected. `single_pair` asks for a CHILD_SA for each pair of selectors, for
+    peers that cannot hold several. `mss` other than 0 clamps TCP's maximum segment size in SYN packets.
+    """
 
     name: str
     local: tuple[Selector, ...]
@@ -37,6 +95,24 @@ class Child:
     rekey_time: float = 3600.0
     replay_window: int = 128
     description: str = ""
+    mode: Mode = Mode.TUNNEL
+    rekey_octets: int = 0
+    rekey_packets: int = 0
+    idle_timeout: float = 0.0
+    when_down: WhenDown = WhenDown.DROP
+    interface_id: int = 0
+    interface: str = ""
+    mark: Mark | None = None
+    single_pair: bool = False
+    offload: Offload = Offload.NONE
+    copy_dscp: bool = False
+    copy_df: bool = True
+    mss: int = 0
+
+    @property
+    def interface_name(self) -> str:
+        """The XFRM interface's name; empty for a policy-based child."""
+        return self.interface or f"ipsec{self.interface_id}" if self.interface_id else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +135,9 @@ class Peer:
     """One other end of IKE: where it is, who it is, how we prove ourselves, and its children.
 
     `remote_addresses` holds addresses, networks or DNS names; empty means that it calls us from anywhere.
-    `local_id` None stands for our address as the peer sees it used.
+    `local_id` None stands for our address as the peer sees it used. Times are seconds, 0 means never.
+    `fragment_octets` is the largest IP datagram that an IKE message may fill before it is sent in fragments (RFC 7383);
+    0 does not fragment. `dscp` marks IKE's own datagrams (0-63).
     """
 
     name: str
@@ -77,6 +155,13 @@ class Peer:
     force_encapsulation: bool = False
     unique: Unique = Unique.REPLACE
     description: str = ""
+    reauth_time: float = 0.0
+    mobike: bool = True
+    fragment_octets: int = 1280
+    childless: bool = False
+    redirect: bool = True
+    resumption: bool = True
+    dscp: int = 0
 
     def child(self, name: str) -> Child | None:
         return next((child for child in self.children if child.name == name), None)

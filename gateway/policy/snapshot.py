@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from gateway.policy.identities import Identity, IdentityPattern
-from gateway.policy.peers import Peer, Psk
+from gateway.policy.peers import Peer, Psk, Shunt
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,9 @@ class EngineSettings:
     retry_base: float = 2.0
     retry_limit: float = 300.0
     attempts_kept: int = 2_000
+    puzzles: bool = False
+    redirect_to: str = ""
+    """Where peers that can be redirected are sent instead (RFC 5685): an address or a DNS name; empty serves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,9 @@ class Snapshot:
     peers: Mapping[str, Peer] = field(default_factory=lambda: MappingProxyType({}))
     psks: tuple[Psk, ...] = ()
     settings: EngineSettings = EngineSettings()
+    shunts: tuple[Shunt, ...] = ()
+    blocked: tuple[str, ...] = ()
+    """Networks whose datagrams are dropped unread; those that expired are taken out by who builds the snapshot."""
     _by_address: Mapping[str, tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
     _psk_by_remote: Mapping[object, tuple[Psk, ...]] = field(default_factory=dict, repr=False, compare=False)
@@ -38,7 +44,14 @@ class Snapshot:
 
     @classmethod
     def build(
-        cls, revision: int, peers: Iterable[Peer], psks: Iterable[Psk], settings: EngineSettings = EngineSettings()
+        cls,
+        revision: int,
+        peers: Iterable[Peer],
+        psks: Iterable[Psk],
+        settings: EngineSettings = EngineSettings(),
+        *,
+        shunts: Iterable[Shunt] = (),
+        blocked: Iterable[str] = (),
     ) -> "Snapshot":
         """Index peers by address and keys by identity."""
         ordered = {peer.name: peer for peer in sorted(peers, key=lambda peer: peer.name)}
@@ -64,6 +77,8 @@ class Snapshot:
             MappingProxyType(ordered),
             keys,
             settings,
+            tuple(shunts),
+            tuple(blocked),
             {address: tuple(found) for address, found in by_address.items()},
             tuple(anywhere),
             {identity: tuple(found) for identity, found in by_remote.items()},
