@@ -10,7 +10,7 @@ from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.plane import DataPlane, Policy
-from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Relocation
 from gateway.ike.timers import Timers
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
@@ -44,6 +44,7 @@ class Core:
         self._by_identities: dict[object, tuple[IkeSa, ...]] = {}
         self.asked_where: dict[int, IkeSa] = {}
         self.asked_traps: dict[int, str] = {}
+        self.relocations: dict[int, Relocation] = {}
         self.traps: dict[str, tuple[str, str, list[Policy]]] = {}
         self.held: set[tuple[str, str | None]] = set()
         """Peers, and (peer, child) pairs, that an administrator took down: (name, None) is the whole peer."""

@@ -15,6 +15,7 @@ from gateway.ike.lifecycle import close
 from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, PlaneEvent, Remapped, UnknownSpi
 from gateway.ike.protect import refuse_unknown_critical
+from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.supervise import connect, disconnect, keep_up, lay_traps, obey, retry_later
 from gateway.policy.peers import Start
@@ -119,10 +120,19 @@ class Engine:
                 core.count("esp-address-changed")
         return self._settle()
 
+    def network_changed(self, addresses: tuple[str, ...], now: float) -> list[Effect]:
+        """Our addresses are these from now on; called again with the same ones when only routes changed."""
+        self.core.now = now
+        network_changed(self.core, addresses)
+        return self._settle()
+
     def located(self, token: int, found: tuple[str, str] | None, why: str, now: float) -> list[Effect]:
         """The answer to a Locate effect: (our address, its address), or None and why not."""
         core = self.core
         core.now = now
+        if (relocation := core.relocations.pop(token, None)) is not None:
+            relocated(core, relocation, found)
+            return self._settle()
         name = core.asked_traps.pop(token, None)
         if name is not None:
             peer = core.snapshot.peers.get(name)

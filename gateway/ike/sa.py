@@ -127,3 +127,11 @@ class IkeSa:
 
     def child_by_spi_out(self, spi: int) -> ChildSa | None:
         return next((child for child in self.children.values() if child.spi_out == spi), None)
+
+
+@dataclass(slots=True)
+class Relocation:
+    """We asked where the SA's peer is reached from now; `others` are further addresses of it, still to be asked for."""
+
+    sa: IkeSa
+    others: list[str] = field(default_factory=list)

@@ -88,9 +88,18 @@ class Network:
                 case Locate():
                     self.perform(host, host.engine.located(effect.token, (host.address, effect.host), "", self.now))
 
+    def move(self, host: Host, address: str) -> None:
+        """The host has another address from now on: what is sent to the old one is lost."""
+        del self.hosts[host.address]
+        host.address = address
+        self.hosts[address] = host
+        self.perform(host, host.engine.network_changed((address,), self.now))
+
     def _send(self, host: Host, send: Send) -> None:
         path, weather = send.path, self.weather
         source, port = path.local, 4500 if path.marked else 500
+        if self.hosts.get(source) is not host:
+            return  # no such address of ours: the kernel refuses it
         if source in self.nat:
             source, shift = self.nat[source][0], self.nat[source][1]
             port += shift
