@@ -1,11 +1,13 @@
 """The whole configuration as one frozen, indexed value, and the difference between two of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from gateway.policy.identities import Identity, IdentityPattern
-from gateway.policy.peers import Peer, Psk, Shunt
+from gateway.policy.peers import Child, Peer, Psk, Shunt
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,69 +140,152 @@ def _rank(patterns: Sequence[IdentityPattern], identity: Identity) -> int | None
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the engine has to do to move from one snapshot to the next, by peer name."""
+    """What the engine has to do to move from one snapshot to the next; peers by name.
+
+    A shunt that changed is in both lists: the old one is taken away, the new one laid. `settings` names what differs.
+    """
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     renegotiate: tuple[str, ...] = ()
     children: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     adjusted: tuple[str, ...] = ()
+    shunts_removed: tuple[Shunt, ...] = ()
+    shunts_added: tuple[Shunt, ...] = ()
+    blocked_removed: tuple[str, ...] = ()
+    blocked_added: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
-        return not (self.added or self.removed or self.renegotiate or self.children or self.adjusted)
+        return not any(getattr(self, one.name) for one in fields(self))
 
 
 def changes(old: Snapshot, new: Snapshot) -> Changes:
     """Compare by meaning: descriptions never count, timers only adjust, a changed child renegotiates that child alone.
 
-    A peer whose key changed is renegotiated: the old proof no longer holds.
+    A peer whose key changed is renegotiated: the old proof no longer holds. The work grows with the number of peers
+    plus that of keys; only keys that differ and name their peers by patterns are held against every peer.
     """
     was = {name: peer for name, peer in old.peers.items() if peer.enabled}
     now = {name: peer for name, peer in new.peers.items() if peer.enabled}
+    another_key = _KeyChanges(old, new)
     renegotiate, children, adjusted = [], {}, []
     for name in was.keys() & now.keys():
         before, after = was[name], now[name]
-        if _negotiated(before) != _negotiated(after) or _keys(old, before) != _keys(new, after):
+        if before is after or before == after:
+            if another_key.meets(after):
+                renegotiate.append(name)
+        elif _negotiated(before) != _negotiated(after) or another_key.meets(after):
             renegotiate.append(name)
-            continue
-        changed = _changed_children(before, after)
-        if changed:
+        elif changed := _changed_children(before, after):
             children[name] = changed
-        elif before != after:
+        else:
             adjusted.append(name)
+    gone, come = _shunt_changes(old.shunts, new.shunts)
     return Changes(
-        tuple(sorted(now.keys() - was.keys())),
-        tuple(sorted(was.keys() - now.keys())),
-        tuple(sorted(renegotiate)),
-        {name: children[name] for name in sorted(children)},
-        tuple(sorted(adjusted)),
+        added=tuple(sorted(now.keys() - was.keys())),
+        removed=tuple(sorted(was.keys() - now.keys())),
+        renegotiate=tuple(sorted(renegotiate)),
+        children={name: children[name] for name in sorted(children)},
+        adjusted=tuple(sorted(adjusted)),
+        shunts_removed=gone,
+        shunts_added=come,
+        blocked_removed=tuple(sorted(set(old.blocked) - set(new.blocked))),
+        blocked_added=tuple(sorted(set(new.blocked) - set(old.blocked))),
+        settings=_changed_settings(old.settings, new.settings),
     )
 
 
-def _negotiated(peer: Peer) -> Peer:
-    """The peer with everything equal that an established IKE SA does not depend on."""
-    plain = Peer(peer.name, peer.remote_id, peer.proposals)
-    return replace(
-        peer,
-        children=(),
-        description=plain.description,
-        dpd_delay=plain.dpd_delay,
-        rekey_time=plain.rekey_time,
-        retransmission=plain.retransmission,
-        unique=plain.unique,
-    )
+# What an established SA takes up as it is. A field that stands in neither set is negotiated.
+ADJUSTABLE_OF_PEER = frozenset(
+    {
+        "description",
+        "dpd_delay",
+        "rekey_time",
+        "retransmission",
+        "unique",
+        "reauth_time",
+        "mobike",
+        "fragment_octets",
+        "childless",
+        "redirect",
+        "resumption",
+        "dscp",
+    }
+)
+ADJUSTABLE_OF_CHILD = frozenset(
+    {"description", "rekey_time", "rekey_octets", "rekey_packets", "idle_timeout", "when_down"}
+)
+_negotiated: Callable[[Peer], Any] = attrgetter(
+    *(one.name for one in fields(Peer) if one.name not in ADJUSTABLE_OF_PEER | {"children"})
+)
+_negotiated_child: Callable[[Child], Any] = attrgetter(
+    *(one.name for one in fields(Child) if one.name not in ADJUSTABLE_OF_CHILD)
+)
 
 
 def _changed_children(before: Peer, after: Peer) -> tuple[str, ...]:
-    was = {child.name: replace(child, description="", rekey_time=0.0) for child in before.children}
-    now = {child.name: replace(child, description="", rekey_time=0.0) for child in after.children}
+    was = {child.name: _negotiated_child(child) for child in before.children}
+    now = {child.name: _negotiated_child(child) for child in after.children}
     return tuple(sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name)))
+
+
+def _shunt_changes(old: Sequence[Shunt], new: Sequence[Shunt]) -> tuple[tuple[Shunt, ...], tuple[Shunt, ...]]:
+    was = {shunt.name: replace(shunt, description="") for shunt in old}
+    now = {shunt.name: replace(shunt, description="") for shunt in new}
+    differing = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+    return tuple(was[name] for name in differing if name in was), tuple(now[name] for name in differing if name in now)
+
+
+def _changed_settings(old: EngineSettings, new: EngineSettings) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(old) if getattr(old, one.name) != getattr(new, one.name))
+
+
+class _KeyChanges:
+    """The keys in which two snapshots differ, by the identities that they are for; a key's name is no part of it."""
+
+    def __init__(self, old: Snapshot, new: Snapshot) -> None:
+        self._old, self._new = old, new
+        was = {_meaning(psk): psk for psk in old.psks}
+        now = was if old.psks is new.psks else {_meaning(psk): psk for psk in new.psks}
+        gone = (psk for meaning, psk in was.items() if meaning not in now)
+        come = (psk for meaning, psk in now.items() if meaning not in was)
+        self._differing = Snapshot.build(0, (), (*gone, *come))
+        self._patterned: dict[Identity | None, bool] = {}
+
+    def meets(self, peer: Peer) -> bool:
+        """Whether other secrets than before can speak for the peer."""
+        if not self._differing.psks:
+            return False
+        if peer.remote_id.exact is not None:
+            return self._differ(peer)
+        # All that matters of a peer that is known by a pattern is who we are to it.
+        if peer.local_id not in self._patterned:
+            self._patterned[peer.local_id] = self._differ(peer)
+        return self._patterned[peer.local_id]
+
+    def _differ(self, peer: Peer) -> bool:
+        if not any(_may_serve(psk, peer) for psk in _candidates(self._differing, peer)):
+            return False
+        return _keys(self._old, peer) != _keys(self._new, peer)
+
+
+def _meaning(psk: Psk) -> tuple[object, ...]:
+    return psk.secret, psk.local_ids, psk.remote_ids
+
+
+def _candidates(snapshot: Snapshot, peer: Peer) -> Iterable[Psk]:
+    """The keys that may be for the peer's identity; for a peer known by a pattern, all."""
+    exact = peer.remote_id.exact
+    if exact is None:
+        return snapshot.psks
+    return (*snapshot._psk_by_remote.get(exact.canonical, ()), *snapshot._psk_patterns)
 
 
 def _keys(snapshot: Snapshot, peer: Peer) -> frozenset[bytes]:
     """The secrets that could speak for this peer."""
-    return frozenset(psk.secret for psk in snapshot.psks if _may_serve(psk, peer))
+    return frozenset(psk.secret for psk in _candidates(snapshot, peer) if _may_serve(psk, peer))
 
 
 def _may_serve(psk: Psk, peer: Peer) -> bool:
