@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.lab.charon import DAEMON
 from tests.lab.kernel import kernel_available
+from tests.lab.libreswan import unpacked
 from tests.lab.namespaces import CommandFailedError, Network
 
 PACKAGES = {
@@ -79,6 +80,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "tun": _tun,
     "netns": _netns,
     "charon": _charon,
+    "libreswan": unpacked,
     "guest": kernel_available,
     "esp": _esp,
     "xfrm-interface": _trial("ip", "link", "add", "xfrm7", "type", "xfrm", "if_id", "7"),
@@ -91,7 +93,8 @@ CHECKS: dict[str, Callable[[], str]] = {
 def missing(need: str) -> str:
     """Why a need is not met here, or "" when it is.
 
-    A need is a name in `CHECKS` (root, tun, netns, charon, guest, esp, xfrm-interface, nft-nat, netem) or a command's.
+    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, guest, esp, xfrm-interface, nft-nat, netem) or a
+    command's.
     """
     if need in CHECKS:
         return CHECKS[need]()

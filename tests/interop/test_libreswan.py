@@ -1,0 +1,119 @@
+"""Our gateway and libreswan, both over the kernel's ESP."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tests.interop.planes import roles
+from tests.interop.tunnels import HOSTS, INNER, OUTER, SECRET, Net, Tunnel
+from tests.lab.appliance import Appliance, until
+from tests.lab.libreswan import Libreswan
+from tests.lab.namespaces import Namespace, Network, two_sites
+
+pytestmark = [pytest.mark.in_kernel, pytest.mark.requires("root", "netns", "esp", "libreswan", "ping")]
+
+
+@dataclass
+class Ends:
+    """Our gateway on the left, libreswan on the right."""
+
+    left: Namespace
+    right: Namespace
+    gateway: Appliance
+    pluto: Libreswan
+
+    def up(self, tunnel: Tunnel, initiator: str) -> None:
+        if initiator == "ours":
+            done = self.gateway.connect(tunnel.name)
+            assert done["ok"], f"{done['text']}\n{self.pluto.tail()}"
+        else:
+            self.pluto.initiate(tunnel.name)
+        until(lambda: len(self.gateway.children(tunnel.name)) == 1, f"{tunnel.name} is up at our end")
+
+    def down(self, tunnel: Tunnel, initiator: str) -> None:
+        if initiator == "ours":
+            assert self.gateway.disconnect(tunnel.name)["ok"]
+        else:
+            self.pluto.terminate(tunnel.name)
+        until(lambda: not self.gateway.peer(tunnel.name)["ike_sas"], "gone at our end")
+        until(lambda: not self.pluto.states(tunnel.name), "gone at libreswan's end")
+
+    def pings(self) -> bool:
+        here, there = HOSTS[4]
+        return self.left.ping(there, source=here, count=2) and self.right.ping(here, source=there, count=2)
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
+    folder = tmp_path_factory.mktemp("libreswan")
+    with ExitStack() as stack:
+        left, right = two_sites(stack.enter_context(Network()))
+        right.route(INNER[4][0], "via", OUTER[4][0], "src", HOSTS[4][1])  # pluto's own script is not run
+        pluto = stack.enter_context(Libreswan(right, folder / "pluto"))
+        gateway = stack.enter_context(Appliance(left, folder / "gateway", "kernel"))
+        yield Ends(left, right, gateway, pluto)
+
+
+def load(ends: Ends, tunnel: Tunnel, ike: str, esp: str) -> None:
+    """The tunnel on both ends; `ike` and `esp` are its algorithms in libreswan's words."""
+    left, right = tunnel.ids()
+    connection = {
+        "left": OUTER[4][1],
+        "leftid": f"@{right}",
+        "leftsubnet": INNER[4][1],
+        "right": OUTER[4][0],
+        "rightid": f"@{left}",
+        "rightsubnet": INNER[4][0],
+        "ike": ike,
+        "esp": esp,
+        "auto": "add",
+    }
+    ends.pluto.load({tunnel.name: connection}, f'@{right} @{left} : PSK "{SECRET}"')
+    ends.gateway.apply({"proposals": tunnel.proposals(), "peers": [tunnel.peer()], "psks": [tunnel.psk()]}, prune=True)
+
+
+SUITES = {
+    "gcm": ("aes256gcm16-prfsha512-ecp256", "aes_gcm256-sha2_512;dh19", "aes256gcm16", "aes_gcm256"),
+    "cbc": ("aes128-sha256-modp2048", "aes128-sha2_256;dh14", "aes128-sha256", "aes128-sha2_256"),
+    "x25519": ("aes256gcm16-prfsha256-x25519", "aes_gcm256-sha2_256;dh31", "chacha20poly1305", "chacha20_poly1305"),
+}
+
+
+@roles
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_tunnel_with_libreswan(ends: Ends, suite: str, initiator: str) -> None:
+    ike, their_ike, esp, their_esp = SUITES[suite]
+    tunnel = Tunnel(name=f"{suite}-{initiator}", ike=ike, nets=(Net(esp=esp),))
+    load(ends, tunnel, their_ike, their_esp)
+    ends.up(tunnel, initiator)
+    assert ends.pings()
+    (child,) = ends.gateway.children(tunnel.name)
+    assert child["algorithms"] == esp
+    ends.down(tunnel, initiator)
+    ends.pluto.whack("--name", tunnel.name, "--delete")  # two connections with the same subnets confuse it
+
+
+@roles
+def test_rekeys_with_libreswan(ends: Ends, initiator: str) -> None:
+    tunnel = Tunnel(
+        name=f"rekey-{initiator}", ike="aes256gcm16-prfsha512-ecp256", nets=(Net(esp="aes256gcm16-ecp256"),)
+    )
+    load(ends, tunnel, "aes_gcm256-sha2_512;dh19", "aes_gcm256;dh19")
+    ends.up(tunnel, initiator)
+    for ike in (False, True, False):
+        old = (ends.gateway.ike_sas(tunnel.name) if ike else ends.gateway.children(tunnel.name))[0]["id"]
+        if initiator == "ours":
+            assert ends.gateway.rekey(tunnel.name, None if ike else "net")["ok"], ends.pluto.tail()
+        else:
+            ends.pluto.rekey(tunnel.name, ike=ike)
+
+        def renewed(ike: bool = ike, old: int = old) -> bool:
+            found = ends.gateway.ike_sas(tunnel.name) if ike else ends.gateway.children(tunnel.name)
+            return [one["id"] for one in found] not in ([], [old]) and len(found) == 1
+
+        until(renewed, "renewed")
+        assert ends.pings(), ends.pluto.tail()
+    ends.down(tunnel, initiator)
+    ends.pluto.whack("--name", tunnel.name, "--delete")
