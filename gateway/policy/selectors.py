@@ -32,8 +32,10 @@ _PROTOCOL_NAMES = {
     89: "ospf",
     132: "sctp",
 }
-_TEXT = re.compile(r"(?P<addresses>[^\[\]]+?)(\[(?P<protocol>[A-Za-z0-9-]+)?(/(?P<ports>[0-9-]+|any|opaque))?\])?")
+_TEXT = re.compile(r"(?P<addresses>[^\[\]]+?)(\[(?P<protocol>[A-Za-z0-9-]+)?(/(?P<ports>[0-9()-]+|any|opaque))?\])?")
 _VERSIONS: dict[int, int] = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 6}
+_ICMP = (1, 58)
+_ICMP_END = re.compile(r"(?P<type>[0-9]{1,5})(\((?P<code>[0-9]{1,3})\))?")
 ANY_PORT = (0, 65535)
 OPAQUE_PORT = (65535, 0)  # RFC 7296 3.13.1
 
@@ -54,7 +56,11 @@ class Selector(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Selector":
-        """Read `10.1.0.0/16`, `fd00::/64`, `10.1.0.7-10.1.0.9`, with `[tcp/443]` or `[udp]`. Raises InvalidSelector."""
+        """Read `10.1.0.0/16`, `fd00::/64`, `10.1.0.7-10.1.0.9`, with `[tcp/443]` or `[udp]`. Raises InvalidSelector.
+
+        ICMP has types and codes for ports: `[icmp/8]` is a type with all its codes, `[icmp/3(4)]` one code; a number
+        from 256 on is both in one, type * 256 + code (RFC 7296 3.13.1).
+        """
         match = _TEXT.fullmatch(text.strip())
         if not match:
             raise InvalidSelector(
@@ -62,7 +68,7 @@ class Selector(NamedTuple):
             )
         version, start, end = _addresses(match["addresses"].strip())
         protocol = _protocol(match["protocol"])
-        first, last = _ports(match["ports"])
+        first, last = _ports(match["ports"], icmp=protocol in _ICMP)
         if (first, last) != ANY_PORT and protocol not in (1, 6, 17, 58, 132):
             raise InvalidSelector(f"{text!r}: a port needs a protocol that has ports, such as [tcp/443]")
         return cls(version, start, end, protocol, first, last)
@@ -129,8 +135,21 @@ def _text(selector: Selector) -> str:
     protocol = _PROTOCOL_NAMES.get(selector.protocol, str(selector.protocol)) if selector.protocol else ""
     if ports == ANY_PORT:
         return f"{addresses}[{protocol}]"
-    port = "opaque" if ports == OPAQUE_PORT else str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
+    if ports == OPAQUE_PORT:
+        port = "opaque"
+    elif selector.protocol in _ICMP:
+        port = _icmp_text(*ports)
+    else:
+        port = str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
     return f"{addresses}[{protocol}/{port}]"
+
+
+def _icmp_text(first: int, last: int) -> str:
+    """Types alone where all their codes are meant."""
+    if not first & 0xFF and last & 0xFF == 0xFF:
+        return f"{first >> 8}" if first >> 8 == last >> 8 else f"{first >> 8}-{last >> 8}"
+    ends = [f"{value >> 8}({value & 0xFF})" for value in (first, last)]
+    return ends[0] if first == last else "-".join(ends)
 
 
 def _range_text(version: int, start: int, end: int) -> str:
@@ -181,15 +200,31 @@ def _protocol(text: str | None) -> int:
     return _PROTOCOLS[text.lower()]
 
 
-def _ports(text: str | None) -> tuple[int, int]:
+def _ports(text: str | None, *, icmp: bool) -> tuple[int, int]:
     if text is None or text == "any":
         return ANY_PORT
     if text == "opaque":
         return OPAQUE_PORT
     first, _, last = text.partition("-")
+    if icmp:
+        start, end = _icmp_end(first)[0], _icmp_end(last or first)[1]
+        if start > end:
+            raise InvalidSelector(f"{text!r}: the range of ICMP types runs backwards")
+        return start, end
     if not first.isdecimal() or not (last or first).isdecimal() or not int(first) <= int(last or first) <= 65535:
         raise InvalidSelector(f"{text!r} is no port or port range such as 443 or 1024-2047")
     return int(first), int(last or first)
+
+
+def _icmp_end(text: str) -> tuple[int, int]:
+    """The first and the last type * 256 + code of one end of a range."""
+    match = _ICMP_END.fullmatch(text)
+    kind, code = (int(match["type"]), match["code"]) if match else (65536, None)
+    if kind > 65535 or (code and (kind > 255 or int(code) > 255)):
+        raise InvalidSelector(f"{text!r} is no ICMP type such as 8, nor one with a code such as 3(4)")
+    if code is None:
+        return (kind << 8, kind << 8 | 0xFF) if kind < 256 else (kind, kind)
+    return kind << 8 | int(code), kind << 8 | int(code)
 
 
 def _narrow_ports(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int] | None:
