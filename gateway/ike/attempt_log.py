@@ -30,6 +30,15 @@ CURES: dict[str, str] = {
     ),
     "peer-not-proven": "The peer did not prove its identity with our key: set the same pre-shared key on both sides.",
     "networks": "Make the networks of both sides mirror each other; the lists are shown beside this.",
+    "mode": "Set the same mode, tunnel or transport, for this child on both sides.",
+    "ends": (
+        "Transport mode protects what the two gateways themselves say to each other: the child's networks must hold "
+        "the addresses that they use."
+    ),
+    "single-pair": (
+        "Nothing to do: the peer takes one pair of networks in each CHILD_SA, and is asked for each by itself now. "
+        "Setting single_pair for this child spares the first refusal."
+    ),
     "data-plane": "The data plane refused; its own words are in the reason.",
     "refused": "Usually nothing to do: the side that asked tries again.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",

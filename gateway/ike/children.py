@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gateway.crypto.keys import child_keys
 from gateway.ike.core import Core
 from gateway.ike.effects import KeysMade
+from gateway.ike.modes import Agreed, fits
 from gateway.ike.plane import (
     AddPolicy,
     AddRoute,
@@ -22,20 +23,18 @@ from gateway.ike.plane import (
     StateKey,
 )
 from gateway.ike.sa import ChildSa, IkeSa
-from gateway.policy.peers import Child
+from gateway.policy.peers import Child, Mode
 from gateway.policy.proposals import Chosen
 from gateway.policy.selectors import Selector
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import TsType
 
 
-def selectors(payload: wire.TSi | wire.TSr) -> list[Selector]:
-    """The peer's selectors that we can understand."""
-    return [known for sent in payload.selectors if (known := Selector.from_wire(sent)) is not None]
-
-
 def wire_selectors(wanted: Sequence[Selector]) -> list[wire.TrafficSelector]:
     return [selector.to_wire() for selector in wanted]
+
+
+ANY = frozenset({Selector.parse("0.0.0.0/0"), Selector.parse("::/0")})
 
 
 def selector_texts(payload: wire.TSi | wire.TSr) -> str:
@@ -52,7 +51,7 @@ def selector_texts(payload: wire.TSi | wire.TSr) -> str:
 def make_states(
     core: Core,
     sa: IkeSa,
-    config: Child,
+    agreed: Agreed,
     chosen: Chosen,
     spi_in: int,
     nonces: tuple[bytes, bytes],
@@ -65,73 +64,84 @@ def make_states(
     keys = child_keys(sa.chosen.prf, sa.keys.d, *nonces, chosen.encr, chosen.integ, shared)
     to_responder, to_initiator = (keys.encr_i, keys.integ_i), (keys.encr_r, keys.integ_r)
     inward, outward = (to_initiator, to_responder) if initiator else (to_responder, to_initiator)
+    config = agreed.config
     reqid = core.reqid(sa.peer.name, config.name)
-    ports_in = ports_out = None
-    if sa.encapsulate:
-        ports_in, ports_out = Encapsulation(sa.path.port, core.nat_port), Encapsulation(core.nat_port, sa.path.port)
-    inbound = EspState(
-        spi_in,
-        sa.path.remote,
-        sa.path.local,
-        inbound=True,
-        reqid=reqid,
-        encr=chosen.encr,
-        encr_key=inward[0],
-        integ=chosen.integ,
-        integ_key=inward[1],
-        esn=chosen.esn,
-        replay_window=config.replay_window,
-        encapsulation=ports_in,
-    )
-    outbound = EspState(
-        int.from_bytes(chosen.spi),
-        sa.path.local,
-        sa.path.remote,
-        inbound=False,
-        reqid=reqid,
-        encr=chosen.encr,
-        encr_key=outward[0],
-        integ=chosen.integ,
-        integ_key=outward[1],
-        esn=chosen.esn,
-        replay_window=config.replay_window,
-        encapsulation=ports_out,
-    )
-    return inbound, outbound
+    here, there = (sa.path.local, core.nat_port), (sa.path.remote, sa.path.port)
+    one_pair = agreed.mode is Mode.TRANSPORT and len(agreed.local) == len(agreed.remote) == 1
+
+    def state(spi: int, source: tuple[str, int], destination: tuple[str, int], key: tuple[bytes, bytes]) -> EspState:
+        inbound = source is there
+        ours, theirs = agreed.local[0], agreed.remote[0]
+        return EspState(
+            spi,
+            source[0],
+            destination[0],
+            inbound=inbound,
+            reqid=reqid,
+            encr=chosen.encr,
+            encr_key=key[0],
+            integ=chosen.integ,
+            integ_key=key[1],
+            esn=chosen.esn,
+            replay_window=config.replay_window,
+            encapsulation=Encapsulation(source[1], destination[1]) if sa.encapsulate else None,
+            mode=agreed.mode,
+            interface_id=config.interface_id,
+            mark=config.mark,
+            original=agreed.original if inbound else None,
+            selectors=((theirs, ours) if inbound else (ours, theirs)) if one_pair else None,
+            copy_dscp=config.copy_dscp,
+            copy_df=config.copy_df,
+            offload=config.offload,
+            mss=config.mss,
+        )
+
+    return state(spi_in, there, here, inward), state(int.from_bytes(chosen.spi), here, there, outward)
 
 
 def make_policies(
-    local: Sequence[Selector], remote: Sequence[Selector], here: str, there: str, reqid: int, spi_out: int | None
+    config: Child,
+    local: Sequence[Selector],
+    remote: Sequence[Selector],
+    here: str,
+    there: str,
+    reqid: int,
+    spi_out: int | None,
 ) -> list[Policy]:
-    """Out, in and forward for every pair of selectors of one IP version and agreeing protocols."""
+    """Out, in and forward for every pair of selectors of one IP version and agreeing protocols.
+
+    What transport mode protects is never forwarded.
+    """
+    if not local or not remote:
+        return []
     found = []
+    inward = (Direction.IN,) if config.mode is Mode.TRANSPORT else (Direction.IN, Direction.FORWARD)
+    plain = Policy(Direction.OUT, local[0], remote[0], here, there, reqid, spi_out)
+    plain = plain._replace(mode=config.mode, interface_id=config.interface_id, mark=config.mark)
+    back = plain._replace(tunnel_source=there, tunnel_destination=here, spi=None)
     for ours in local:
         for theirs in remote:
-            if ours.version != theirs.version or (
-                ours.protocol and theirs.protocol and ours.protocol != theirs.protocol
-            ):
+            if not fits(ours, theirs):
                 continue
-            found.append(Policy(Direction.OUT, ours, theirs, here, there, reqid, spi_out))
+            found.append(plain._replace(source=ours, destination=theirs))
             if spi_out is not None:
-                found.append(Policy(Direction.IN, theirs, ours, there, here, reqid))
-                found.append(Policy(Direction.FORWARD, theirs, ours, there, here, reqid))
+                found += [back._replace(direction=way, source=theirs, destination=ours) for way in inward]
     return found
 
 
 def install(
     core: Core,
     sa: IkeSa,
-    config: Child,
+    agreed: Agreed,
     chosen: Chosen,
     states: tuple[EspState, EspState],
-    local: Sequence[Selector],
-    remote: Sequence[Selector],
     replacing: ChildSa | None = None,
 ) -> ChildSa:
     """Put the CHILD_SA into the data plane and the books, all or none. Raises Refused."""
     inbound, outbound = states
-    policies = make_policies(local, remote, sa.path.local, sa.path.remote, inbound.reqid, outbound.spi)
-    routes = [Route(selector, tuple(local), sa.path.remote) for selector in _destinations(remote)]
+    config, local, remote = agreed.config, agreed.local, agreed.remote
+    policies = make_policies(config, local, remote, sa.path.local, sa.path.remote, inbound.reqid, outbound.spi)
+    routes = make_routes(config, local, remote, sa.path.remote)
     orders: list[Order] = [AddState(inbound), AddState(outbound)]
     orders += [AddPolicy(policy) for policy in policies]
     orders += [AddRoute(route) for route in routes]
@@ -143,10 +153,10 @@ def install(
         chosen,
         inbound,
         outbound,
-        tuple(local),
-        tuple(remote),
+        local,
+        remote,
         tuple(policies),
-        tuple(routes),
+        routes,
         core.now,
     )
     if replacing:
@@ -159,10 +169,9 @@ def install(
     if core.log_keys:
         core.out.append(KeysMade(sa.spi_i, sa.spi_r, "", "", states=states))
     name = sa.peer_name or ""
-    nets = f"{', '.join(s.text for s in local)} = {', '.join(s.text for s in remote)}"
     core.event(
         "child-sa.installed",
-        f"CHILD_SA {name}/{config.name} installed: {nets} ({chosen.keywords})",
+        f"CHILD_SA {name}/{config.name} installed: {agreed.text} ({chosen.keywords})",
         name,
         child=config.name,
         child_sa=child.id,
@@ -171,9 +180,19 @@ def install(
     return child
 
 
-def _destinations(remote: Sequence[Selector]) -> list[Selector]:
-    """The address ranges to route, whatever the protocol and ports."""
-    return list(dict.fromkeys(Selector(selector.version, selector.start, selector.end) for selector in remote))
+def make_routes(
+    config: Child, local: tuple[Selector, ...], remote: Sequence[Selector], there: str
+) -> tuple[Route, ...]:
+    """Towards the address ranges, whatever the protocol and ports; what transport mode protects has its way already.
+
+    Into an XFRM interface goes what is routed there: where a child takes all there is, that is for others to say.
+    """
+    if config.mode is Mode.TRANSPORT:
+        return ()
+    ranges = dict.fromkeys(Selector(selector.version, selector.start, selector.end) for selector in remote)
+    return tuple(
+        Route(one, local, there, config.interface_name) for one in ranges if not (config.interface_id and one in ANY)
+    )
 
 
 def remove(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool = False) -> None:

@@ -12,6 +12,7 @@ from gateway.ike.exchanges.informational import delete_child, delete_sa
 from gateway.ike.exchanges.init import open_sa
 from gateway.ike.flow import ask_where
 from gateway.ike.lifecycle import watch
+from gateway.ike.modes import ends
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.plane import AddPolicy, Order, Policy, Refused, RemovePolicy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -137,7 +138,8 @@ def lay_traps(core: Core, peer: Peer, local: str, remote: str) -> None:
     for child in peer.children:
         if child.start != Start.ON_DEMAND:
             continue
-        for policy in make_policies(child.local, child.remote, local, remote, core.reqid(peer.name, child.name), None):
+        ours, theirs = ends(child, local, remote)
+        for policy in make_policies(child, ours, theirs, local, remote, core.reqid(peer.name, child.name), None):
             if policy.key not in core.policy_owners:
                 laid.append(policy)
                 orders.append(AddPolicy(policy))

@@ -38,7 +38,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child) -> None:
     request.append(psk.prove(sa, key, sa.local_id))
     offer = children.Offer.make(core, sa, wanted)
     try:
-        response = await ask_peer(ExchangeType.IKE_AUTH, request + offer.payloads)
+        response = await ask_peer(ExchangeType.IKE_AUTH, request + offer.notifies + offer.payloads)
         _check_responder(core, sa, sa.peer, response)
     except BaseException as error:
         offer.withdraw(core, sa)

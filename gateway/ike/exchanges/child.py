@@ -11,19 +11,18 @@ from gateway.ike.children import (
     give_back_spi,
     install,
     make_states,
-    selector_texts,
-    selectors,
     wire_selectors,
 )
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
+from gateway.ike.modes import Agreed, answered, answers, ends, networks_text, wishes
+from gateway.ike.narrowing import Found, choose_child
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.plane import Refused
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child
-from gateway.policy.proposals import Chosen, Mismatch, accepted, choose, explain
-from gateway.policy.selectors import Selector, narrow
+from gateway.policy.proposals import Mismatch, accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
@@ -39,17 +38,23 @@ class Offer:
     config: Child
     spi: int
     payloads: list[wire.Payload]
+    notifies: list[wire.Payload]
     with_ke: bool
 
     @classmethod
     def make(cls, core: Core, sa: IkeSa, config: Child, *, with_ke: bool = False) -> "Offer":
-        """Raises Refused when the data plane has no SPI."""
+        """Raises Refused when the data plane has no SPI, Reject when transport mode's ends are not in the networks."""
+        local, remote = ends(config, sa.path.local, sa.path.remote)
+        if not local or not remote:
+            nets = networks_text(config.local, config.remote)
+            why = f"{config.name} is in transport mode, but {nets} does not hold {sa.path.local} = {sa.path.remote}"
+            raise core.refuse(sa, "ends", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
         spi = allocate_spi(core, sa)
         octets = spi.to_bytes(4)
         wanted = config.proposals if with_ke else dict.fromkeys(replace(p, ke=()) for p in config.proposals)
         proposals = [proposal.to_wire(number, octets) for number, proposal in enumerate(wanted, 1)]
-        tsi, tsr = wire.TSi(wire_selectors(config.local)), wire.TSr(wire_selectors(config.remote))
-        return cls(config, spi, [wire.SA(proposals), tsi, tsr], with_ke)
+        tsi, tsr = wire.TSi(wire_selectors(local)), wire.TSr(wire_selectors(remote))
+        return cls(config, spi, [wire.SA(proposals), tsi, tsr], wishes(config), with_ke)
 
     def withdraw(self, core: Core, sa: IkeSa) -> None:
         give_back_spi(core, sa, self.spi)
@@ -75,18 +80,15 @@ def conclude(
         offer.withdraw(core, sa)
         why = "the peer chose ESP algorithms that we did not offer"
         raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
-    local = narrow(offer.config.local, selectors(response.one(wire.TSi)))
-    remote = narrow(offer.config.remote, selectors(response.one(wire.TSr)))
-    if not local or not remote:
+    agreed = answered(offer.config, sa.path, sa.nat, response)
+    if problem := _not_as_asked(core, sa, offer, agreed):
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
-        raise core.refuse(
-            sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, "the peer chose networks that we did not offer"
-        )
-    core.reach(sa, Step.NETWORKS, _networks(local, remote))
-    states = make_states(core, sa, offer.config, chosen, offer.spi, nonces, shared, initiator=True)
+        raise problem
+    core.reach(sa, Step.NETWORKS, agreed.text)
+    states = make_states(core, sa, agreed, chosen, offer.spi, nonces, shared, initiator=True)
     try:
-        child = install(core, sa, offer.config, chosen, states, local, remote, replacing)
+        child = install(core, sa, agreed, chosen, states, replacing)
     except Refused as refused:
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
@@ -95,8 +97,16 @@ def conclude(
     return child
 
 
-def _networks(local: list[Selector], remote: list[Selector]) -> str:
-    return f"{', '.join(map(str, local))} = {', '.join(map(str, remote))}"
+def _not_as_asked(core: Core, sa: IkeSa, offer: Offer, agreed: Agreed) -> Reject | None:
+    """The peer made a CHILD_SA that we do not want; it has to be deleted again (RFC 7296 1.3.1, 2.9)."""
+    config = offer.config
+    if agreed.mode is not config.mode:
+        why = f"the peer makes {config.name} in {agreed.mode} mode, we want {config.mode} mode"
+        return core.refuse(sa, "mode", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+    if not agreed.local or not agreed.remote:
+        why = "the peer chose networks that we did not offer"
+        return core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+    return None
 
 
 def _installed(core: Core, sa: IkeSa) -> None:
@@ -122,7 +132,7 @@ def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn
             why = f"the peer accepts none of our ESP proposals for {config.name} (NO_PROPOSAL_CHOSEN)"
             raise core.refuse(sa, "no-esp-proposal", Step.NETWORKS, notify.type, why)
         case NotifyType.TS_UNACCEPTABLE:
-            wanted = _networks(list(config.local), list(config.remote))
+            wanted = networks_text(config.local, config.remote)
             attempt_log.mismatch(sa.attempt, Mismatch((wanted,), ("the peer does not say",), ()))
             why = f"the peer does not accept the networks of {config.name}: {wanted} (TS_UNACCEPTABLE)"
             raise core.refuse(sa, "networks", Step.NETWORKS, notify.type, why)
@@ -182,7 +192,7 @@ async def _negotiate(
             spi = replacing.inbound.spi.to_bytes(4)
             request.append(wire.Notify(Protocol.ESP, spi, NotifyType.REKEY_SA, b""))
         sa_payload, tsi, tsr = offer.payloads
-        request += [sa_payload, wire.Nonce(nonce)]
+        request += [*offer.notifies, sa_payload, wire.Nonce(nonce)]
         if exchange is not None and method is not None:
             request.append(wire.KE(method, exchange.public))
         try:
@@ -259,7 +269,7 @@ def _answer_with_keys(
 ) -> list[wire.Payload]:
     ke = request.maybe(wire.KE)
     ours = core.random(NONCE_OCTETS)
-    found = _choose(core, sa, request, with_ke=True, prefer=replacing)
+    found = choose_child(core, sa, request, with_ke=True, prefer=replacing)
     extra: list[wire.Payload] = [wire.Nonce(ours)]
     shared = b""
     if found.chosen.ke is not None:
@@ -273,77 +283,38 @@ def _answer_with_keys(
                 sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, f"invalid key exchange: {error}"
             ) from None
         extra.append(wire.KE(ke.method, public))
-    first, *rest = _make(core, sa, found, (nonce, ours), shared, replacing)
+    first, *rest = _make(core, sa, request, found, (nonce, ours), shared, replacing)
     return [first, *extra, *rest]
-
-
-@dataclass(slots=True)
-class _Found:
-    """Which configured child the peer's wish fits, and how far."""
-
-    config: Child
-    chosen: Chosen
-    local: list[Selector]
-    remote: list[Selector]
 
 
 def answer(core: Core, sa: IkeSa, request: Message, nonces: Nonces) -> list[wire.Payload]:
     """The first CHILD_SA, as responder of IKE_AUTH. Raises Reject."""
-    return _make(core, sa, _choose(core, sa, request, with_ke=False), nonces, b"", None)
-
-
-def _choose(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, prefer: ChildSa | None = None) -> _Found:
-    """Narrow the peer's selectors to each of our children; the first that fits in networks and algorithms is it."""
-    assert sa.peer is not None
-    offered = request.one(wire.SA).proposals
-    tsi, tsr = request.one(wire.TSi), request.one(wire.TSr)
-    theirs, ours = selectors(tsi), selectors(tsr)
-    configs = sorted(
-        sa.peer.children,
-        key=lambda config: (not prefer or config.name != prefer.name, not _exact(config, ours, theirs)),
-    )
-    fitting = []
-    for config in configs:
-        local, remote = narrow(config.local, ours), narrow(config.remote, theirs)
-        if not local or not remote:
-            continue
-        fitting.append(config)
-        chosen = choose(config.proposals, offered, with_ke=with_ke)
-        if chosen is not None and len(chosen.spi) == 4 and int.from_bytes(chosen.spi) > 255:
-            return _Found(config, chosen, local, remote)
-    if not fitting:
-        asked = f"{selector_texts(tsr)} = {selector_texts(tsi)}"
-        acceptable = tuple(_networks(list(config.local), list(config.remote)) for config in sa.peer.children)
-        attempt_log.mismatch(
-            sa.attempt, Mismatch((asked,), acceptable, ("networks: no child of this peer covers both sides",))
-        )
-        why = f"no child of {sa.peer.name} covers {asked} (its side on the right), as the peer asks (TS_UNACCEPTABLE)"
-        raise core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
-    proposals = tuple(dict.fromkeys(proposal for config in fitting for proposal in config.proposals))
-    attempt_log.mismatch(sa.attempt, explain(proposals, offered, with_ke=with_ke))
-    why = f"no ESP proposal of the peer is acceptable for {fitting[0].name} (NO_PROPOSAL_CHOSEN)"
-    raise core.refuse(sa, "no-esp-proposal", Step.NETWORKS, NotifyType.NO_PROPOSAL_CHOSEN, why)
-
-
-def _exact(config: Child, ours: list[Selector], theirs: list[Selector]) -> bool:
-    return set(config.local) <= set(ours) and set(config.remote) <= set(theirs)
+    return _make(core, sa, request, choose_child(core, sa, request, with_ke=False), nonces, b"", None)
 
 
 def _make(
-    core: Core, sa: IkeSa, found: _Found, nonces: Nonces, shared: bytes, replacing: ChildSa | None
+    core: Core,
+    sa: IkeSa,
+    request: Message,
+    found: Found,
+    nonces: Nonces,
+    shared: bytes,
+    replacing: ChildSa | None,
 ) -> list[wire.Payload]:
     """Install the responder's half and answer with it: the inbound state stands before the response leaves."""
-    core.reach(sa, Step.NETWORKS, _networks(found.local, found.remote))
+    agreed = found.agreed
+    core.reach(sa, Step.NETWORKS, agreed.text)
     spi: int | None = None
     try:
         spi = allocate_spi(core, sa)
-        states = make_states(core, sa, found.config, found.chosen, spi, nonces, shared, initiator=False)
-        install(core, sa, found.config, found.chosen, states, found.local, found.remote, replacing)
+        states = make_states(core, sa, agreed, found.chosen, spi, nonces, shared, initiator=False)
+        install(core, sa, agreed, found.chosen, states, replacing)
     except Refused as refused:
         if spi is not None:
             give_back_spi(core, sa, spi)
         raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
     _installed(core, sa)
     # the request's TSi is the peer's side; it names the initiator's end in the answer too
-    tsi, tsr = wire.TSi(wire_selectors(found.remote)), wire.TSr(wire_selectors(found.local))
-    return [wire.SA([found.chosen.to_wire(spi.to_bytes(4))]), tsi, tsr]
+    tsi, tsr = wire.TSi(wire_selectors(agreed.remote)), wire.TSr(wire_selectors(agreed.local))
+    accepted_sa = wire.SA([found.chosen.to_wire(spi.to_bytes(4))])
+    return [accepted_sa, tsi, tsr, *answers(agreed, request, more=found.more)]
