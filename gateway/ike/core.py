@@ -8,6 +8,7 @@ from gateway.ike.attempt_log import AttemptLog
 from gateway.ike.attempts import Attempt, Step
 from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
+from gateway.ike.fragments import Pool
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.plane import DataPlane, Policy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Relocation
@@ -17,6 +18,9 @@ from gateway.policy.snapshot import Snapshot
 from gateway.wire.outcome import Close, Reject
 
 _FIRST_REQID = 4096
+_UNPROVEN_FRAGMENTS = 4 * 1024 * 1024
+"""Octets of unfinished messages that peers before IKE_AUTH may make us keep, all together."""
+_PROVEN_FRAGMENTS = 8 * 1024 * 1024
 _STRANGERS_NOTED = 20.0
 _STRANGERS_A_SECOND = 2.0
 
@@ -51,6 +55,7 @@ class Core:
         self.failures: Counter[str] = Counter()
         self.children_lost: list[tuple[str, str]] = []
         self.closed_peers: list[tuple[str, Lifecycle]] = []
+        self.unproven_fragments, self.proven_fragments = Pool(_UNPROVEN_FRAGMENTS), Pool(_PROVEN_FRAGMENTS)
         self.ike_port = IKE_PORT
         self.nat_port = NAT_PORT
         self._strangers = (0.0, _STRANGERS_NOTED)
@@ -92,6 +97,10 @@ class Core:
 
     def send(self, data: bytes, path: Path) -> None:
         self.out.append(Send(data, path))
+
+    def send_all(self, datagrams: tuple[bytes, ...], path: Path) -> None:
+        """A message, or its fragments."""
+        self.out.extend([Send(data, path) for data in datagrams])
 
     def event(self, kind: str, text: str, peer: str | None = None, **data: object) -> None:
         self.out.append(Event(kind, text, peer, data))

@@ -5,6 +5,7 @@ from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.effects import Locate
 from gateway.ike.flow import AskPeer, AskWhere, Closed, Script, TimedOut, Unreachable
+from gateway.ike.fragments import PROBES, room, smaller
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
 from gateway.ike.sa import IkeSa, Lifecycle, Task
@@ -84,17 +85,16 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
     request = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, question.payloads)
     if question.exchange == ExchangeType.IKE_SA_INIT:
         request.spi_r = bytes(8)
-        datagram = build(request)
-        sa.init_request = datagram
+        sa.init_request = build(request)
+        datagrams: tuple[bytes, ...] = (sa.init_request,)
     else:
         assert sa.protection is not None
         plain = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, [])
-        datagram = sa.protection.seal(plain, question.payloads)
-    attempt_log.see(
-        sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, len(datagram), outgoing=True
-    )
-    sa.requests.pending = Pending(message_id, question.exchange, datagram, label, script)
-    core.send(datagram, sa.path)
+        datagrams = sa.protection.seal_within(plain, question.payloads, room(sa.path, sa.fragmentation))
+    octets = sum(map(len, datagrams))
+    attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, octets, outgoing=True)
+    sa.requests.pending = Pending(message_id, question.exchange, datagrams, label, script)
+    core.send_all(datagrams, sa.path)
     _arm(core, sa)
 
 
@@ -116,8 +116,24 @@ def retransmit(core: Core, sa: IkeSa) -> None:
         return
     pending.sent += 1
     core.count("retransmitted")
-    core.send(pending.datagram, sa.path)
+    if pending.exchange != ExchangeType.IKE_SA_INIT and pending.sent > PROBES:
+        datagrams = shrink(core, sa, pending.datagrams)
+        if datagrams is not pending.datagrams:
+            pending.datagrams, pending.sent = datagrams, 1  # RFC 7383 2.5.2: a new probe starts the timers over
+    core.send_all(pending.datagrams, sa.path)
     _arm(core, sa)
+
+
+def shrink(core: Core, sa: IkeSa, datagrams: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """What we sealed seems to get lost: in smaller fragments, where that was agreed and makes a difference."""
+    size: int | None = sa.fragmentation
+    while sa.protection and size and (size := smaller(sa.path, size)):
+        again = sa.protection.fragmented(datagrams, room(sa.path, size))
+        if again is not datagrams:
+            sa.fragmentation = size
+            core.count("fragmented-smaller")
+            return again
+    return datagrams
 
 
 def answered(core: Core, sa: IkeSa, response: Message) -> None:

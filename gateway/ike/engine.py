@@ -11,7 +11,9 @@ from gateway.ike.exchanges.child import answer_create_child, create_child
 from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa, liveness
 from gateway.ike.exchanges.init import answer_init
 from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
-from gateway.ike.lifecycle import close
+from gateway.ike.fragments import room
+from gateway.ike.lifecycle import close, discard_fragments
+from gateway.ike.opening import check_repeat, open_message, repeat_response
 from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, PlaneEvent, Remapped, UnknownSpi
 from gateway.ike.protect import refuse_unknown_critical
@@ -197,7 +199,7 @@ class Engine:
             if not opening.responses.is_repeat(0, datagram):
                 raise Drop("IKE_SA_INIT again, but after its answer or different")
             core.count("repeated")
-            core.send(opening.responses.last_response, path)
+            core.send_all(opening.responses.last_response, path)
             return
         if len(datagram) > _INIT_OCTETS:
             raise Drop("IKE_SA_INIT too large")
@@ -210,12 +212,15 @@ class Engine:
             raise Drop("response to nothing that we asked")
         message = parse(datagram)
         if pending.exchange == ExchangeType.IKE_SA_INIT:
+            if message.payloads and isinstance(message.payloads[-1], wire.SK | wire.SKF):
+                raise Drop("encrypted before there are keys")
             sa.init_response = datagram
         else:
             if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
                 raise Drop("unknown SPI")
             try:
-                sa.protection.open(datagram, message)
+                if not open_message(core, sa, sa.requests, message, datagram):
+                    return
             except Reject as reject:
                 driver.failed(core, sa, reject)
                 return
@@ -229,8 +234,11 @@ class Engine:
         if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
             raise Drop("unknown SPI")
         if sa.responses.is_repeat(header.message_id, datagram):
-            core.count("repeated")
-            core.send(sa.responses.last_response, path)
+            repeat_response(core, sa, path)
+            return
+        if header.message_id == sa.responses.expected - 1 and sa.fragmentation:
+            check_repeat(sa, parse(datagram), datagram)
+            repeat_response(core, sa, path)
             return
         if header.message_id != sa.responses.expected:
             raise Drop("message ID outside the window")
@@ -238,7 +246,10 @@ class Engine:
             raise Drop("exchange not allowed in this state")
         message = parse(datagram)
         try:
-            sa.protection.open(datagram, message)
+            head = open_message(core, sa, sa.responses, message, datagram)
+            if not head:
+                return
+            datagram = head
         except Reject as reject:
             self._respond(sa, message, datagram, [wire.Notify(0, b"", reject.notify, reject.data)])
             return
@@ -293,12 +304,12 @@ class Engine:
     ) -> None:
         assert sa.protection is not None
         response = Message(sa.spi_i, sa.spi_r, request.exchange, sa.initiator, True, request.message_id, [])
-        sealed = sa.protection.seal(response, payloads)
+        sealed = sa.protection.seal_within(response, payloads, room(sa.path, sa.fragmentation))
         sa.responses.answered(request.message_id, datagram, sealed)
-        self.core.send(sealed, sa.path)
+        self.core.send_all(sealed, sa.path)
         if seen:
             response.payloads = payloads
-            attempt_log.see(sa.attempt, self.core.now, response, len(sealed), outgoing=True)
+            attempt_log.see(sa.attempt, self.core.now, response, sum(map(len, sealed)), outgoing=True)
 
     # --- time and the data plane ---
 
@@ -309,6 +320,8 @@ class Engine:
                 driver.retransmit(core, sa)
             case ("half-open", IkeSa() as sa):
                 close(core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
+            case ("fragments", IkeSa() as sa):
+                discard_fragments(sa)
             case ("linger", IkeSa() as sa):
                 close(core, sa, "rekeyed", "replaced")
             case ("liveness", IkeSa() as sa):

@@ -56,8 +56,9 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     if sa.state == Lifecycle.CLOSED:
         return
     was, sa.state, sa.reason = sa.state, Lifecycle.CLOSED, why
-    for timer in ("half-open", "liveness", "keepalive", "rekey", "retransmit", "linger"):
+    for timer in ("half-open", "liveness", "keepalive", "rekey", "retransmit", "linger", "fragments"):
         core.timers.cancel((timer, sa))
+    discard_fragments(sa)
     for child in list(sa.children.values()):
         core.timers.cancel(("rekey-child", sa, child.spi_in))
         remove(core, sa, child, why)
@@ -87,6 +88,14 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     )
     if sa.peer:
         core.closed_peers.append((sa.peer.name, was))
+
+
+def discard_fragments(sa: IkeSa) -> None:
+    """Forget what came of unfinished messages."""
+    for window in (sa.requests, sa.responses):
+        if window.partial is not None:
+            window.partial.discard()
+            window.partial = None
 
 
 def _step_after(sa: IkeSa) -> Step:

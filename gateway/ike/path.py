@@ -23,6 +23,10 @@ class Path(NamedTuple):
         host = f"[{self.remote}]" if ":" in self.remote else self.remote
         return f"{host}:{self.port}"
 
+    @property
+    def version(self) -> int:
+        return 6 if ":" in self.remote else 4
+
     def moved_to_nat_port(self, port: int = NAT_PORT) -> "Path":
         """The same two ends on the port for NAT traversal (RFC 7296 2.23)."""
         return Path(self.local, self.remote, port, marked=True)

@@ -5,12 +5,21 @@ from collections.abc import Callable
 from gateway.crypto.ciphers import Cipher, Forged, sealer
 from gateway.crypto.keys import IkeKeys
 from gateway.crypto.suites import Encryption, Integrity
-from gateway.wire.message import Message, build_payloads, build_sk_header, parse_payloads
+from gateway.wire.message import (
+    HEADER_OCTETS,
+    Message,
+    build_payloads,
+    build_sk_header,
+    build_skf_header,
+    parse,
+    parse_payloads,
+)
 from gateway.wire.numbers import NotifyType
 from gateway.wire.outcome import Drop, Reject
-from gateway.wire.payloads import SK, Payload, Unknown
+from gateway.wire.payloads import SK, SKF, Payload, Unknown
 
 Random = Callable[[int], bytes]
+_SKF_OCTETS = 8  # generic header, fragment number, total fragments
 
 
 class Protection:
@@ -33,15 +42,48 @@ class Protection:
 
     def seal(self, message: Message, inner: list[Payload]) -> bytes:
         """The datagram: the message's header and plain payloads, then `inner` in an Encrypted payload."""
-        first, plain = build_payloads(inner)
-        encr = self._encr
-        padding = -(len(plain) + 1) % encr.block_octets
-        plain += bytes(padding) + bytes((padding,))
-        cipher = self._cipher(self._ours)
-        body_octets = encr.iv_octets + len(plain) + cipher.icv_octets
-        header = build_sk_header(message, first, body_octets)
+        return self._seal(message, *build_payloads(inner), 0)[0]
+
+    def seal_within(self, message: Message, inner: list[Payload], limit: int) -> tuple[bytes, ...]:
+        """The same, or fragments of up to `limit` octets where it has more and `limit` is not 0 (RFC 7383 2.5)."""
+        return self._seal(message, *build_payloads(inner), limit)
+
+    def _seal(self, message: Message, first: int, plain: bytes, limit: int) -> tuple[bytes, ...]:
+        cipher, encr = self._cipher(self._ours), self._encr
+        fixed = encr.iv_octets + cipher.icv_octets
+        header = build_sk_header(message, first, fixed + _padded(len(plain), encr))
+        if not limit or len(header) + fixed + _padded(len(plain), encr) <= limit:
+            return (self._encrypt(cipher, header, plain),)
+        room = limit - HEADER_OCTETS - _SKF_OCTETS - fixed
+        room = max(room - room % encr.block_octets - 1, 1)
+        total = -(-len(plain) // room)
+        datagrams = []
+        for number in range(1, total + 1):
+            part = plain[(number - 1) * room : number * room]
+            header = build_skf_header(message, first, number, total, fixed + _padded(len(part), encr))
+            datagrams.append(self._encrypt(cipher, header, part))
+        return tuple(datagrams)
+
+    def _encrypt(self, cipher: Cipher, header: bytes, plain: bytes) -> bytes:
+        padding = _padded(len(plain), self._encr) - len(plain) - 1
         iv = self._next_iv()
-        return header + iv + cipher.seal(iv, header, plain)
+        return header + iv + cipher.seal(iv, header, plain + bytes(padding) + bytes((padding,)))
+
+    def fragmented(self, datagrams: tuple[bytes, ...], limit: int) -> tuple[bytes, ...]:
+        """What we sealed before, sealed again in fragments of up to `limit` octets; the same if they are no more.
+
+        RFC 7383 2.5.2: a new set of fragments is told from the last by its larger total.
+        """
+        parts, first, message = [], 0, None
+        for datagram in datagrams:
+            message = parse(datagram)
+            sealed = message.payloads.pop()
+            assert isinstance(sealed, SK | SKF)
+            first = first or sealed.first
+            parts.append(self._decrypt(datagram, sealed.body, self._ours))
+        assert message is not None
+        again = self._seal(message, first, b"".join(parts), limit)
+        return again if len(again) > len(datagrams) else datagrams
 
     def _cipher(self, keys: tuple[bytes, bytes]) -> Cipher:
         return sealer(self._encr, keys[0], self._integ, keys[1])
@@ -60,9 +102,16 @@ class Protection:
         sealed = message.payloads[-1] if message.payloads else None
         if not isinstance(sealed, SK):
             raise Drop("no Encrypted payload where one is due")
-        body = sealed.body
+        plain = self._decrypt(datagram, sealed.body, self._theirs)
+        replace_sealed(message, sealed.first, plain)
+
+    def open_fragment(self, datagram: bytes, fragment: SKF) -> bytes:
+        """The octets inside one fragment. Raises Drop and Reject as `open` does."""
+        return self._decrypt(datagram, fragment.body, self._theirs)
+
+    def _decrypt(self, datagram: bytes, body: bytes, keys: tuple[bytes, bytes]) -> bytes:
         iv_octets = self._encr.iv_octets
-        cipher = self._cipher(self._theirs)
+        cipher = self._cipher(keys)
         if len(body) < iv_octets + cipher.icv_octets + 1:
             raise Drop("Encrypted payload too short")
         header = datagram[: len(datagram) - len(body)]
@@ -73,12 +122,22 @@ class Protection:
         padding = plain[-1] + 1
         if padding > len(plain):
             raise Reject(NotifyType.INVALID_SYNTAX, "the padding is longer than the Encrypted payload")
-        try:
-            inner = parse_payloads(sealed.first, plain[: len(plain) - padding])
-        except Drop as drop:
-            raise Reject(NotifyType.INVALID_SYNTAX, f"decrypted, but malformed: {drop.why}") from None
-        message.payloads[-1:] = inner
-        refuse_unknown_critical(message)
+        return plain[: len(plain) - padding]
+
+
+def _padded(octets: int, encr: Encryption) -> int:
+    """With the shortest padding and its length octet (RFC 7296 3.14)."""
+    return octets + 1 + -(octets + 1) % encr.block_octets
+
+
+def replace_sealed(message: Message, first: int, plain: bytes) -> None:
+    """Put the payloads in `plain` in place of the message's last payload, which held them. Raises Reject."""
+    try:
+        inner = parse_payloads(first, plain)
+    except Drop as drop:
+        raise Reject(NotifyType.INVALID_SYNTAX, f"decrypted, but malformed: {drop.why}") from None
+    message.payloads[-1:] = inner
+    refuse_unknown_critical(message)
 
 
 def refuse_unknown_critical(message: Message) -> None:

@@ -87,6 +87,8 @@ class IkeSa:
     peer: Peer | None = None
     nat: Nat = NO_NAT
     encapsulate: bool = False
+    fragmentation: int = 0
+    """The largest IP datagram that we send before a message goes out in fragments; 0 where that is not agreed."""
     chosen: Chosen | None = None
     keys: IkeKeys | None = field(default=None, repr=False)
     protection: Protection | None = field(default=None, repr=False)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.ike.flow import Script
+from gateway.ike.fragments import Partial
 
 
 @dataclass(slots=True)
@@ -11,7 +12,8 @@ class Pending:
 
     message_id: int
     exchange: int
-    datagram: bytes = field(repr=False)
+    datagrams: tuple[bytes, ...] = field(repr=False)
+    """One, or the fragments of one message."""
     label: str
     script: Script[None]
     sent: int = 1
@@ -25,6 +27,8 @@ class Requests:
     pending: Pending | None = None
     waiting: Script[None] | None = None
     """A script that waits for something other than the peer."""
+    partial: Partial | None = None
+    """What came of the response so far."""
 
     @property
     def busy(self) -> bool:
@@ -37,13 +41,18 @@ class Responses:
 
     expected: int = 0
     last_request: int = 0
-    last_response: bytes = field(default=b"", repr=False)
+    last_response: tuple[bytes, ...] = field(default=(), repr=False)
+    repeats: int = 0
+    """How often the last request came again."""
+    partial: Partial | None = None
+    """What came of the next request so far."""
 
     def is_repeat(self, message_id: int, datagram: bytes) -> bool:
-        """Whether these are the very octets that we answered last."""
+        """Whether these are the very octets that we answered last (of a fragmented request, its first fragment)."""
         return bool(self.last_response) and message_id == self.expected - 1 and hash(datagram) == self.last_request
 
-    def answered(self, message_id: int, datagram: bytes, response: bytes) -> None:
+    def answered(self, message_id: int, datagram: bytes, response: tuple[bytes, ...]) -> None:
         self.expected = message_id + 1
         self.last_request = hash(datagram)
         self.last_response = response
+        self.repeats = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from gateway.dataplane.memory import MemoryPlane
 from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send
 from gateway.ike.engine import Engine
+from gateway.ike.fragments import ip_overhead
 from gateway.ike.path import Path
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start
@@ -62,6 +63,8 @@ class Network:
         """Inside address -> (outside address, port shift): datagrams leave with that source, answers come back."""
         self.carried: list[tuple[float, str, str, bytes]] = []
         self.cut: set[tuple[str, str]] = set()
+        self.mtu = 65_535
+        """Larger IP datagrams are lost."""
         self._flying: list[tuple[float, int, str, str, bytes, Path]] = []
         self._count = 0
 
@@ -105,6 +108,8 @@ class Network:
             port += shift
         self.carried.append((self.now, source, path.remote, send.data))
         inside = next((address for address, outside in self.nat.items() if outside[0] == path.remote), path.remote)
+        if len(send.data) + ip_overhead(path) > self.mtu:
+            return
         if (host.address, inside) in self.cut or self.random.random() < weather.loss:
             return
         for _ in range(2 if self.random.random() < weather.duplicate else 1):

@@ -67,6 +67,8 @@ def _request(core: Core, sa: IkeSa, cookie: bytes, method: int, public: bytes) -
     payloads += [wire.KE(method, public), wire.Nonce(sa.nonce_i)]
     payloads += _nat_detection(core, sa.spi_i, bytes(8), sa.path, disguise=_must_encapsulate(core, sa.peer))
     payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
+    if sa.peer.fragment_octets:
+        payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     return payloads
 
 
@@ -104,6 +106,12 @@ def _note_hashes(sa: IkeSa, message: Message) -> None:
         sa.signature_hashes = tuple(int.from_bytes(data[i : i + 2]) for i in range(0, len(data) - 1, 2))
 
 
+def _note_fragmentation(sa: IkeSa, peer: Peer, message: Message) -> None:
+    """RFC 7383 2.3: fragments are for two ends that have both said so."""
+    if message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED):
+        sa.fragmentation = peer.fragment_octets
+
+
 def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: groups.Offer) -> None:
     """Check the responder's choice and derive the keys."""
     assert sa.peer is not None
@@ -135,6 +143,7 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     sa.spi_r = response.spi_r
     sa.requests.next_id = 1
     _note_hashes(sa, response)
+    _note_fragmentation(sa, sa.peer, response)
     _protect(core, sa, chosen, shared)
     sa.nat = _detect_nat(core, response, sa.path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or _must_encapsulate(core, sa.peer))
@@ -275,6 +284,7 @@ def _open(
     attempt_log.see(sa.attempt, core.now, request, len(opening.datagram), outgoing=False)
     core.reach(sa, Step.REACH, f"{path.text} calls")
     _note_hashes(sa, request)
+    _note_fragmentation(sa, peer, request)
     _protect(core, sa, chosen, shared)
     sa.nat = _detect_nat(core, request, path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or _must_encapsulate(core, peer))
@@ -288,8 +298,10 @@ def _open(
         payloads += _nat_detection(core, sa.spi_i, sa.spi_r, path, disguise=_must_encapsulate(core, peer))
     if sa.signature_hashes:
         payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
+    if sa.fragmentation:
+        payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     sa.init_response = _answer(core, request, path, payloads, sa.spi_r)
-    sa.responses.answered(0, opening.datagram, sa.init_response)
+    sa.responses.answered(0, opening.datagram, (sa.init_response,))
     sa.requests.next_id = 0
     core.add(sa)
     core.timers.set(("half-open", sa), core.now + core.snapshot.settings.half_open_timeout)
