@@ -41,5 +41,8 @@ class AbsentPlane:
     def adopt(self, sock: socket, ike_received: IkeReceived) -> bool:
         return False
 
+    def exempt(self, sock: socket) -> None:
+        """There are no policies."""
+
     def close(self) -> None:
         """There is nothing to remove."""

@@ -19,3 +19,9 @@ class Driver(DataPlane, Protocol):
         True: the driver reads the socket from now on and hands IKE messages to `ike_received`. False: the caller
         reads it (the kernel takes ESP out before, or there is none).
         """
+
+    def exempt(self, sock: socket) -> None:
+        """Let what a bound IKE socket sends and receives pass, whatever policies say; `adopt` does it, too.
+
+        Raises Refused.
+        """

@@ -23,8 +23,6 @@ from gateway.dataplane.xfrm_messages import (
     allocation,
     find,
     place_of,
-    policies_dump,
-    read_policy,
     read_state,
     redacted,
     restore_request,
@@ -34,6 +32,7 @@ from gateway.dataplane.xfrm_messages import (
     state_request,
     states_dump,
 )
+from gateway.dataplane.xfrm_policies import Spot, policies_dump, read_policy
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmUsersaInfo
 from gateway.ike.plane import (
     AddPolicy,
@@ -112,6 +111,9 @@ class KernelPlane:
         take_esp(sock)
         bypass(sock)
         return False
+
+    def exempt(self, sock: socket.socket) -> None:
+        bypass(sock)
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._events.listen(emit)
@@ -276,9 +278,9 @@ class KernelPlane:
         known = self._states.get(place)
         return known.key if known else None
 
-    def policy_behind(self, selector: bytes) -> Policy | None:
-        """The policy of ours in whose OUT selector a packet was caught (for events)."""
-        return self._policies.acquired(selector)
+    def policy_behind(self, spot: Spot) -> Policy | None:
+        """The policy of ours in which a packet was caught (for events)."""
+        return self._policies.acquired(spot)
 
     def close(self) -> None:
         batch = Batch(self._netlink)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from gateway.dataplane.netlink import NETLINK_ADD_MEMBERSHIP, NETLINK_XFRM, SOL_NETLINK, messages
+from gateway.dataplane.netlink import NETLINK_ADD_MEMBERSHIP, NETLINK_XFRM, SOL_NETLINK, attributes, messages
 from gateway.dataplane.xfrm import (
     XFRM_MSG_ACQUIRE,
     XFRM_MSG_EXPIRE,
@@ -18,6 +18,7 @@ from gateway.dataplane.xfrm import (
     XFRMNLGRP_MAPPING,
 )
 from gateway.dataplane.xfrm_messages import Place, address_text
+from gateway.dataplane.xfrm_policies import Spot, spot_of
 from gateway.dataplane.xfrm_structs import (
     XfrmId,
     XfrmUserAcquire,
@@ -50,8 +51,8 @@ class Ours(Protocol):
     def state_key(self, place: Place) -> StateKey | None:
         """Of a state of ours."""
 
-    def policy_behind(self, selector: bytes) -> Policy | None:
-        """Of an OUT policy of ours."""
+    def policy_behind(self, spot: Spot) -> Policy | None:
+        """Ours of that name."""
 
 
 def read_event(kind: int, body: bytes, ours: Ours) -> PlaneEvent | None:
@@ -60,7 +61,8 @@ def read_event(kind: int, body: bytes, ours: Ours) -> PlaneEvent | None:
         return None
     if kind == XFRM_MSG_ACQUIRE:
         acquire = XfrmUserAcquire.unpack_from(body)
-        policy = ours.policy_behind(XfrmUserpolicyInfo.unpack_from(acquire.policy).sel)
+        found = dict(attributes(body, XfrmUserAcquire.LAYOUT.size, len(body)))
+        policy = ours.policy_behind(spot_of(XfrmUserpolicyInfo.unpack_from(acquire.policy), found))
         return Acquire(policy.reqid) if policy else None
     if kind == XFRM_MSG_EXPIRE:
         expire = XfrmUserExpire.unpack_from(body)

@@ -7,15 +7,8 @@ from pathlib import Path
 
 from gateway.dataplane.kernel_batch import ABSENT
 from gateway.dataplane.netlink import Netlink, Request
-from gateway.dataplane.xfrm_messages import (
-    Place,
-    Tag,
-    policies_dump,
-    policy_removal,
-    read_policy,
-    state_removal,
-    states_dump,
-)
+from gateway.dataplane.xfrm_messages import Place, Tag, state_removal, states_dump
+from gateway.dataplane.xfrm_policies import policies_dump, policy_removal, read_policy
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmLifetimeCfg, XfrmUsersaInfo
 
 _log = logging.getLogger(__name__)
@@ -81,7 +74,7 @@ def sweep(netlink: Netlink, owner: Owner) -> tuple[int, int]:
         if owner.orphaned(info.lft):
             ident = XfrmId.unpack_from(info.id)
             places.append(Place(info.family, ident.daddr, ident.spi))
-    requests: list[Request] = [policy_removal(policy.dir, policy.selector) for policy in policies]
+    requests: list[Request] = [policy_removal(policy.spot) for policy in policies]
     requests += map(state_removal, places)
     for outcome in netlink.send(requests):
         if outcome and outcome.errno not in ABSENT:

@@ -7,23 +7,23 @@ from functools import partial
 from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
 from gateway.dataplane.netlink import Request
 from gateway.dataplane.xfrm import XFRM_POLICY_IN, XFRM_POLICY_OUT
-from gateway.dataplane.xfrm_messages import (
+from gateway.dataplane.xfrm_messages import Tag
+from gateway.dataplane.xfrm_policies import (
     DIRECTIONS,
     ReadPolicy,
-    Tag,
+    Spot,
     bypass_request,
     policy_removal,
     policy_request,
 )
 from gateway.dataplane.xfrm_selectors import KernelSelector, kernel_selectors
-from gateway.ike.plane import Direction, Policy
+from gateway.ike.plane import Action, Policy
+from gateway.policy.peers import Mark
 from gateway.policy.selectors import Selector
 
 _PRESENT = frozenset({errno.EEXIST})
-_Key = tuple[int, Selector, Selector]
+_Key = tuple[int, Selector, Selector, int, Mark | None]
 """As `Policy.key`, with the kernel's number of the direction: enumerations are slow to hash."""
-_Spot = tuple[int, bytes]
-"""The kernel has one policy for a direction and a selector, whoever put it there."""
 
 
 # RFC 4861: router and neighbour solicitation and advertisement, redirect. Without them no packet finds its neighbour,
@@ -41,9 +41,9 @@ class Policies:
     def __init__(self, tag: Tag) -> None:
         self._tag = tag
         self._ordered: dict[_Key, Policy] = {}
-        self._claims: dict[_Spot, list[_Key]] = {}
+        self._claims: dict[Spot, list[_Key]] = {}
         self._version_6 = 0
-        self._exempt: dict[_Spot, KernelSelector] = {}
+        self._exempt: dict[Spot, KernelSelector] = {}
 
     def add(self, policy: Policy, batch: Batch) -> None:
         """Raises Refused when the kernel cannot express it."""
@@ -52,7 +52,7 @@ class Policies:
         previous = self._ordered.get(key)
         doing = partial(_text, "adding", policy)
         for selector in selectors:
-            spot = (key[0], selector.packed)
+            spot = _spot(key, selector)
             claims = self._claims.get(spot)
             if previous and claims and claims[-1] != key:
                 continue  # hidden behind another of ours
@@ -75,13 +75,13 @@ class Policies:
         if lying is None:
             return
         doing = partial(_text, "removing", lying)
-        claimed: dict[_Spot, list[_Key]] = {}
+        claimed: dict[Spot, list[_Key]] = {}
         for selector in kernel_selectors(lying.source, lying.destination):
-            spot = (key[0], selector.packed)
+            spot = _spot(key, selector)
             claims = claimed[spot] = self._claims[spot]
             if len(claims) == 1:
                 del self._claims[spot]
-                request = policy_removal(*spot)
+                request = policy_removal(spot)
             else:
                 self._claims[spot] = [claim for claim in claims if claim != key]
                 if claims[-1] != key:
@@ -106,21 +106,21 @@ class Policies:
 
     def end_exemption(self, batch: Batch) -> None:
         """Subject neighbour discovery to policies again."""
-        for (direction, packed), selector in self._exempt.items():
-            undo = partial(_one, partial(bypass_request, direction, selector, self._tag))
-            batch.add(Step(policy_removal(direction, packed), _discovery, undo, ABSENT))
+        for spot, selector in self._exempt.items():
+            undo = partial(_one, partial(bypass_request, spot.direction, selector, self._tag))
+            batch.add(Step(policy_removal(spot), _discovery, undo, ABSENT))
         batch.on_rollback(partial(setattr, self, "_exempt", self._exempt))
         self._exempt = {}
 
     def _exempt_discovery(self, direction: int, selector: KernelSelector, batch: Batch) -> None:
-        spot = (direction, selector.packed)
+        spot = Spot(direction, selector.packed)
         request = bypass_request(direction, selector, self._tag)
         done = partial(self._exempted, spot, selector)
         batch.on_rollback(partial(self._exempted, spot, None))
         # Another may have put it there, as strongSwan's users do; then it is not ours to remove.
         batch.add(Step(request, _discovery, partial(self._undoing, None, selector, spot), _PRESENT, done=done))
 
-    def _exempted(self, spot: _Spot, selector: KernelSelector | None) -> None:
+    def _exempted(self, spot: Spot, selector: KernelSelector | None) -> None:
         if selector:
             self._exempt[spot] = selector
         else:
@@ -129,11 +129,11 @@ class Policies:
     def _put(self, policy: Policy, selector: KernelSelector) -> Request:
         return policy_request(policy, selector, self._tag, replace=True)
 
-    def _undoing(self, before: Policy | None, selector: KernelSelector, spot: _Spot) -> Sequence[Request]:
+    def _undoing(self, before: Policy | None, selector: KernelSelector, spot: Spot) -> Sequence[Request]:
         """What makes a spot as it was: with a policy of ours in it or with none."""
-        return [self._put(before, selector) if before else policy_removal(*spot)]
+        return [self._put(before, selector) if before else policy_removal(spot)]
 
-    def _reclaim(self, key: _Key, policy: Policy, claimed: dict[_Spot, list[_Key]]) -> None:
+    def _reclaim(self, key: _Key, policy: Policy, claimed: dict[Spot, list[_Key]]) -> None:
         self._ordered[key] = policy
         self._claims.update(claimed)
 
@@ -144,24 +144,24 @@ class Policies:
             return
         policy = self._ordered.pop(key)
         for selector in kernel_selectors(policy.source, policy.destination):
-            spot = (key[0], selector.packed)
+            spot = _spot(key, selector)
             self._claims[spot].remove(key)
             if not self._claims[spot]:
                 del self._claims[spot]
 
-    def acquired(self, selector: bytes) -> Policy | None:
-        """Ours that lies behind the selector of an OUT policy."""
-        claims = self._claims.get((DIRECTIONS[Direction.OUT], selector))
+    def acquired(self, spot: Spot) -> Policy | None:
+        """Ours that lies there."""
+        claims = self._claims.get(spot)
         return self._ordered[claims[-1]] if claims else None
 
     def found(self, read: Sequence[ReadPolicy]) -> list[Policy]:
         """Those of ours that lie in the kernel whole, as it was just read."""
-        # Another's policy may have the same selector with a mark, an interface or of another type.
-        there = {(policy.dir, policy.selector): policy for policy in read if self._tag.marks(policy.lifetime)}
+        # Another's policy may have the same name and be of another type.
+        there = {policy.spot: policy for policy in read if self._tag.marks(policy.lifetime)}
         found: list[Policy] = []
         for key, policy in self._ordered.items():
             selectors = kernel_selectors(policy.source, policy.destination)
-            spots = [(key[0], selector.packed) for selector in selectors]
+            spots = [_spot(key, selector) for selector in selectors]
             tops = (spot for spot in spots if self._claims[spot][-1] == key)
             if all(spot in there and there[spot].carries_out(policy) for spot in tops):
                 found.append(policy)
@@ -172,7 +172,12 @@ class Policies:
 
 
 def _key(policy: Policy) -> _Key:
-    return DIRECTIONS[policy.direction], policy.source, policy.destination
+    mark = policy.mark and Mark(policy.mark.value & policy.mark.mask, policy.mark.mask)  # as the kernel keeps it
+    return DIRECTIONS[policy.direction], policy.source, policy.destination, policy.interface_id, mark
+
+
+def _spot(key: _Key, selector: KernelSelector) -> Spot:
+    return Spot(key[0], selector.packed, key[3], key[4])
 
 
 def _one(maker: Callable[[], Request]) -> Sequence[Request]:
@@ -184,4 +189,5 @@ def _discovery() -> str:
 
 
 def _text(verb: str, policy: Policy) -> str:
-    return f"{verb} policy {policy.direction} {policy.source} to {policy.destination}"
+    what = "policy" if policy.action is Action.PROTECT else f"{policy.action} policy"
+    return f"{verb} {what} {policy.direction} {policy.source} to {policy.destination}"

@@ -185,6 +185,9 @@ class MemoryPlane:
     def adopt(self, sock: socket, ike_received: IkeReceived) -> bool:
         return False
 
+    def exempt(self, sock: socket) -> None:
+        """Nothing to do: there are no packets."""
+
     def close(self) -> None:
         self._tables = Tables()
         self._counters.clear()

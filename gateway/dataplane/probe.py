@@ -13,11 +13,10 @@ from gateway.dataplane.xfrm_messages import (
     Tag,
     allocation,
     place_of,
-    policy_removal,
-    policy_request,
     state_removal,
     state_request,
 )
+from gateway.dataplane.xfrm_policies import Spot, policy_removal, policy_request
 from gateway.dataplane.xfrm_selectors import kernel_selectors
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmUsersaInfo
 from gateway.ike.plane import Direction, EspState, Policy
@@ -59,7 +58,7 @@ def _try(netlink: Netlink, source: str, destination: str, spi: int) -> str | Non
     policy = Policy(Direction.OUT, *ends, source, destination, spi)
     tag = Tag(XFRM_INF, XFRM_INF)
     (selector,) = kernel_selectors(*ends)
-    removal = policy_removal(XFRM_POLICY_OUT, selector.packed)
+    removal = policy_removal(Spot(XFRM_POLICY_OUT, selector.packed))
     added, *_ = netlink.send([state_request(state, tag, allocated=True)])
     trapped, *_ = netlink.send([policy_request(policy, selector, tag, replace=False)])
     removed = netlink.send([state_removal(place_of(destination, spi)), *([] if trapped else [removal])])

@@ -16,9 +16,11 @@ from gateway.dataplane.userspace_inbound import Inbound
 from gateway.dataplane.userspace_outbound import Outbound
 from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_routes import TunRoutes
+from gateway.dataplane.userspace_rules import PassingRules
 from gateway.dataplane.userspace_sas import Drops, InboundSa, OutboundSa
 from gateway.dataplane.userspace_udp import prepare
 from gateway.ike.plane import (
+    Action,
     AddPolicy,
     AddRoute,
     AddState,
@@ -76,11 +78,21 @@ class UserspacePlane:
         number = self._tun.name.lstrip("abcdefghijklmnopqrstuvwxyz-_.")
         try:
             self._routes = TunRoutes(self._tun.index, int(number) if number.isdecimal() else 0)
+            self._rules = self._passing_rules(self._tun.name.removesuffix(number))
         except Refused:
             self._tun.close()
             raise
         self._outbound = Outbound(self._tun, self._policies, self._sockets, self.drops, clock)
         self._inbound = Inbound(self._tun, self._policies, self.drops, clock)
+
+    def _passing_rules(self, prefix: str) -> PassingRules:
+        try:
+            rules = PassingRules()
+            if not any(name.startswith(prefix) and name != self._tun.name for _, name in socket.if_nameindex()):
+                rules.sweep()
+        except OSError as error:
+            raise Refused(f"no netlink for routing rules: {error.strerror}") from error
+        return rules
 
     @property
     def device(self) -> str:
@@ -104,7 +116,12 @@ class UserspacePlane:
 
     def apply(self, orders: Sequence[Order]) -> None:
         made = self._make(orders)
-        self._routes.add([route for order in orders if (route := _route_of(order)) is not None])
+        self._rules.lay(self._policies.ruling_after(orders))
+        try:
+            self._routes.add([route for order in orders if (route := _route_of(order)) is not None])
+        except Refused:
+            self._rules.lay(self._policies.ruling_after(()))
+            raise
         # Nothing below can fail.
         for order in orders:
             match order:
@@ -125,9 +142,9 @@ class UserspacePlane:
                     self._routes.remove([route])
 
     def _lift(self, policy: Policy) -> None:
-        """A trap goes, or is replaced: so does the route that led packets to it."""
+        """A policy goes, or is replaced: so does the route of its own that led packets to it."""
         old = self._policies.find(policy)
-        if old is not None and (route := _trap_route(old)) is not None:
+        if old is not None and (route := _own_route(old)) is not None:
             self._routes.remove([route])
 
     def _make(self, orders: Sequence[Order]) -> list[Sa]:
@@ -196,12 +213,16 @@ class UserspacePlane:
     # -- running
 
     def adopt(self, sock: socket.socket, ike_received: IkeReceived) -> bool:
+        self.exempt(sock)
         prepare(sock)
         self._sockets[6 if sock.family == socket.AF_INET6 else 4] = sock
         self._readers.append((sock, ike_received))
         if self._loop is not None:
             self._read(sock, ike_received)
         return True
+
+    def exempt(self, sock: socket.socket) -> None:
+        self._rules.spare(6 if sock.family == socket.AF_INET6 else 4, sock.getsockname()[1])
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -251,16 +272,22 @@ class UserspacePlane:
         self._held.clear()
         if self._tun.fd >= 0:
             self._routes.close()
+            self._rules.close()
             self._tun.close()
             _log.info("userspace data plane closed; packets not passed on: %s", asdict(self.drops))
 
 
-def _trap_route(policy: Policy) -> Route | None:
-    """A trap here is only met by packets that are routed into the device, and no state brings a route along yet."""
-    if policy.direction is not Direction.OUT or policy.spi is not None:
+def _own_route(policy: Policy) -> Route | None:
+    """A policy here is only met by packets that are routed into the device. Where no state brings a route along, it is
+    the policy's own: a trap's, and that of one that drops what would be protected if its CHILD_SA were up."""
+    if policy.direction is not Direction.OUT or policy.priority is not None:
         return None
     destination = Selector(policy.destination.version, policy.destination.start, policy.destination.end)
-    return Route(destination, (policy.source,), policy.tunnel_destination)
+    if policy.action is Action.DROP:
+        return Route(destination, (policy.source,), "")
+    if policy.action is Action.PROTECT and policy.spi is None:
+        return Route(destination, (policy.source,), policy.tunnel_destination)
+    return None
 
 
 def _route_of(order: Order) -> Route | None:
@@ -268,7 +295,7 @@ def _route_of(order: Order) -> Route | None:
         case AddRoute(route):
             return route
         case AddPolicy(policy):
-            return _trap_route(policy)
+            return _own_route(policy)
         case _:
             return None
 

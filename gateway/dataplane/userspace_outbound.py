@@ -10,7 +10,7 @@ from gateway.dataplane.userspace_batch import LARGEST_PACKET, Batch
 from gateway.dataplane.userspace_packets import Flow, flow_key, keyed, parse_flow, traffic_class
 from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, Lane, OutboundSa, Sparingly
-from gateway.ike.plane import Acquire, PlaneEvent, Policy, StateKey
+from gateway.ike.plane import Acquire, Action, PlaneEvent, Policy, StateKey
 
 PACKETS_AT_ONCE = 132
 """Read in one go of the event loop: three full sends, at 5 us a packet two thirds of a millisecond."""
@@ -124,8 +124,11 @@ class Outbound:
 
     def _find(self, flow: Flow, traffic_class: int) -> Lane | None:
         policy = self._policies.outbound(flow)
-        if policy is None:
+        if policy is None or policy.action is Action.PASS:  # what may pass is not routed here
             self._drops.no_policy += 1
+            return None
+        if policy.action is Action.DROP:
+            self._drops.blocked += 1
             return None
         sa = self._state_for(policy)
         if sa is None:

@@ -1,10 +1,10 @@
-"""The policies of the userspace data plane, found by the packet: narrowest first."""
+"""The policies of the userspace data plane, found by the packet: shunts by priority, then the narrowest first."""
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway.dataplane.userspace_packets import UNSEEN, Flow
-from gateway.ike.plane import Direction, Policy, PolicyKey
+from gateway.ike.plane import Action, AddPolicy, Direction, Order, Policy, PolicyKey, RemovePolicy
 from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, Selector
 
 
@@ -41,6 +41,16 @@ def _breadth(policy: Policy) -> tuple[int, int, int]:
     return addresses, protocols, ports
 
 
+def is_rule(policy: Policy) -> bool:
+    """Whether routing rules carry it out, not the packet path: a shunt for what leaves or is forwarded."""
+    return policy.priority is not None and policy.direction is not Direction.IN and policy.action is not Action.PROTECT
+
+
+def rank(policy: Policy) -> tuple[bool, int, tuple[int, int, int]]:
+    """Of two policies that match a packet, the one with the smaller rank is the packet's."""
+    return policy.priority is None, policy.priority or 0, _breadth(policy)
+
+
 class PolicyTable:
     """The policies that lie there. A hub's many policies towards single addresses are found without a search."""
 
@@ -49,6 +59,8 @@ class PolicyTable:
         self._to_hosts: dict[tuple[int, int], list[Policy]] = {}
         self._to_ranges: list[Policy] = []
         self._inbound: dict[int, list[Policy]] = {}
+        self._shut: list[Policy] = []
+        self._ruling: dict[PolicyKey, Policy] = {}
         self.generation = 0
         """Counts the changes, so that what was once found can be told from what still holds."""
 
@@ -59,24 +71,38 @@ class PolicyTable:
     def policies(self) -> tuple[Policy, ...]:
         return tuple(self._all.values())
 
+    def ruling_after(self, orders: Sequence[Order]) -> list[Policy]:
+        """The policies carried out by routing rules that will lie there when the orders are carried out."""
+        ruling = dict(self._ruling)
+        for order in orders:
+            if isinstance(order, AddPolicy | RemovePolicy):
+                ruling.pop(order.policy.key, None)
+            if isinstance(order, AddPolicy) and is_rule(order.policy):
+                ruling[order.policy.key] = order.policy
+        return list(ruling.values())
+
     def add(self, policy: Policy) -> None:
         """Also in place of the one with equal direction and selectors."""
         self.remove(policy)
         self._all[policy.key] = policy
+        if is_rule(policy):
+            self._ruling[policy.key] = policy
         if policy.direction is Direction.IN:
-            self._inbound.setdefault(policy.reqid, []).append(policy)
+            self._inwards(policy).append(policy)
         elif policy.direction is Direction.OUT:
-            bisect.insort(self._outbound(policy), policy, key=_breadth)
+            bisect.insort(self._outbound(policy), policy, key=rank)
 
     def remove(self, policy: Policy) -> None:
         """The policy with these selectors and this direction, if there is one."""
         self.generation += 1
         old = self._all.pop(policy.key, None)
+        self._ruling.pop(policy.key, None)
         if old is None:
             return
         if old.direction is Direction.IN:
-            self._inbound[old.reqid].remove(old)
-            if not self._inbound[old.reqid]:
+            inwards = self._inwards(old)
+            inwards.remove(old)
+            if not inwards and inwards is not self._shut:
                 del self._inbound[old.reqid]
         elif old.direction is Direction.OUT:
             found = self._outbound(old)
@@ -85,17 +111,29 @@ class PolicyTable:
                 del self._to_hosts[old.destination.version, old.destination.start]
 
     def outbound(self, flow: Flow) -> Policy | None:
-        """The narrowest OUT policy for a packet."""
+        """The OUT policy for a packet: the foremost shunt, else the narrowest."""
         candidates: Iterable[Policy] = self._to_hosts.get((flow.version, flow.destination), ())
         host = next((policy for policy in candidates if matches(policy, flow)), None)
         wide = next((policy for policy in self._to_ranges if matches(policy, flow)), None)
         if host is None or wide is None:
             return host or wide
-        return min(host, wide, key=_breadth)
+        return min(host, wide, key=rank)
 
     def admits(self, reqid: int, flow: Flow) -> bool:
-        """Whether a packet that came through a state of `reqid` may have (RFC 4301 5.2, step 4)."""
-        return any(matches(policy, flow) for policy in self._inbound.get(reqid, ()))
+        """Whether a packet that came through a state of `reqid` may have (RFC 4301 5.2, step 4).
+
+        What is to be dropped, or to come in the clear, may not.
+        """
+        admitting = [policy for policy in self._inbound.get(reqid, ()) if matches(policy, flow)]
+        if not admitting or not self._shut:
+            return bool(admitting)
+        foremost = min(map(rank, admitting))
+        return not any(rank(policy) < foremost and matches(policy, flow) for policy in self._shut)
+
+    def _inwards(self, policy: Policy) -> list[Policy]:
+        if policy.action is not Action.PROTECT:
+            return self._shut
+        return self._inbound.setdefault(policy.reqid, [])
 
     def _outbound(self, policy: Policy) -> list[Policy]:
         destination = policy.destination

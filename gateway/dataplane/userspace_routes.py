@@ -200,5 +200,7 @@ class TunRoutes:
 
 def _lines(route: Route) -> list[tuple[_Network, bool]]:
     """The lines of the table that a route needs, and whether each is a throw. ValueError for a strange remote."""
-    remote: _Network = ipaddress.ip_network(route.remote.partition("%")[0])
-    return [(remote, True), *((ipaddress.ip_network(text), False) for text in route.destination.networks())]
+    lines: list[tuple[_Network, bool]] = [(ipaddress.ip_network(text), False) for text in route.destination.networks()]
+    if route.remote:
+        lines.insert(0, (ipaddress.ip_network(route.remote.partition("%")[0]), True))
+    return lines

@@ -21,6 +21,8 @@ class Drops:
     """Out of the TUN device, and no policy is about them."""
     no_state: int = 0
     """A policy is about them, but there is no state to protect them with."""
+    blocked: int = 0
+    """A policy drops them."""
     not_sent: int = 0
     """The kernel did not take the datagram (no route, no memory, no socket of the family)."""
     exhausted: int = 0

@@ -1,4 +1,4 @@
-"""ESP states and policies as XFRM messages, and back."""
+"""ESP states as XFRM messages, and back."""
 
 import socket
 from functools import lru_cache
@@ -12,17 +12,10 @@ from gateway.dataplane.xfrm import (
     UDP_ENCAP_ESPINUDP,
     XFRM_INF,
     XFRM_MSG_ALLOCSPI,
-    XFRM_MSG_DELPOLICY,
     XFRM_MSG_DELSA,
-    XFRM_MSG_GETPOLICY,
     XFRM_MSG_GETSA,
-    XFRM_MSG_NEWPOLICY,
     XFRM_MSG_NEWSA,
-    XFRM_MSG_UPDPOLICY,
     XFRM_MSG_UPDSA,
-    XFRM_POLICY_FWD,
-    XFRM_POLICY_IN,
-    XFRM_POLICY_OUT,
     XFRM_STATE_AF_UNSPEC,
     XFRM_STATE_ESN,
     XFRMA_ALG_AEAD,
@@ -34,9 +27,7 @@ from gateway.dataplane.xfrm import (
     XFRMA_PROTO,
     XFRMA_REPLAY_ESN_VAL,
     XFRMA_REPLAY_VAL,
-    XFRMA_TMPL,
 )
-from gateway.dataplane.xfrm_selectors import KernelSelector
 from gateway.dataplane.xfrm_structs import (
     XfrmAlgo,
     XfrmAlgoAuth,
@@ -46,26 +37,17 @@ from gateway.dataplane.xfrm_structs import (
     XfrmReplayState,
     XfrmReplayStateEsn,
     XfrmSelector,
-    XfrmUserpolicyId,
-    XfrmUserpolicyInfo,
     XfrmUsersaId,
     XfrmUsersaInfo,
     XfrmUserspiInfo,
-    XfrmUserTmpl,
 )
-from gateway.ike.plane import Direction, Encapsulation, EspState, Policy, Refused
+from gateway.ike.plane import Encapsulation, EspState, Refused
 
-DIRECTIONS = {
-    Direction.IN: XFRM_POLICY_IN,
-    Direction.OUT: XFRM_POLICY_OUT,
-    Direction.FORWARD: XFRM_POLICY_FWD,
-}
 LOWEST_SPI, HIGHEST_SPI = 0xC000_0000, 0xCFFF_FFFF  # where strongSwan draws its own from, too
 
 # Without ESN a sequence number has 32 bits and must not come again (RFC 4303 3.3.3): ask for a rekey at three quarters.
 _SOFT_PACKETS, _HARD_PACKETS = 0xC000_0000, 0xFFFF_FFFF
 _SMALL_WINDOW = 32  # what struct xfrm_replay_state's one word holds
-_BYPASS_PRIORITY = 1  # before every policy of a child
 _MAPPING_SECONDS = 10  # the kernel tells of a moved peer at most this often, not for every packet
 _SKIPPED_SEQUENCE = 4096  # more than what can leave between reading a state and its replacement
 
@@ -104,7 +86,7 @@ class Tag(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _lifetime(tag: Tag, soft_packets: int = XFRM_INF, hard_packets: int = XFRM_INF) -> bytes:
+def lifetime_of(tag: Tag, soft_packets: int = XFRM_INF, hard_packets: int = XFRM_INF) -> bytes:
     return XfrmLifetimeCfg(*tag, soft_packets, hard_packets).pack()
 
 
@@ -124,7 +106,7 @@ def place_of(destination: str, spi: int) -> Place:
     return Place(*xfrm_address(destination), spi)
 
 
-def _outer(source: str, destination: str) -> tuple[int, bytes, bytes]:
+def outer(source: str, destination: str) -> tuple[int, bytes, bytes]:
     """The family and both xfrm_address_t of a tunnel. Raises Refused when they are of different families."""
     family, saddr = xfrm_address(source)
     other, daddr = xfrm_address(destination)
@@ -151,7 +133,7 @@ def state_request(state: EspState, tag: Tag, *, allocated: bool = False, before:
 
     `before` is the same SA as it lay elsewhere (other addresses or ports); its replay window and counters go on.
     """
-    family, saddr, daddr = _outer(state.source, state.destination)
+    family, saddr, daddr = outer(state.source, state.destination)
     window = state.replay_window
     if not state.inbound:  # nothing is checked there, but with ESN the kernel keeps the sequence in the same struct
         window = _SMALL_WINDOW if state.esn else 0
@@ -172,7 +154,7 @@ def state_request(state: EspState, tag: Tag, *, allocated: bool = False, before:
         sel=_ANY_SELECTOR,
         id=XfrmId(daddr, state.spi).pack(),
         saddr=saddr,
-        lft=_lifetime(tag, *packets),
+        lft=lifetime_of(tag, *packets),
         reqid=state.reqid,
         family=family,
         replay_window=0 if large else window,
@@ -249,67 +231,11 @@ def states_dump() -> Request:
     return XFRM_MSG_GETSA, 0, attribute(XFRMA_PROTO, bytes([IPPROTO_ESP]))
 
 
-def policies_dump() -> Request:
-    return XFRM_MSG_GETPOLICY, 0, b""
-
-
 def allocation(source: str, destination: str, lowest: int = LOWEST_SPI, highest: int = HIGHEST_SPI) -> Request:
     """Choose and hold an SPI (XFRM_MSG_ALLOCSPI); the answer is a struct xfrm_usersa_info."""
-    family, saddr, daddr = _outer(source, destination)
+    family, saddr, daddr = outer(source, destination)
     info = XfrmUsersaInfo(_ANY_SELECTOR, XfrmId(daddr).pack(), saddr, XfrmLifetimeCfg().pack(), family=family)
     return XFRM_MSG_ALLOCSPI, 0, XfrmUserspiInfo(info.pack(), lowest, highest).pack()
-
-
-@lru_cache(maxsize=256)  # IN and FORWARD have the same
-def _template(source: str, destination: str, reqid: int, spi: int) -> bytes:
-    family, saddr, daddr = _outer(source, destination)
-    template = XfrmUserTmpl(id=XfrmId(daddr, spi).pack(), family=family, saddr=saddr, reqid=reqid)
-    return attribute(XFRMA_TMPL, template.pack())
-
-
-def policy_request(policy: Policy, selector: KernelSelector, tag: Tag, *, replace: bool) -> Request:
-    """Add one kernel policy, or put it in the place of ours with the same selector."""
-    info = XfrmUserpolicyInfo(
-        sel=selector.packed,
-        lft=_lifetime(tag),
-        priority=selector.priority,
-        dir=DIRECTIONS[policy.direction],
-    )
-    template = _template(policy.tunnel_source, policy.tunnel_destination, policy.reqid, policy.spi or 0)
-    return XFRM_MSG_UPDPOLICY if replace else XFRM_MSG_NEWPOLICY, 0, info.pack() + template
-
-
-def bypass_request(direction: int, selector: KernelSelector, tag: Tag) -> Request:
-    """Add a policy that lets packets pass as they are."""
-    info = XfrmUserpolicyInfo(selector.packed, _lifetime(tag), priority=_BYPASS_PRIORITY, dir=direction)
-    return XFRM_MSG_NEWPOLICY, 0, info.pack()
-
-
-def policy_removal(direction: int, selector: bytes) -> Request:
-    return XFRM_MSG_DELPOLICY, 0, XfrmUserpolicyId(selector, 0, direction).pack()
-
-
-class ReadPolicy(NamedTuple):
-    """A kernel policy as it was read: its direction and selector, its lifetime, and its first template, if any."""
-
-    dir: int
-    selector: bytes
-    lifetime: bytes
-    template: bytes
-
-    def carries_out(self, policy: Policy) -> bool:
-        """Whether the template sends the packets where `policy` wants them."""
-        _, saddr, daddr = _outer(policy.tunnel_source, policy.tunnel_destination)
-        if len(self.template) < XfrmUserTmpl.LAYOUT.size:
-            return False
-        template = XfrmUserTmpl.unpack_from(self.template)
-        wanted = (XfrmId(daddr, policy.spi or 0).pack(), saddr, policy.reqid)
-        return (template.id, template.saddr, template.reqid) == wanted
-
-
-def read_policy(body: bytes) -> ReadPolicy:
-    info = XfrmUserpolicyInfo.unpack_from(body)
-    return ReadPolicy(info.dir, info.sel, info.lft, find(body, XfrmUserpolicyInfo.LAYOUT.size, XFRMA_TMPL))
 
 
 def _encryption(body: bytes) -> tuple[Encryption | None, Integrity | None]:

@@ -13,11 +13,12 @@ MOST_SELECTORS = 256
 """Kernel policies that one pair of selectors may need; the peer has a say in the ranges, so there must be an end."""
 
 _ICMP = (1, 58)
-_LOWEST_PRIORITY = 200_000
+LOWEST_PRIORITY = 200_000
+"""More than any selector's."""
 
 
 class KernelSelector(NamedTuple):
-    """A packed struct xfrm_selector and the priority its policies get; the smallest number wins."""
+    """A packed struct xfrm_selector and its priority among those of the same rank; the smallest number wins."""
 
     packed: bytes
     priority: int
@@ -100,4 +101,4 @@ def _pack(
     # Longer prefixes first, then a protocol, then ports: the order that strongSwan's priorities make too.
     narrowness = (sent[1] + received[1]) * 512 + (256 if protocol else 0)
     narrowness += (sport_mask.bit_count() + dport_mask.bit_count()) * 4
-    return KernelSelector(packed, _LOWEST_PRIORITY - narrowness)
+    return KernelSelector(packed, LOWEST_PRIORITY - narrowness)

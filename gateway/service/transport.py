@@ -61,6 +61,8 @@ class Transport:
         self._by_kind[family, marked] = sock
         if marked and plane.adopt(sock, self._adopted):
             return
+        if not marked:
+            plane.exempt(sock)
         loop.add_reader(sock, self._drain, sock, family, marked)
 
     def _adopted(self, datagram: bytes, source: tuple[str, int], local: str) -> None:

@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane.kernel_events import Events, read_event
-from gateway.dataplane.netlink import messages, nlmsghdr
-from gateway.dataplane.xfrm import XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRM_MSG_MAPPING, XFRM_MSG_NEWSA
+from gateway.dataplane.netlink import attribute, messages, nlmsghdr
+from gateway.dataplane.xfrm import (
+    XFRM_MSG_ACQUIRE,
+    XFRM_MSG_EXPIRE,
+    XFRM_MSG_MAPPING,
+    XFRM_MSG_NEWSA,
+    XFRM_POLICY_OUT,
+    XFRMA_IF_ID,
+    XFRMA_MARK,
+)
 from gateway.dataplane.xfrm_messages import Place, place_of
+from gateway.dataplane.xfrm_policies import Spot
 from gateway.dataplane.xfrm_structs import (
     XfrmId,
     XfrmLifetimeCfg,
@@ -23,11 +32,14 @@ from gateway.dataplane.xfrm_structs import (
     XfrmUsersaInfo,
 )
 from gateway.ike.plane import Acquire, Direction, Expire, PlaneEvent, Policy, Remapped, StateKey
+from gateway.policy.peers import Mark
 from gateway.policy.selectors import Selector
 
 KEY = StateKey("192.0.2.1", 0xC1234567)
 KEY6 = StateKey("2001:db8::1", 0xC1234568)
 SELECTOR = b"\1" * 56
+SPOT, MARKED = Spot(XFRM_POLICY_OUT, SELECTOR), Spot(XFRM_POLICY_OUT, SELECTOR, 7, Mark(5, 0xFF))
+QUALITIES = attribute(XFRMA_IF_ID, bytes([7, 0, 0, 0])) + attribute(XFRMA_MARK, bytes([5, 0, 0, 0, 255, 0, 0, 0]))
 
 
 @dataclass
@@ -37,15 +49,15 @@ class OneOfEach:
     def state_key(self, place: Place) -> StateKey | None:
         return {place_of(key.destination, key.spi): key for key in (KEY, KEY6)}.get(place)
 
-    def policy_behind(self, selector: bytes) -> Policy | None:
-        if selector != SELECTOR:
+    def policy_behind(self, spot: Spot) -> Policy | None:
+        if spot not in (SPOT, MARKED):
             return None
         anywhere = Selector.parse("0.0.0.0/0")
         return Policy(Direction.OUT, anywhere, anywhere, "192.0.2.1", "192.0.2.2", 42)
 
 
 def acquire(selector: bytes) -> bytes:
-    policy = XfrmUserpolicyInfo(selector, XfrmLifetimeCfg().pack()).pack()
+    policy = XfrmUserpolicyInfo(selector, XfrmLifetimeCfg().pack(), dir=XFRM_POLICY_OUT).pack()
     return XfrmUserAcquire(bytes(24), bytes(16), bytes(56), policy, 0, 0, 0, 5).pack()
 
 
@@ -70,6 +82,8 @@ def mapping(key: StateKey, address: str, port: int) -> bytes:
     [
         (XFRM_MSG_ACQUIRE, acquire(SELECTOR), Acquire(42)),
         (XFRM_MSG_ACQUIRE, acquire(b"\2" * 56), None),
+        (XFRM_MSG_ACQUIRE, acquire(SELECTOR) + QUALITIES, Acquire(42)),
+        (XFRM_MSG_ACQUIRE, acquire(SELECTOR) + attribute(XFRMA_IF_ID, bytes([8, 0, 0, 0])), None),
         (XFRM_MSG_EXPIRE, expire(KEY, 0), Expire(KEY, hard=False)),
         (XFRM_MSG_EXPIRE, expire(KEY6, 1), Expire(KEY6, hard=True)),
         (XFRM_MSG_EXPIRE, expire(StateKey("192.0.2.1", 5), 1), None),

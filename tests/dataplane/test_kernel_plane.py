@@ -1,6 +1,7 @@
 """The kernel's data plane as far as any Linux goes, ESP or not: batches, undoing, rights, and how a plane is chosen."""
 
 import errno
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,9 +16,10 @@ from gateway.dataplane.kernel_batch import refusal
 from gateway.dataplane.kernel_owner import Owner
 from gateway.dataplane.memory import MemoryPlane
 from gateway.dataplane.netlink import NETLINK_XFRM, Netlink, NetlinkError, attribute, attributes
-from gateway.dataplane.xfrm_messages import policies_dump, read_policy
+from gateway.dataplane.xfrm_policies import policies_dump, read_policy
 from gateway.dataplane.xfrm_structs import XfrmLifetimeCfg
-from gateway.ike.plane import AddPolicy, AddRoute, Direction, Policy, Refused, RemovePolicy, Route
+from gateway.ike.plane import Action, AddPolicy, AddRoute, Direction, Policy, Refused, RemovePolicy, Route
+from gateway.policy.peers import Mark
 from gateway.policy.selectors import Selector
 from tests.lab.namespaces import Namespace, Network
 
@@ -62,6 +64,71 @@ def test_a_large_batch_that_fails_at_its_end_leaves_nothing(here: Namespace, pla
         plane.apply([*orders, AddPolicy(out("10.9.0.0/24"))])
     assert here.ip("xfrm", "policy") == before
     assert plane.policies() == []
+
+
+def shown(here: Namespace) -> list[str]:
+    """Every policy as `ip xfrm policy` shows it, each on one line."""
+    parts = re.split(r"\n(?=src )", here.ip("xfrm", "policy"))
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+@needs_netns
+def test_an_action_replaces_another_for_the_same_traffic_in_one_step(here: Namespace, plane: KernelPlane) -> None:
+    protecting = out("10.2.0.0/24")
+    others = [protecting._replace(action=action) for action in (Action.DROP, Action.PASS)]
+    for policy, words in zip([*others, protecting], ("action block", "ptype main", "tmpl src 192.0.2.1"), strict=True):
+        plane.apply([AddPolicy(policy)])
+        (line,) = shown(here)
+        assert words in line
+        assert ("tmpl" in line, "action block" in line) == ("tmpl" in words, "block" in words)
+        assert plane.policies() == [policy]
+    plane.apply([AddPolicy(others[0])])
+    with pytest.raises(Refused, match="no way"):
+        plane.apply([AddPolicy(protecting), AddRoute(Route(protecting.destination, (), "203.0.113.1"))])
+    assert plane.policies() == [others[0]]
+    plane.apply([RemovePolicy(protecting)])
+    assert shown(here) == []
+
+
+@needs_netns
+def test_shunts_win_over_children_by_their_priority_then_by_narrowness(here: Namespace, plane: KernelPlane) -> None:
+    nets = ["10.2.0.1/32", "10.3.0.0/16", "10.4.0.0/24", "10.5.0.0/16", "10.6.0.0/16"]
+    ranks = [None, 100, 100, 20_000, 0]
+    plane.apply(
+        [
+            AddPolicy(out(net)._replace(action=Action.PROTECT if rank is None else Action.DROP, priority=rank))
+            for net, rank in zip(nets, ranks, strict=True)
+        ]
+    )
+    found = {line.split()[3]: int(line.split("priority ")[1].split()[0]) for line in shown(here)}
+    assert sorted(found, key=found.__getitem__) == [nets[4], nets[2], nets[1], nets[3], nets[0]]
+    assert len(set(found.values())) == 5
+    with pytest.raises(Refused, match="priority is 0 to 20000 in the kernel, not 20001"):
+        plane.apply([AddPolicy(out("10.7.0.0/16")._replace(action=Action.PASS, priority=20_001))])
+
+
+@needs_netns
+def test_marks_and_interfaces_make_policies_of_their_own(here: Namespace, plane: KernelPlane) -> None:
+    plain = out("10.2.0.0/24")
+    kinds = [plain, plain._replace(mark=Mark(7, 0xFF), reqid=2), plain._replace(mark=Mark(8, 0xFF), reqid=3)]
+    kinds += [plain._replace(interface_id=9, reqid=4), plain._replace(interface_id=9, mark=Mark(7, 0xFF), reqid=5)]
+    plane.apply([AddPolicy(policy) for policy in kinds])
+    assert len(shown(here)) == len(kinds)
+    assert set(plane.policies()) == set(kinds)
+    assert sum("mark 0x7/0xff" in line for line in shown(here)) == 2
+    assert sum("if_id 0x9" in line for line in shown(here)) == 2
+    for gone in kinds:
+        plane.apply([RemovePolicy(gone)])
+        assert gone not in plane.policies()
+    assert shown(here) == []
+
+
+@needs_netns
+def test_inbound_and_forwarded_traffic_is_dropped_too(here: Namespace, plane: KernelPlane) -> None:
+    drop = out("10.2.0.0/24")._replace(action=Action.DROP, priority=5)
+    plane.apply([AddPolicy(drop._replace(direction=direction)) for direction in Direction])
+    assert sorted(line.split("dir ")[1].split()[0] for line in shown(here)) == ["fwd", "in", "out"]
+    assert all("action block" in line for line in shown(here))
 
 
 @needs_netns

@@ -40,12 +40,13 @@ def test_the_three_policies_of_a_child_as_ip_shows_them(sites: tuple[Site, Site]
     child = Child(sites, reqid=5).install()
     spi = child.spis[1]
     pinned = f"proto esp spi 0x{spi:08x} reqid 5 mode tunnel"
+    priority = 2 + 20_001 * 200_000 + 175_424  # behind every shunt
     tail = "proto esp reqid 5 mode tunnel"
     assert sorted(shown(sites[0])) == sorted(
         [
-            f"src 10.1.0.0/24 dst 10.2.0.0/24 dir out priority 175424 ptype main tmpl src {US} dst {THEM} {pinned}",
-            f"src 10.2.0.0/24 dst 10.1.0.0/24 dir fwd priority 175424 ptype main tmpl src {THEM} dst {US} {tail}",
-            f"src 10.2.0.0/24 dst 10.1.0.0/24 dir in priority 175424 ptype main tmpl src {THEM} dst {US} {tail}",
+            f"src 10.1.0.0/24 dst 10.2.0.0/24 dir out priority {priority} ptype main tmpl src {US} dst {THEM} {pinned}",
+            f"src 10.2.0.0/24 dst 10.1.0.0/24 dir fwd priority {priority} ptype main tmpl src {THEM} dst {US} {tail}",
+            f"src 10.2.0.0/24 dst 10.1.0.0/24 dir in priority {priority} ptype main tmpl src {THEM} dst {US} {tail}",
         ]
     )
     assert set(sites[0].plane.policies()) == set(child.policies(0))
