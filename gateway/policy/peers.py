@@ -54,12 +54,37 @@ class Mark(NamedTuple):
     value: int
     mask: int = 0xFFFFFFFF
 
+    @classmethod
+    def parse(cls, text: str) -> "Mark":
+        """Read `0x10/0xff`, `16/255`, or `0x10` for all bits. Raises ValueError with what would be right."""
+        value, slash, mask = text.strip().partition("/")
+        try:
+            read = cls(_bits(value), _bits(mask) if slash else 0xFFFFFFFF)
+        except ValueError:
+            raise ValueError(f"{text!r} is no mark: write 32 bits and which of them count, such as 0x10/0xff") from None
+        if read.value & ~read.mask:
+            likely = cls(read.value & read.mask, read.mask)
+            raise ValueError(f"{text!r} has bits beyond its mask; did you mean {likely.text}?")
+        return read
+
+    @property
+    def text(self) -> str:
+        return f"{self.value:#x}/{self.mask:#x}"
+
 
 class ShuntAction(StrEnum):
     """What a shunt does with its packets."""
 
     PASS = "pass"  # noqa: S105  no password
     DROP = "drop"
+
+
+def _bits(text: str) -> int:
+    """32 bits, hexadecimal after 0x. Raises ValueError."""
+    bits = int(text, 16 if text[:2].lower() == "0x" else 10) if text.isalnum() and text.isascii() else -1
+    if not 0 <= bits <= 0xFFFFFFFF:
+        raise ValueError
+    return bits
 
 
 @dataclass(frozen=True, slots=True)

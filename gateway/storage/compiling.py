@@ -4,11 +4,22 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, TypeVar
 
 from gateway.policy.identities import Identity, IdentityPattern
-from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start, Unique
+from gateway.policy.peers import (
+    Child,
+    Mark,
+    Mode,
+    Offload,
+    Peer,
+    Psk,
+    Retransmission,
+    Start,
+    Unique,
+    WhenDown,
+)
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
@@ -20,6 +31,8 @@ _HOST = re.compile(
 )
 _PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}
 MAX_SECRET_OCTETS = 1024
+_LEAST_FRAGMENT = 576  # RFC 791: what every IPv4 host must take
+_LEAST_MSS = 536  # of such a datagram without its two headers
 
 T = TypeVar("T")
 Suites = Mapping[str, tuple[str, tuple[Proposal, ...]]]  # by the proposal object's name: its protocol and its suites
@@ -102,9 +115,11 @@ def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings)
         for index, entry in enumerate(document.children)
         if (child := _compile_child(entry, suites, f"{at}/children/{index}", found))
     )
+    _check_fragments(document, at, found)
     peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
     local = found.parse_all(f"{at}/local_addresses", "invalid-address", _address, document.local_addresses)
     remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", _destination, document.remote_addresses)
+    _check_transport(document, children, remote, at, found)
     if len(found.errors) > before or remote_id is None:
         return None
     retransmit = document.retransmit
@@ -124,7 +139,44 @@ def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings)
         force_encapsulation=document.force_encapsulation,
         unique=Unique(document.unique),
         description=document.description,
+        reauth_time=document.reauth_time,
+        mobike=document.mobike,
+        fragment_octets=document.fragment_octets,
+        childless=document.childless,
+        redirect=document.redirect,
+        resumption=document.resumption,
+        dscp=document.dscp,
     )
+
+
+def _check_fragments(document: PeerObject, at: str, found: Findings) -> None:
+    if 0 < document.fragment_octets < _LEAST_FRAGMENT:
+        detail = f"write 0 to send IKE messages whole, or {_LEAST_FRAGMENT} to 65535 octets"
+        found.add(f"{at}/fragment_octets", "too-small", detail)
+
+
+def _check_transport(
+    document: PeerObject, children: tuple[Child, ...], remote: tuple[str, ...], at: str, found: Findings
+) -> None:
+    """Transport mode has no inner addresses (RFC 4301 5.1): its networks are the two ends themselves.
+
+    Only where the peer calls us from anywhere may its side be a network: its own wish narrows that.
+    """
+    fixed = any("/" not in one for one in remote)
+    places = {child.name: index for index, child in enumerate(document.children)}
+    for child in children:
+        if child.mode != Mode.TRANSPORT:
+            continue
+        sides = [("local_selectors", child.local), ("remote_selectors", child.remote if fixed else ())]
+        for name, selectors in sides:
+            for index, selector in enumerate(selectors):
+                if selector.start != selector.end:
+                    found.add(
+                        f"{at}/children/{places[child.name]}/{name}/{index}",
+                        "transport-needs-hosts",
+                        f"transport mode joins two hosts, and {selector.text} is more than one: "
+                        "write this end's own address, or choose tunnel mode",
+                    )
 
 
 def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findings) -> Child | None:
@@ -134,6 +186,10 @@ def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findin
     if local and remote and not {one.version for one in local} & {one.version for one in remote}:
         found.add(f"{at}/remote_selectors", "no-common-version", "our networks and theirs have no IP version in common")
     child_proposals = _referred(document.esp_proposals, "esp", suites, f"{at}/esp_proposals", found)
+    mark = None
+    if document.mark is not None:
+        mark = found.parse(f"{at}/mark", "invalid-mark", Mark.parse, document.mark)
+    _check_child(document, at, found)
     if len(found.errors) > before:
         return None
     return Child(
@@ -145,7 +201,32 @@ def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findin
         rekey_time=document.rekey_time,
         replay_window=document.replay_window,
         description=document.description,
+        mode=Mode(document.mode),
+        rekey_octets=document.rekey_octets,
+        rekey_packets=document.rekey_packets,
+        idle_timeout=document.idle_timeout,
+        when_down=WhenDown(document.when_down),
+        interface_id=document.interface_id,
+        interface=document.interface,
+        mark=mark,
+        single_pair=document.single_pair,
+        offload=Offload(document.offload),
+        copy_dscp=document.copy_dscp,
+        copy_df=document.copy_df,
+        mss=document.mss,
     )
+
+
+def _check_child(document: ChildObject, at: str, found: Findings) -> None:
+    """What fits badly together, each with the way out."""
+    if document.idle_timeout and document.start == "always":
+        detail = "a child that is always up never idles: choose start on-demand or passive, or idle_timeout 0"
+        found.add(f"{at}/idle_timeout", "always-up", detail)
+    if document.interface and not document.interface_id:
+        detail = f"give the interface {document.interface} an interface_id other than 0, or leave its name away"
+        found.add(f"{at}/interface", "no-interface-id", detail)
+    if 0 < document.mss < _LEAST_MSS:
+        found.add(f"{at}/mss", "too-small", f"write 0 to leave segments alone, or {_LEAST_MSS} to 65495 octets")
 
 
 def _referred(
@@ -211,8 +292,37 @@ def compile_snapshot(
         for name, document in inventory.peers.items()
         if (peer := unchanged.get(name) or compile_peer(document, suites, pointer("peers", name), found))
     ]
+    check_interfaces(peers, unchanged, pointer, found)
     found.check()
     return Snapshot.build(inventory.revision, peers, psks)
+
+
+def check_interfaces(
+    peers: Iterable[Peer], unchanged: Collection[str], pointer: Callable[[str, str], str], found: Findings
+) -> None:
+    """An XFRM interface has one name, its name no second id, and one enabled peer, with whom it comes and goes.
+
+    Of two that do not fit, the one that is not in `unchanged` is told.
+    """
+    by_id: dict[int, tuple[str, str]] = {}
+    by_name: dict[str, int] = {}
+    enabled = (peer for peer in peers if peer.enabled)
+    for peer in sorted(enabled, key=lambda peer: peer.name not in unchanged):
+        for index, child in enumerate(peer.children):
+            number, name = child.interface_id, child.interface_name
+            if not number:
+                continue
+            at = f"{pointer('peers', peer.name)}/children/{index}"
+            owner, known = by_id.setdefault(number, (peer.name, name))
+            if owner != peer.name:
+                detail = f"peer {owner!r} has the interface {number} already; choose another interface_id"
+                found.add(f"{at}/interface_id", "interface-in-use", detail)
+            elif known != name:
+                detail = f"interface {number} is named {known} and {name}: give it one name, or another interface_id"
+                found.add(f"{at}/interface", "interface-named-twice", detail)
+            elif by_name.setdefault(name, number) != number:
+                detail = f"interface {by_name[name]} is named {name} already; choose another name"
+                found.add(f"{at}/interface", "interface-in-use", detail)
 
 
 def _unchanged_peers(inventory: Inventory, known: tuple[Inventory, Snapshot]) -> dict[str, Peer]:

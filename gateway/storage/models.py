@@ -102,6 +102,13 @@ class PeerRow(Base):
     retransmit_jitter: Mapped[float]
     force_encapsulation: Mapped[bool]
     uniqueness: Mapped[str]
+    reauth_time: Mapped[float]
+    mobike: Mapped[bool]
+    fragment_octets: Mapped[int]
+    childless: Mapped[bool]
+    redirect: Mapped[bool]
+    resumption: Mapped[bool]
+    dscp: Mapped[int]
     proposals: Mapped[list["PeerProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="PeerProposalRow.position", lazy="selectin", passive_deletes=True
     )
@@ -137,6 +144,19 @@ class ChildRow(Base):
     start: Mapped[str]
     rekey_time: Mapped[float]
     replay_window: Mapped[int]
+    mode: Mapped[str]
+    rekey_octets: Mapped[int]
+    rekey_packets: Mapped[int]
+    idle_timeout: Mapped[float]
+    when_down: Mapped[str]
+    interface_id: Mapped[int]
+    interface: Mapped[str]
+    mark: Mapped[str | None]
+    single_pair: Mapped[bool]
+    offload: Mapped[str]
+    copy_dscp: Mapped[bool]
+    copy_df: Mapped[bool]
+    mss: Mapped[int]
     proposals: Mapped[list["ChildProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="ChildProposalRow.position", lazy="selectin", passive_deletes=True
     )

@@ -20,6 +20,7 @@ Line = Annotated[
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+LARGEST_COUNT = 2**53  # what JSON's numbers hold exactly
 
 KINDS = ("proposals", "psks", "peers")  # in the order in which they may refer to each other
 
@@ -71,6 +72,54 @@ class ChildFields(Described):
     start: Literal["always", "on-demand", "passive"] = "always"
     rekey_time: Annotated[Seconds, Field(ge=1, le=604_800, description="Seconds")] = 3600.0
     replay_window: Annotated[Count, Field(ge=0, le=4096, description="Packets")] = 128
+    mode: Annotated[
+        Literal["tunnel", "transport"],
+        Field(description="tunnel: whole packets, between networks; transport: payloads alone, between two hosts"),
+    ] = "tunnel"
+    rekey_octets: Annotated[
+        Count, Field(ge=0, le=LARGEST_COUNT, description="New keys after so many, either way; 0: no limit")
+    ] = 0
+    rekey_packets: Annotated[
+        Count, Field(ge=0, le=LARGEST_COUNT, description="New keys after so many, either way; 0: no limit")
+    ] = 0
+    idle_timeout: Annotated[
+        Seconds, Field(ge=0, le=604_800, description="Seconds without a packet after which it is taken down; 0: never")
+    ] = 0.0
+    when_down: Annotated[
+        Literal["drop", "pass"],
+        Field(description="Its packets while nothing protects them: dropped, or let past in the clear"),
+    ] = "drop"
+    interface_id: Annotated[
+        Count,
+        Field(
+            ge=0,
+            le=0xFFFFFFFF,
+            description="Not 0: only what is routed into the XFRM interface of this id is protected",
+            examples=[0, 7],
+        ),
+    ] = 0
+    interface: Annotated[
+        str,
+        StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]{0,14})?$"),
+        Field(description="That interface's name, up to 15 characters; empty: ipsec and the id", examples=["office"]),
+    ] = ""
+    mark: Annotated[
+        Line | None,
+        Field(description="Only packets with these mark bits: value/mask; null: all", examples=["0x10/0xff"]),
+    ] = None
+    single_pair: Annotated[
+        Flag, Field(description="A CHILD_SA for each pair of networks, for peers that cannot hold several in one")
+    ] = False
+    offload: Annotated[
+        Literal["none", "crypto", "packet"],
+        Field(description="What of ESP the network device does; the device and its driver must be able to"),
+    ] = "none"
+    copy_dscp: Annotated[Flag, Field(description="Show the inner packets' priority (DSCP) outside")] = False
+    copy_df: Annotated[Flag, Field(description="Copy the inner packets' don't-fragment bit to the outside")] = True
+    mss: Annotated[
+        Count,
+        Field(ge=0, le=65_495, description="Largest TCP segment let through, in octets, from 536; 0: as it is"),
+    ] = 0
 
 
 class ChildObject(ChildFields, Named):
@@ -112,6 +161,23 @@ class PeerFields(Described):
     retransmit: RetransmitFields = RetransmitFields()
     force_encapsulation: Flag = False
     unique: Literal["replace", "keep", "never"] = "replace"
+    reauth_time: Annotated[
+        Seconds, Field(ge=0, le=2_592_000, description="Seconds after which both prove themselves anew; 0: never")
+    ] = 0.0
+    mobike: Annotated[Flag, Field(description="Follow a change of address without a new IKE SA (RFC 4555)")] = True
+    fragment_octets: Annotated[
+        Count,
+        Field(
+            ge=0,
+            le=65_535,
+            description="IKE messages larger than this IP datagram go in fragments (RFC 7383); 0: whole, else from 576",
+            examples=[1280],
+        ),
+    ] = 1280
+    childless: Annotated[Flag, Field(description="Set up the IKE SA first, then its children (RFC 6023)")] = False
+    redirect: Annotated[Flag, Field(description="Let this peer send us to another gateway (RFC 5685)")] = True
+    resumption: Annotated[Flag, Field(description="Come back with a ticket instead of a full proof (RFC 5723)")] = True
+    dscp: Annotated[Count, Field(ge=0, le=63, description="Priority that IKE's own datagrams carry")] = 0
     children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
 
 

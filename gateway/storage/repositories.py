@@ -40,6 +40,13 @@ _PEER_FIELDS = (
     "dpd_delay",
     "rekey_time",
     "force_encapsulation",
+    "reauth_time",
+    "mobike",
+    "fragment_octets",
+    "childless",
+    "redirect",
+    "resumption",
+    "dscp",
 )
 _CHILD_FIELDS = (
     "description",
@@ -48,6 +55,19 @@ _CHILD_FIELDS = (
     "start",
     "rekey_time",
     "replay_window",
+    "mode",
+    "rekey_octets",
+    "rekey_packets",
+    "idle_timeout",
+    "when_down",
+    "interface_id",
+    "interface",
+    "mark",
+    "single_pair",
+    "offload",
+    "copy_dscp",
+    "copy_df",
+    "mss",
 )
 _PSK_FIELDS = ("description", "local_ids", "remote_ids")
 _PROPOSAL_FIELDS = ("description", "protocol", "suites")

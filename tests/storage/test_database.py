@@ -12,11 +12,25 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.storage.database import MIGRATIONS, Database, StorageFailed, StorageUnusable
+from gateway.storage.keyring import open_secrets
 from gateway.storage.models import AdminRow, Base, PeerProposalRow
+from gateway.storage.objects import ChildObject, PeerObject
+from gateway.storage.repositories import load_inventory
+
+
+def _scripts() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+HEAD = ScriptDirectory.from_config(_scripts()).get_current_head()
 
 
 def _mode(path: Path) -> int:
@@ -58,11 +72,9 @@ def test_every_table_is_strict(database: Database) -> None:
     assert set(ours.values()) == {1}
 
 
-def test_the_first_migration_goes_back_and_forth(tmp_path: Path) -> None:
+def test_the_migrations_go_back_and_forth(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'bare.db'}")
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.set_main_option("path_separator", "os")
+    config = _scripts()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -146,8 +158,8 @@ NEXT = '''"""Rebuilds a table that others refer to, as SQLite makes migrations d
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{head}"
 branch_labels = None
 depends_on = None
 
@@ -158,8 +170,16 @@ def upgrade() -> None:
     {more}
 '''
 PEER = (
-    "INSERT INTO peers VALUES (1,'sun',1,'',1,NULL,'%any','[]','[]',500,30,60,5,2,1.8,0.1,0,'keep');"
-    "INSERT INTO children VALUES (1,1,0,'net',1,'','[]','[]','always',60,128);"
+    "INSERT INTO peers (id, name, changed, description, enabled, remote_id, local_addresses, remote_addresses,"
+    " remote_port, dpd_delay, rekey_time, retransmit_tries, retransmit_base, retransmit_factor, retransmit_jitter,"
+    " force_encapsulation, uniqueness) VALUES (1,'sun',1,'',1,'%any','[]','[]',500,30,60,5,2,1.8,0.1,0,'keep');"
+    "INSERT INTO children (id, peer_id, position, name, changed, description, local_selectors, remote_selectors,"
+    " start, rekey_time, replay_window)"
+    " VALUES (1,1,0,'net',1,'','[\"10.1.0.0/24\"]','[\"10.2.0.0/24\"]','always',60,128);"
+    "INSERT INTO proposals VALUES (1,'ike',1,'','ike','[\"aes256gcm16-prfsha256-x25519\"]');"
+    "INSERT INTO proposals VALUES (2,'esp',1,'','esp','[\"aes256gcm16\"]');"
+    "INSERT INTO peer_proposals VALUES (1,0,1);"
+    "INSERT INTO child_proposals VALUES (1,0,2);"
 )
 
 
@@ -171,7 +191,7 @@ def _next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) ->
         connection.executescript(PEER)
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "0002_next.py").write_text(NEXT.format(more=more))
+    (migrations / "versions" / "next.py").write_text(NEXT.format(more=more, head=HEAD))
     monkeypatch.setattr("gateway.storage.database.MIGRATIONS", migrations)
     return path
 
@@ -191,17 +211,17 @@ def test_a_migration_keeps_what_refers_to_a_rebuilt_table_and_leaves_a_copy(
         assert session.execute(text("SELECT name FROM children")).all() == [("net",)]
         assert session.scalar(text("PRAGMA foreign_keys")) == 1
     database.close()
-    copy = path.with_name("config.before-0002.db")
+    copy = path.with_name("config.before-next.db")
     assert _mode(copy) == 0o600
-    assert _rows(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert _rows(copy, "SELECT version_num FROM alembic_version") == [(HEAD,)]
     assert _rows(copy, "SELECT name FROM children") == [("net",)]
 
 
 def test_a_migration_that_fails_is_undone_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _next_version(tmp_path, monkeypatch, "op.execute('DELETE FROM peers')")
-    with pytest.raises(StorageUnusable, match="1 rows that refer to nothing"):
+    with pytest.raises(StorageUnusable, match="2 rows that refer to nothing"):
         Database(path)
-    assert _rows(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert _rows(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
     assert _rows(path, "SELECT name FROM peers") == [("sun",)]
 
 
@@ -221,3 +241,37 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
         file.write(b"\xa5" * size)
     with pytest.raises(StorageUnusable):
         Database(path)
+
+
+def _first_version(path: Path) -> None:
+    """A database as the first version left it, with PEER in it."""
+    path.parent.mkdir()
+    engine = create_engine(f"sqlite:///{path}")
+    config = _scripts()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(PEER)
+
+
+def test_what_the_first_version_stored_is_kept_and_gets_the_new_fields(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "config.db"
+    _first_version(path)
+    database = Database(path)
+    box = open_secrets(database, tmp_path, 0.0, environment={})
+    with database.read() as session:
+        inventory = load_inventory(session, box)
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+    child = ChildObject(
+        name="net",
+        local_selectors=("10.1.0.0/24",),
+        remote_selectors=("10.2.0.0/24",),
+        rekey_time=60.0,
+        esp_proposals=("esp",),
+    )
+    peer = PeerObject(name="sun", unique="keep", rekey_time=60.0, ike_proposals=("ike",), children=(child,))
+    assert inventory.peers == {"sun": peer}
+    database.close()
+    assert _rows(path.with_name(f"config.before-{HEAD}.db"), "SELECT name FROM peers") == [("sun",)]

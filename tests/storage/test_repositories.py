@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -24,7 +25,31 @@ from gateway.storage.secrets import SecretBox, SecretUnreadable
 IKE = ProposalObject(name="ike", protocol="ike", suites=("aes256gcm16-prfsha256-x25519",), description="für alle")
 ESP = ProposalObject(name="esp", protocol="esp", suites=("aes256gcm16", "aes128gcm16"))
 CHILD = ChildObject(
-    name="net", local_selectors=("10.1.0.0/24",), remote_selectors=("10.2.0.0/24[tcp/443]",), esp_proposals=("esp",)
+    name="net",
+    description="one",
+    rekey_time=60.0,
+    local_selectors=("10.1.0.0/24",),
+    remote_selectors=("10.2.0.0/24[tcp/443]",),
+    esp_proposals=("esp",),
+)
+ODD_CHILD = ChildObject(
+    name="odd",
+    local_selectors=("10.1.0.0/24",),
+    remote_selectors=("0.0.0.0/0",),
+    esp_proposals=("esp",),
+    mode="transport",
+    rekey_octets=2**53,
+    rekey_packets=1,
+    idle_timeout=0.5,
+    when_down="pass",
+    interface_id=2**32 - 1,
+    interface="office",
+    mark="0x10/0xff",
+    single_pair=True,
+    offload="packet",
+    copy_dscp=True,
+    copy_df=False,
+    mss=1300,
 )
 PEER = PeerObject(
     name="sun",
@@ -36,7 +61,23 @@ PEER = PeerObject(
     retransmit=RetransmitFields(tries=3, base=0.5, factor=1.5, jitter=0.0),
     force_encapsulation=True,
     unique="never",
-    children=(CHILD, CHILD.model_copy(update={"name": "net2", "start": "passive", "replay_window": 0})),
+    reauth_time=86_400.5,
+    mobike=False,
+    fragment_octets=0,
+    childless=True,
+    redirect=False,
+    resumption=False,
+    dscp=46,
+    children=(ODD_CHILD, CHILD, CHILD.model_copy(update={"name": "net2", "start": "passive", "replay_window": 0})),
+)
+SECOND_PEER = PeerObject(
+    name="star",
+    enabled=False,
+    local_addresses=("192.0.2.9",),
+    remote_port=4501,
+    dpd_delay=0.0,
+    rekey_time=60.0,
+    ike_proposals=("ike",),
 )
 PSK = PskObject(name="key", local_ids=("moon.example",), remote_ids=("*.example", "%any"))
 
@@ -49,7 +90,11 @@ def _numbered(inventory: Inventory) -> Inventory:
     return replace(inventory, changed=changed)
 
 
-FULL = _numbered(Inventory(0, {"esp": ESP, "ike": IKE}, {"key": PSK}, {"sun": PEER}, {"key": b"\x00a secret\xff"}))
+FULL = _numbered(
+    Inventory(
+        0, {"esp": ESP, "ike": IKE}, {"key": PSK}, {"star": SECOND_PEER, "sun": PEER}, {"key": b"\x00a secret\xff"}
+    )
+)
 
 
 def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) -> Inventory:
@@ -57,6 +102,26 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         save_inventory(session, box, old, new)
     with database.read() as session:
         return load_inventory(session, box)
+
+
+@pytest.mark.parametrize(
+    ("samples", "plain"),
+    [
+        (PEER.children, ChildObject(name="x", local_selectors=("a",), remote_selectors=("b",))),
+        ((PEER, SECOND_PEER), PeerObject(name="x")),
+    ],
+    ids=["children", "peers"],
+)
+def test_each_field_has_another_value_than_its_default_in_a_sample(
+    samples: tuple[BaseModel, ...], plain: BaseModel
+) -> None:
+    """Otherwise one that is not stored would come back all the same."""
+    usual = [
+        name
+        for name in type(plain).model_fields
+        if all(getattr(sample, name) == getattr(plain, name) for sample in samples)
+    ]
+    assert usual == []
 
 
 def test_everything_comes_back(database: Database, box: SecretBox) -> None:
@@ -115,11 +180,11 @@ def test_a_sealed_key_cannot_be_moved_to_another_row(database: Database, box: Se
 def test_an_unchanged_peer_is_not_written_again(database: Database, box: SecretBox) -> None:
     _save(database, box, Inventory(), FULL)
     with database.read() as session:
-        before = session.scalars(select(PeerRow)).one().children[0].id
-    again = replace(FULL, peers={"sun": PeerObject.model_validate(PEER.model_dump())})
+        before = session.scalars(select(PeerRow).where(PeerRow.name == "sun")).one().children[0].id
+    again = replace(FULL, peers={**FULL.peers, "sun": PeerObject.model_validate(PEER.model_dump())})
     _save(database, box, FULL, again)
     with database.read() as session:
-        assert session.scalars(select(PeerRow)).one().children[0].id == before
+        assert session.scalars(select(PeerRow).where(PeerRow.name == "sun")).one().children[0].id == before
 
 
 def test_revisions_are_listed_found_and_forgotten(database: Database) -> None:
