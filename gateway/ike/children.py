@@ -23,7 +23,7 @@ from gateway.ike.plane import (
     StateKey,
 )
 from gateway.ike.sa import ChildSa, IkeSa
-from gateway.policy.peers import Child, Mode
+from gateway.policy.peers import Child, Mode, Start
 from gateway.policy.proposals import Chosen
 from gateway.policy.selectors import Selector
 from gateway.wire import payloads as wire
@@ -159,8 +159,10 @@ def install(
         routes,
         core.now,
     )
+    child.used = child.looked = core.now
     if replacing:
-        child.rekeys = replacing.rekeys + 1
+        child.rekeys, child.used = replacing.rekeys + 1, replacing.used
+    watch_idleness(core, sa.peer_name or "", child)
     for policy in policies:
         core.policy_owners[policy.key] = (policy, child)
     sa.children[child.spi_in] = child
@@ -195,11 +197,18 @@ def make_routes(
     )
 
 
+def watch_idleness(core: Core, name: str, child: ChildSa) -> None:
+    """Look again in a quarter of the idle timeout; what is wanted always is never idle."""
+    if child.config.idle_timeout and child.config.start != Start.ALWAYS:
+        core.timers.set(("idle", name, child), core.now + child.config.idle_timeout / 4)
+
+
 def remove(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool = False) -> None:
     """Take the CHILD_SA out of the data plane and the books; policies that a newer one took over stay."""
     if sa.children.pop(child.spi_in, None) is None:
         return
     core.timers.cancel(("rekey-child", sa, child.spi_in))
+    core.timers.cancel(("idle", sa.peer_name or "", child))
     orders: list[Order] = []
     for policy in child.policies:
         owner = core.policy_owners.get(policy.key)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from gateway.ike import attempt_log
 from gateway.ike.attempt_log import AttemptLog
 from gateway.ike.attempts import Attempt, Step
+from gateway.ike.buckets import Bucket
 from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
 from gateway.ike.fragments import Pool
@@ -13,6 +14,7 @@ from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.plane import DataPlane, Policy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Relocation
 from gateway.ike.timers import Timers
+from gateway.ike.traffic import Traffic
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.outcome import Close, Reject
@@ -23,6 +25,8 @@ _UNPROVEN_FRAGMENTS = 4 * 1024 * 1024
 _PROVEN_FRAGMENTS = 8 * 1024 * 1024
 _STRANGERS_NOTED = 20.0
 _STRANGERS_A_SECOND = 2.0
+_HINTS_AT_ONCE = 20.0
+_HINTS_A_SECOND = 10.0
 
 
 class Core:
@@ -40,6 +44,7 @@ class Core:
         self.half_open_total = 0
         self.out: list[Effect] = []
         self.timers = Timers()
+        self.traffic = Traffic(plane)
         self.attempts = AttemptLog(self.snapshot.settings.attempts_kept)
         self.cookies = Cookies(random, self.snapshot.settings.cookie_lifetime)
         self.counters: Counter[str] = Counter()
@@ -58,7 +63,8 @@ class Core:
         self.unproven_fragments, self.proven_fragments = Pool(_UNPROVEN_FRAGMENTS), Pool(_PROVEN_FRAGMENTS)
         self.ike_port = IKE_PORT
         self.nat_port = NAT_PORT
-        self._strangers = (0.0, _STRANGERS_NOTED)
+        self._strangers = Bucket(_STRANGERS_NOTED, _STRANGERS_A_SECOND)
+        self.hints = Bucket(_HINTS_AT_ONCE, _HINTS_A_SECOND)
         self._numbers: Counter[str] = Counter()
         self._reqids: dict[tuple[str, str], int] = {}
 
@@ -90,10 +96,7 @@ class Core:
 
     def may_note_stranger(self) -> bool:
         """Whether a refused IKE_SA_INIT still gets an attempt of its own: a flood must not push out the useful ones."""
-        since, left = self._strangers
-        left = min(_STRANGERS_NOTED, left + (self.now - since) * _STRANGERS_A_SECOND)
-        self._strangers = (self.now, left - 1 if left >= 1 else left)
-        return left >= 1
+        return self._strangers.take(self.now)
 
     def send(self, data: bytes, path: Path) -> None:
         self.out.append(Send(data, path))

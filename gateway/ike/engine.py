@@ -8,11 +8,12 @@ from gateway.ike.core import Core
 from gateway.ike.effects import Effect
 from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child import answer_create_child, create_child
-from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa, liveness
+from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa
 from gateway.ike.exchanges.init import answer_init
 from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
 from gateway.ike.fragments import room
 from gateway.ike.lifecycle import close, discard_fragments
+from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
 from gateway.ike.opening import check_repeat, open_message, repeat_response
 from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, PlaneEvent, Remapped, UnknownSpi
@@ -126,6 +127,12 @@ class Engine:
         """Our addresses are these from now on; called again with the same ones when only routes changed."""
         self.core.now = now
         network_changed(self.core, addresses)
+        return self._settle()
+
+    def unreachable(self, remote: str, now: float) -> list[Effect]:
+        """An ICMP error says that this address is not reached: a hint, whose truth only the peer itself can tell."""
+        self.core.now = now
+        suspect_address(self.core, remote)
         return self._settle()
 
     def located(self, token: int, found: tuple[str, str] | None, why: str, now: float) -> list[Effect]:
@@ -325,7 +332,9 @@ class Engine:
             case ("linger", IkeSa() as sa):
                 close(core, sa, "rekeyed", "replaced")
             case ("liveness", IkeSa() as sa):
-                self._check_liveness(sa)
+                check_liveness(core, sa)
+            case ("idle", str() as name, ChildSa() as unused):
+                check_idleness(core, name, unused)
             case ("keepalive", IkeSa() as sa):
                 core.send(KEEPALIVE, sa.path)
                 core.timers.set(key, core.now + core.snapshot.settings.keepalive)
@@ -336,16 +345,6 @@ class Engine:
                     self._rekey_child(sa, child)
             case ("retry", str() as name):
                 keep_up(core, name)
-
-    def _check_liveness(self, sa: IkeSa) -> None:
-        core = self.core
-        if sa.state != Lifecycle.ESTABLISHED or sa.peer is None or not sa.peer.dpd_delay:
-            return
-        quiet = core.now - sa.last_heard
-        if quiet >= sa.peer.dpd_delay and not sa.requests.busy:
-            driver.start(core, sa, Task("checking liveness", lambda sa: liveness(core, sa)))
-            quiet = 0.0
-        core.timers.set(("liveness", sa), core.now + max(sa.peer.dpd_delay - quiet, 1.0))
 
     def _rekey_sa(self, sa: IkeSa) -> None:
         if sa.state == Lifecycle.ESTABLISHED:

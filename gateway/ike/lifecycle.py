@@ -38,7 +38,7 @@ def watch(core: Core, sa: IkeSa) -> None:
     """Arm the timers of an established SA from its peer's configuration."""
     assert sa.peer is not None and sa.established is not None
     if sa.peer.dpd_delay:
-        core.timers.set(("liveness", sa), core.now + sa.peer.dpd_delay)
+        core.timers.set(("liveness", sa), core.now + sa.peer.dpd_delay / 2)
     if sa.peer.rekey_time:
         early = sa.peer.rekey_time * (0.9 + 0.1 * core.chance())
         core.timers.set(("rekey", sa), sa.established + early)

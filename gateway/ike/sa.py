@@ -55,6 +55,12 @@ class ChildSa:
     installed: float
     rekeys: int = 0
     rekeying: bool = False
+    packets_in: int = 0
+    packets_out: int = 0
+    looked: float = 0.0
+    heard: float = 0.0
+    used: float = 0.0
+    """What the looks at its counters showed and when: see `traffic`."""
 
     @property
     def spi_in(self) -> int:

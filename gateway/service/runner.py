@@ -28,7 +28,7 @@ class Runner:
         self.engine = engine
         self.plane = plane
         self.journal = journal
-        self.transport = Transport(*transport_ports, self.receive)
+        self.transport = Transport(*transport_ports, self.receive, self.unreachable)
         self.clock: Callable[[], float] = time.monotonic
         self.offset = time.time() - time.monotonic()
         """Adds to the engine's clock to give Unix time."""
@@ -49,6 +49,9 @@ class Runner:
 
     def receive(self, datagram: bytes, path: Path) -> None:
         self.perform(self.engine.receive(datagram, path, self.clock()))
+
+    def unreachable(self, remote: str) -> None:
+        self.perform(self.engine.unreachable(remote, self.clock()))
 
     def kernel(self, event: PlaneEvent) -> None:
         self.perform(self.engine.kernel(event, self.clock()))

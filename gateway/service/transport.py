@@ -19,6 +19,13 @@ _OCTETS = 65536
 _BUFFER = 4 * 1024 * 1024
 
 Received = Callable[[bytes, Path], None]
+Unreachable = Callable[[str], None]
+_IP_RECVERR, _IPV6_RECVERR = 11, 25  # linux/in.h, in6.h
+_EXTENDED_ERROR = struct.Struct("=IBBBxII")  # struct sock_extended_err: errno, origin, type, code, info, data
+_ICMP_ORIGINS = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
+_UNREACHABLE = frozenset(
+    (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENONET, errno.ENOPROTOOPT)
+)
 
 
 class PortTaken(Exception):
@@ -28,8 +35,16 @@ class PortTaken(Exception):
 class Transport:
     """Four sockets and the way between them and the engine."""
 
-    def __init__(self, ike_port: int, nat_port: int, received: Received, host: str | None = None) -> None:
+    def __init__(
+        self,
+        ike_port: int,
+        nat_port: int,
+        received: Received,
+        unreachable: Unreachable = lambda remote: None,
+        host: str | None = None,
+    ) -> None:
         self.ike_port, self.nat_port = ike_port, nat_port
+        self._unreachable = unreachable
         self.lost = 0
         self.sockets: list[socket.socket] = []
         self._received = received
@@ -63,6 +78,10 @@ class Transport:
             return
         if not marked:
             plane.exempt(sock)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         loop.add_reader(sock, self._drain, sock, family, marked)
 
     def _adopted(self, datagram: bytes, source: tuple[str, int], local: str) -> None:
@@ -71,13 +90,15 @@ class Transport:
 
     def _drain(self, sock: socket.socket, family: int, marked: bool) -> None:
         buffer, received = self._buffer, self._received
-        for _ in range(_BATCH):
+        for turn in range(_BATCH):
             try:
                 octets, ancillary, _, source = sock.recvmsg_into([buffer], 64)
             except BlockingIOError:
+                if not turn:
+                    self._read_errors(sock)  # a send met the error first, but left it in the queue
                 return
             except OSError:
-                self.lost += 1  # an ICMP error of an earlier datagram; the next read goes on
+                self._read_errors(sock)  # an ICMP error of an earlier datagram; the next read goes on
                 continue
             start = 0
             if marked:
@@ -86,6 +107,21 @@ class Transport:
                 start = 4
             local = self._local(family, ancillary)
             received(bytes(memoryview(buffer)[start:octets]), Path(local, source[0], source[1], marked))
+
+    def _read_errors(self, sock: socket.socket) -> None:
+        """ICMP errors (ip(7), IP_RECVERR): each comes with where our datagram went that did not arrive."""
+        for _ in range(_BATCH):
+            try:
+                _, ancillary, _, destination = sock.recvmsg(0, 256, socket.MSG_ERRQUEUE)
+            except OSError:
+                return
+            self.lost += 1
+            for level, kind, data in ancillary:
+                if (level, kind) not in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
+                    continue
+                number, origin, *_ = _EXTENDED_ERROR.unpack_from(data)
+                if origin in _ICMP_ORIGINS and number in _UNREACHABLE:
+                    self._unreachable(destination[0])
 
     def _local(self, family: int, ancillary: list[tuple[int, int, bytes]]) -> str:
         for _, _, data in ancillary:
@@ -107,10 +143,13 @@ class Transport:
             self.lost += 1
             return
         parts = (_MARKER, data) if path.marked and len(data) > 1 else (data,)
-        try:
-            sock.sendmsg(parts, ancillary, 0, (path.remote, path.port))
-        except OSError:
-            self.lost += 1
+        for _ in range(2):
+            try:
+                sock.sendmsg(parts, ancillary, 0, (path.remote, path.port))
+            except OSError:  # perhaps not this datagram's: with IP_RECVERR an earlier one's ICMP error comes first
+                continue
+            return
+        self.lost += 1
 
     def close(self) -> None:
         for sock in self.sockets:

@@ -1,0 +1,20 @@
+"""How often something may be done: at once up to a number, and then at a rate."""
+
+
+class Bucket:
+    """Holds `most` to begin with, and gains `rate` a second."""
+
+    __slots__ = ("_left", "_most", "_rate", "_since")
+
+    def __init__(self, most: float, rate: float) -> None:
+        self._most, self._rate = most, rate
+        self._left, self._since = most, 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether it may be done once more at `now` (seconds)."""
+        self._left = min(self._most, self._left + (now - self._since) * self._rate)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

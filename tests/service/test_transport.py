@@ -1,0 +1,55 @@
+"""The UDP sockets of IKE, over loopback."""
+
+import asyncio
+import socket
+
+from gateway.dataplane.memory import MemoryPlane
+from gateway.ike.path import Path
+from gateway.service.transport import Transport
+
+
+def free_port(kind: socket.AddressFamily, host: str) -> int:
+    with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_an_icmp_error_names_the_address_and_costs_no_other_datagram() -> None:
+    errors: list[str] = []
+    came: list[bytes] = []
+    transport = Transport(0, 0, lambda data, _: came.append(data), errors.append, "127.0.0.1")
+    transport.open(MemoryPlane())
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+            there.bind(("127.0.0.2", 0))
+            there.settimeout(5)
+            gone = free_port(socket.AF_INET, "127.0.0.3")
+            for _ in range(3):  # over loopback the error is there before the next datagram is sent
+                transport.send(b"to nobody", Path("127.0.0.1", "127.0.0.3", gone))
+                transport.send(b"to somebody", Path("127.0.0.1", "127.0.0.2", there.getsockname()[1]))
+            for _ in range(3):
+                data, address = there.recvfrom(100)
+                assert data == b"to somebody"
+            there.sendto(b"an answer", address)
+            async with asyncio.timeout(5):
+                while not came or len(errors) < 3:
+                    await asyncio.sleep(0.01)
+        assert errors == ["127.0.0.3"] * 3
+        assert came == [b"an answer"]
+        assert transport.lost == 3
+    finally:
+        transport.close()
+
+
+async def test_an_icmp_error_over_ipv6_names_the_address() -> None:
+    errors: list[str] = []
+    transport = Transport(0, 0, lambda data, path: None, errors.append, "127.0.0.1")
+    transport.open(MemoryPlane())
+    try:
+        transport.send(b"to nobody", Path("::1", "::1", free_port(socket.AF_INET6, "::1"), marked=True))
+        async with asyncio.timeout(5):
+            while not errors:
+                await asyncio.sleep(0.01)
+        assert errors == ["::1"]
+    finally:
+        transport.close()
