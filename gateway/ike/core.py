@@ -11,7 +11,7 @@ from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
 from gateway.ike.fragments import Pool
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
-from gateway.ike.plane import DataPlane, Policy
+from gateway.ike.plane import DataPlane, Interface, Policy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Relocation
 from gateway.ike.timers import Timers
 from gateway.ike.traffic import Traffic
@@ -48,6 +48,8 @@ class Core:
         self.attempts = AttemptLog(self.snapshot.settings.attempts_kept)
         self.cookies = Cookies(random, self.snapshot.settings.cookie_lifetime)
         self.counters: Counter[str] = Counter()
+        self.interfaces: set[tuple[str, Interface]] = set()
+        """XFRM interfaces that stand, each with the peer that wants it."""
         self.policy_owners: dict[object, tuple[Policy, ChildSa]] = {}
         self._by_peer: dict[str, dict[int, IkeSa]] = {}
         self._by_identities: dict[object, tuple[IkeSa, ...]] = {}

@@ -12,6 +12,7 @@ from gateway.ike.exchanges.informational import answer_informational, delete_chi
 from gateway.ike.exchanges.init import answer_init
 from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
 from gateway.ike.fragments import room
+from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments
 from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
 from gateway.ike.opening import check_repeat, open_message, repeat_response
@@ -20,6 +21,7 @@ from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, PlaneEvent
 from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.shunts import lay_shunts
 from gateway.ike.supervise import connect, disconnect, keep_up, lay_traps, obey, retry_later
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Changes, Snapshot, changes
@@ -61,7 +63,10 @@ class Engine:
         difference = changes(core.snapshot, snapshot)
         core.snapshot = snapshot
         core.attempts.kept = snapshot.settings.attempts_kept
+        lay_shunts(core)
+        make_interfaces(core)
         obey(core, difference)
+        unmake_interfaces(core)
         return difference, self._settle()
 
     def connect(self, peer: str, child: str | None, now: float) -> tuple[int | None, list[Effect]]:

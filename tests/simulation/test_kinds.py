@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from gateway.ike.attempts import Attempt
-from gateway.ike.plane import Direction
+from gateway.ike.plane import Action, Direction, Interface, Policy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
-from gateway.policy.peers import Child, Mode, Peer, Start
+from gateway.policy.peers import Child, Mark, Mode, Peer, Shunt, ShuntAction, Start
 from gateway.policy.selectors import Selector
+from gateway.policy.snapshot import Snapshot
 from gateway.wire.numbers import NotifyType
-from tests.simulation.network import ESP, Host, Network, peer, two
+from tests.simulation.network import ESP, Host, Network, peer, psk, two
 
 LEFT, RIGHT, OUTSIDE = "192.0.2.1", "192.0.2.2", "203.0.113.9"
 TRANSPORT = {"mode": Mode.TRANSPORT}
@@ -222,3 +223,184 @@ def test_protocols_and_ports_are_narrowed(asked: str, accepted: str, agreed: str
     else:
         assert failed(a).cause == failed(b).cause == "networks"
         assert_nothing_of_esp(a, b)
+
+
+# --- shunts ---
+
+HERE, THERE = "10.1.0.0/24", "10.2.0.0/24"
+
+
+def shunt(action: str, local: str, remote: str, priority: int = 100, name: str = "shunt") -> Shunt:
+    return Shunt(name, ShuntAction(action), nets(*local.split()), nets(*remote.split()), priority)
+
+
+def configure(network: Network, host: Host, *peers: Peer, shunts: tuple[Shunt, ...] = ()) -> None:
+    network.apply(host, Snapshot.build(network.random.getrandbits(30), peers, [psk()], shunts=shunts))
+
+
+def shunted(host: Host) -> set[tuple[Direction, str, str, Action, int | None]]:
+    return {
+        (policy.direction, policy.source.text, policy.destination.text, policy.action, policy.priority)
+        for policy in host.plane.policies()
+        if policy.action is not Action.PROTECT
+    }
+
+
+def out_policy(host: Host, local: str = HERE, remote: str = THERE) -> Policy:
+    (found,) = [
+        policy
+        for policy in host.plane.policies()
+        if (policy.direction, policy.source, policy.destination) == (Direction.OUT, *nets(local, remote))
+    ]
+    return found
+
+
+def test_shunts_lie_in_every_direction_and_only_differences_are_touched() -> None:
+    network = Network(30)
+    host = network.host("left", LEFT)
+    local = shunt("pass", "10.1.0.0/16", "10.1.0.0/24 fd01::/64", name="local")
+    configure(network, host, shunts=(local, shunt("drop", "10.1.0.0/16", "10.9.0.0/16[tcp/25]", 7)))
+    passing = {
+        (direction, source, destination, Action.PASS, 100)
+        for source, destination in (("10.1.0.0/16", "10.1.0.0/24"), ("10.1.0.0/24", "10.1.0.0/16"))
+        for direction in (Direction.OUT, Direction.IN, Direction.FORWARD)
+        if (direction, source) not in ((Direction.OUT, "10.1.0.0/24"), (Direction.IN, "10.1.0.0/16"))
+    }
+    mail = ("10.1.0.0/16", "10.9.0.0/16[tcp/25]")
+    dropping = {
+        (Direction.OUT, *mail, Action.DROP, 7),
+        (Direction.IN, *mail[::-1], Action.DROP, 7),
+        (Direction.FORWARD, *mail, Action.DROP, 7),
+        (Direction.FORWARD, *mail[::-1], Action.DROP, 7),
+    }
+    assert shunted(host) == passing | dropping
+    orders = len(host.plane.orders)
+    configure(network, host, shunts=(replace(local, description="for all of us"), shunt("drop", *mail, 7)))
+    assert len(host.plane.orders) == orders
+    configure(network, host, shunts=(local,))
+    assert len(host.plane.orders) == orders + 4
+    assert shunted(host) == passing
+    configure(network, host)
+    assert not host.plane.policies()
+
+
+def test_of_two_shunts_for_the_same_packets_the_lower_priority_wins() -> None:
+    network = Network(31)
+    host = network.host("left", LEFT)
+    two_of_them = shunt("pass", HERE, THERE, 20), shunt("drop", HERE, THERE, 10, name="other")
+    configure(network, host, shunts=two_of_them)
+    assert (out_policy(host).action, out_policy(host).priority) == (Action.DROP, 10)
+    configure(network, host, shunts=two_of_them[:1])
+    assert (out_policy(host).action, out_policy(host).priority) == (Action.PASS, 20)
+
+
+@pytest.mark.parametrize("first", ["shunt", "child"])
+def test_a_shunt_lies_over_a_child_with_the_same_networks(first: str) -> None:
+    network = Network(32)
+    left = left_peer(child(HERE, THERE))
+    if first == "child":
+        a, _ = up(network, left, right_peer(child(THERE, HERE)))
+        configure(network, a, left, shunts=(shunt("drop", HERE, THERE),))
+    else:
+        a, b = network.host("left", LEFT), network.host("right", RIGHT)
+        configure(network, b, right_peer(child(THERE, HERE)))
+        configure(network, a, left, shunts=(shunt("drop", HERE, THERE),))
+        network.run(1)
+    assert out_policy(a).action is Action.DROP
+    network.perform(a, a.engine.rekey("right", "net", network.now)[1])
+    network.run(60)
+    (made,) = standing(a)
+    assert out_policy(a).action is Action.DROP
+    configure(network, a, left)
+    assert standing(a) == [made]
+    assert (out_policy(a).action, out_policy(a).spi) == (Action.PROTECT, made.spi_out)
+    assert not shunted(a)
+
+
+def test_a_child_that_goes_beneath_a_shunt_does_not_come_back_with_its_end() -> None:
+    network = Network(33)
+    a, _ = up(network, left_peer(child(HERE, THERE)), right_peer(child(THERE, HERE)))
+    configure(network, a, left_peer(child(HERE, THERE)), shunts=(shunt("drop", HERE, THERE),))
+    configure(network, a, shunts=(shunt("drop", HERE, THERE),))
+    network.run(5)
+    assert len(a.plane.policies()) == 4
+    configure(network, a)
+    assert not a.plane.policies()
+
+
+def test_shunts_that_the_data_plane_refuses_are_told_and_tried_again() -> None:
+    network = Network(34)
+    host = network.host("left", LEFT)
+    host.plane.fail_next("no room for policies")
+    configure(network, host, shunts=(shunt("drop", HERE, THERE),))
+    assert "could not lay the shunts: no room for policies" in [event.text for event in host.events]
+    assert not host.plane.policies()
+    configure(network, host, shunts=(shunt("drop", HERE, THERE),))
+    assert len(shunted(host)) == 4
+
+
+# --- route-based ---
+
+
+def test_a_route_based_child_has_its_interface_from_configuration_on() -> None:
+    network = Network(40)
+    every = "0.0.0.0/0 ::/0"
+    left = left_peer(child(every, every, interface_id=7, start=Start.PASSIVE), child(HERE, THERE, "plain"))
+    right = right_peer(child(every, every, interface_id=9, interface="branch"), child(THERE, HERE, "plain"))
+    a, b = two(network, left=left, right=right)
+    assert a.plane.interfaces() == (Interface("ipsec7", 7),)
+    assert b.plane.interfaces() == (Interface("branch", 9),)
+    network.run(1)
+    network.perform(a, a.engine.connect("right", "net", network.now)[1])
+    network.run(1)
+    for host, number in ((a, 7), (b, 9)):
+        (made,) = [one for one in standing(host) if one.name == "net"]
+        assert made.inbound.interface_id == made.outbound.interface_id == number
+        assert {policy.interface_id for policy in made.policies} == {number}
+        assert not made.routes
+        assert all(not state.interface_id for one in standing(host) if one is not made for state in (one.inbound,))
+    configure(network, a)
+    assert not a.plane.interfaces()
+    network.run(5)
+    assert b.plane.interfaces()
+
+
+def test_networks_of_a_route_based_child_are_routed_into_its_interface() -> None:
+    a, b = up(Network(41), left_peer(child(HERE, THERE, interface_id=7)), right_peer(child(THERE, HERE)))
+    assert {(route.destination.text, route.interface) for route in a.plane.routes()} == {(THERE, "ipsec7")}
+    assert {(route.destination.text, route.interface) for route in b.plane.routes()} == {(HERE, "")}
+
+
+def test_two_peers_on_one_interface_keep_it_until_both_are_gone() -> None:
+    network = Network(42)
+    host = network.host("left", LEFT)
+    first = left_peer(child(HERE, THERE, interface_id=7, start=Start.PASSIVE))
+    second = replace(first, name="second", remote_addresses=("192.0.2.9",))
+    configure(network, host, first, second)
+    configure(network, host, second)
+    assert host.plane.interfaces() == (Interface("ipsec7", 7),)
+    configure(network, host, replace(second, enabled=False))
+    assert not host.plane.interfaces()
+
+
+def test_a_route_based_child_does_not_come_up_without_its_interface() -> None:
+    network = Network(43)
+    a, b = network.host("left", LEFT), network.host("right", RIGHT)
+    configure(network, b, right_peer(child(THERE, HERE)))
+    for _ in range(2):
+        a.plane.fail_next("this kernel has no XFRM interfaces")
+    configure(network, a, left_peer(child(HERE, THERE, interface_id=7)))
+    network.run(1)
+    told = failed(a)
+    assert (told.cause, told.reason) == ("data-plane", "this kernel has no XFRM interfaces")
+    assert not a.plane.states()
+    network.run(60)
+    assert standing(a)[0].outbound.interface_id == 7
+    assert a.plane.interfaces() == (Interface("ipsec7", 7),)
+
+
+def test_a_mark_is_on_states_and_policies() -> None:
+    mark = Mark(0x2A, 0xFF)
+    a, _ = up(Network(44), left_peer(child(HERE, THERE, mark=mark)), right_peer(child(THERE, HERE)))
+    (made,) = standing(a)
+    assert {policy.mark for policy in made.policies} == {made.outbound.mark} == {made.inbound.mark} == {mark}

@@ -16,6 +16,7 @@ from gateway.ike.children import (
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
+from gateway.ike.interfaces import need_interface
 from gateway.ike.modes import Agreed, answered, answers, ends, networks_text, wishes
 from gateway.ike.narrowing import Found, choose_child
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
@@ -43,12 +44,16 @@ class Offer:
 
     @classmethod
     def make(cls, core: Core, sa: IkeSa, config: Child, *, with_ke: bool = False) -> "Offer":
-        """Raises Refused when the data plane has no SPI, Reject when transport mode's ends are not in the networks."""
+        """Raises Refused when the data plane has no SPI or interface.
+
+        Raises Reject when a child in transport mode does not have the two ends in its networks.
+        """
         local, remote = ends(config, sa.path.local, sa.path.remote)
         if not local or not remote:
             nets = networks_text(config.local, config.remote)
             why = f"{config.name} is in transport mode, but {nets} does not hold {sa.path.local} = {sa.path.remote}"
             raise core.refuse(sa, "ends", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+        need_interface(core, sa.peer_name or "", config)
         spi = allocate_spi(core, sa)
         octets = spi.to_bytes(4)
         wanted = config.proposals if with_ke else dict.fromkeys(replace(p, ke=()) for p in config.proposals)
@@ -306,6 +311,7 @@ def _make(
     core.reach(sa, Step.NETWORKS, agreed.text)
     spi: int | None = None
     try:
+        need_interface(core, sa.peer_name or "", agreed.config)
         spi = allocate_spi(core, sa)
         states = make_states(core, sa, agreed, found.chosen, spi, nonces, shared, initiator=False)
         install(core, sa, agreed, found.chosen, states, replacing)
