@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from gateway.ike import attempt_log
+from gateway.ike.admission import Admission
 from gateway.ike.attempt_log import AttemptLog
 from gateway.ike.attempts import Attempt, Step
 from gateway.ike.buckets import Bucket
@@ -24,6 +25,7 @@ _UNPROVEN_FRAGMENTS = 4 * 1024 * 1024
 """Octets of unfinished messages that peers before IKE_AUTH may make us keep, all together."""
 _PROVEN_FRAGMENTS = 8 * 1024 * 1024
 _STRANGERS_NOTED = 20.0
+_COUNTERS = 256
 _STRANGERS_A_SECOND = 2.0
 _HINTS_AT_ONCE = 20.0
 _HINTS_A_SECOND = 10.0
@@ -40,8 +42,7 @@ class Core:
         self.snapshot = Snapshot()
         self.sas: dict[bytes, IkeSa] = {}
         self.openings: dict[tuple[str, int, bytes], IkeSa] = {}
-        self.half_open: Counter[str] = Counter()
-        self.half_open_total = 0
+        self.admission = Admission()
         self.out: list[Effect] = []
         self.timers = Timers()
         self.traffic = Traffic(plane)
@@ -94,6 +95,9 @@ class Core:
                 return spi
 
     def count(self, what: str) -> None:
+        """One more of these; kinds beyond a bound, which only a mistake of ours makes, are counted together."""
+        if what not in self.counters and len(self.counters) >= _COUNTERS:
+            what = "other"
         self.counters[what] += 1
 
     def may_note_stranger(self) -> bool:
@@ -116,8 +120,7 @@ class Core:
         if sa.peer:
             self._by_peer.setdefault(sa.peer.name, {})[sa.id] = sa
         if not sa.initiator and sa.state == Lifecycle.CONNECTING:
-            self.half_open[sa.path.remote] += 1
-            self.half_open_total += 1
+            self.admission.opened(sa.path.remote)
             self.openings[(sa.path.remote, sa.path.port, sa.spi_i)] = sa
 
     def assign(self, sa: IkeSa, peer: Peer) -> None:
@@ -130,10 +133,7 @@ class Core:
     def no_longer_half_open(self, sa: IkeSa) -> None:
         if sa.initiator or self.openings.pop((sa.init_source[0], sa.init_source[1], sa.spi_i), None) is None:
             return
-        self.half_open_total -= 1
-        self.half_open[sa.init_source[0]] -= 1
-        if not self.half_open[sa.init_source[0]]:
-            del self.half_open[sa.init_source[0]]
+        self.admission.settled(sa.init_source[0])
 
     def forget(self, sa: IkeSa) -> None:
         """Take a closed SA out of the books."""

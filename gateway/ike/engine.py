@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 
 from gateway.ike import attempt_log, driver
+from gateway.ike.admission import Blocked
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
 from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child import answer_create_child, create_child
+from gateway.ike.exchanges.entry import answer_init, answer_other_version
 from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa
-from gateway.ike.exchanges.init import answer_init
 from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
 from gateway.ike.fragments import room
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
@@ -49,6 +50,9 @@ class Engine:
         """A datagram without its non-ESP marker, and the path that it came by."""
         core = self.core
         core.now = now
+        if path.remote in core.admission.blocked:
+            core.count("dropped: blocked source")
+            return self._settle()
         try:
             self._dispatch(datagram, path)
         except Drop as drop:
@@ -61,6 +65,8 @@ class Engine:
         core = self.core
         core.now = now
         difference = changes(core.snapshot, snapshot)
+        if core.snapshot.blocked != snapshot.blocked:
+            core.admission.blocked = Blocked(snapshot.blocked)
         core.snapshot = snapshot
         core.attempts.kept = snapshot.settings.attempts_kept
         lay_shunts(core)
@@ -188,8 +194,9 @@ class Engine:
 
     def _dispatch(self, datagram: bytes, path: Path) -> None:
         header = parse_header(datagram)
-        if header.version >> 4 != 2:
-            raise Drop(f"IKE version {header.version >> 4}")
+        if header.major != 2:
+            answer_other_version(self.core, header, datagram, path)
+            return
         if header.exchange == ExchangeType.IKE_SA_INIT and not header.response:
             self._init_request(header, datagram, path)
             return
@@ -263,7 +270,10 @@ class Engine:
                 return
             datagram = head
         except Reject as reject:
-            self._respond(sa, message, datagram, [wire.Notify(0, b"", reject.notify, reject.data)])
+            connecting = sa.state == Lifecycle.CONNECTING
+            self._respond(sa, message, datagram, [wire.Notify(0, b"", reject.notify, reject.data)], seen=connecting)
+            if connecting:  # RFC 7296 2.21.2: an IKE_AUTH that makes no sense ends what it was to finish
+                close(core, sa, reject.why, "syntax")
             return
         sa.last_heard = core.now
         self._follow(sa, path)

@@ -14,6 +14,8 @@ from gateway.ike.sa import IkeSa, Lifecycle
 def establish(core: Core, sa: IkeSa) -> None:
     """CONNECTING to ESTABLISHED: both ends are proven."""
     core.no_longer_half_open(sa)
+    if not sa.initiator and sa.chosen and sa.chosen.ke:
+        core.admission.proven(sa.init_source[0], sa.chosen.ke, core.now)
     sa.state = Lifecycle.ESTABLISHED
     sa.established = sa.last_heard = core.now
     core.timers.cancel(("half-open", sa))

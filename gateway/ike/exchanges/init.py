@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gateway.crypto import groups, suites
 from gateway.crypto.keys import ike_keys, skeyseed
 from gateway.ike import attempt_log
-from gateway.ike.attempts import Attempt, Step
+from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import keys_made
@@ -14,11 +14,10 @@ from gateway.ike.path import IKE_PORT, NAT_PORT, Nat, Path, nat_hash
 from gateway.ike.protect import Protection, refuse_unknown_critical
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen, accepted, choose, explain
+from gateway.policy.proposals import Chosen, accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, HashAlgorithm, NotifyType, name_of
-from gateway.wire.outcome import Drop, Reject
 
 _ROUNDS = 6
 _HASHES = (HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512)
@@ -164,121 +163,23 @@ def _protect(core: Core, sa: IkeSa, chosen: Chosen, shared: bytes) -> None:
 
 
 @dataclass(slots=True)
-class _Opening:
-    """A request that passed the cookie: what is needed to answer or refuse it."""
+class Opening:
+    """A well-formed request for an IKE SA, before anything is made for it."""
 
     request: Message
     datagram: bytes
     path: Path
-    peers: list[Peer]
+    nonce: bytes
+    ke: wire.KE
+    offered: list[wire.Proposal]
 
 
-def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> None:
-    """Answer as responder; no state is made before the cookie, the proposals and the key exchange are right.
-
-    --> HDR(SPIi, 0), SAi1, KEi, Ni
-    <-- HDR(SPIi, SPIr), SAr1, KEr, Nr, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS)
-    """
-    try:
-        refuse_unknown_critical(request)
-        nonce = check_nonce(request.one(wire.Nonce).data)
-        ke = request.one(wire.KE)
-        offered = request.one(wire.SA).proposals
-    except Reject as reject:
-        core.count("init-invalid")
-        _answer(core, request, path, [wire.Notify(0, b"", reject.notify, reject.data)])
-        return
-    if _wants_cookie(core, request, path, nonce):
-        core.count("cookies-sent")
-        cookie = core.cookies.make(path, request.spi_i, nonce, core.now)
-        _answer(core, request, path, [wire.Notify(0, b"", NotifyType.COOKIE, cookie)])
-        return
-    opening = _Opening(request, datagram, path, core.snapshot.peers_for(path.local, path.remote))
-    found = _select(opening.peers, offered)
-    if found is None:
-        _refuse(core, opening, offered)
-        return
-    peer, chosen = found
-    assert chosen.ke is not None
-    if ke.method != chosen.ke.number:
-        wanted = chosen.ke.number.to_bytes(2)
-        _answer(core, request, path, [wire.Notify(0, b"", NotifyType.INVALID_KE_PAYLOAD, wanted)])
-        return
-    try:
-        public, shared = groups.accept(ke.method, ke.data, core.random)
-    except groups.InvalidPublic as error:
-        _failed(
-            core, opening, None, "syntax", NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {error}"
-        )
-        return
-    _open(core, opening, peer, chosen, nonce, public, shared)
-
-
-def _wants_cookie(core: Core, request: Message, path: Path, nonce: bytes) -> bool:
-    limits = core.snapshot.settings
-    if core.half_open_total >= limits.half_open_limit:
-        raise Drop("too many half-open IKE SAs")
-    if core.half_open_total < limits.cookie_threshold and core.half_open[path.remote] < limits.half_open_per_source:
-        return False
-    sent = request.notify(NotifyType.COOKIE)
-    if sent is None or not core.cookies.good(sent.data, path, request.spi_i, nonce, core.now):
-        return True
-    if core.half_open[path.remote] >= limits.half_open_per_source:
-        raise Drop("too many half-open IKE SAs from this source")
-    return False
-
-
-def _select(peers: list[Peer], offered: list[wire.Proposal]) -> tuple[Peer, Chosen] | None:
-    for peer in peers:
-        if chosen := choose(peer.proposals, offered):
-            return peer, chosen
-    return None
-
-
-def _refuse(core: Core, opening: _Opening, offered: list[wire.Proposal]) -> None:
-    """NO_PROPOSAL_CHOSEN, to a stranger as to a peer with other algorithms; the attempt tells which."""
-    if not opening.peers:
-        why = f"no peer is configured for {opening.path.remote}"
-        attempt = _failed(core, opening, None, "unknown-peer", NotifyType.NO_PROPOSAL_CHOSEN, why)
-        attempt_log.mismatch(attempt, explain((), offered))
-        return
-    names = ", ".join(peer.name for peer in opening.peers[:4])
-    why = f"no IKE proposal of the peer is acceptable for {names} (NO_PROPOSAL_CHOSEN)"
-    attempt = _failed(core, opening, opening.peers[0], "no-proposal", NotifyType.NO_PROPOSAL_CHOSEN, why)
-    ours = tuple(dict.fromkeys(proposal for peer in opening.peers[:16] for proposal in peer.proposals))
-    attempt_log.mismatch(attempt, explain(ours, offered))
-
-
-def _failed(core: Core, opening: _Opening, peer: Peer | None, cause: str, notify: int, why: str) -> Attempt | None:
-    """Leave an attempt, answer with the notify, keep nothing else."""
-    _answer(core, opening.request, opening.path, [wire.Notify(0, b"", notify, b"")])
-    core.count("init-refused")
-    if not core.may_note_stranger():
-        return None
-    path = opening.path
-    attempt = core.attempts.begin(core.now, path.local, path.text, initiator=False, peer=peer.name if peer else None)
-    attempt_log.see(attempt, core.now, opening.request, len(opening.datagram), outgoing=False)
-    attempt_log.reach(attempt, Step.REACH, core.now, f"{path.text} calls")
-    attempt_log.fail(attempt, core.now, cause, why, Step.ALGORITHMS, notify)
-    core.event("attempt.failed", f"{path.text}: {why}", peer.name if peer else None, attempt=attempt.id, cause=cause)
-    return attempt
-
-
-def _answer(core: Core, request: Message, path: Path, payloads: list[wire.Payload], spi_r: bytes = bytes(8)) -> bytes:
-    response = Message(request.spi_i, spi_r, ExchangeType.IKE_SA_INIT, False, True, 0, payloads)
-    datagram = build(response)
-    core.send(datagram, path)
-    return datagram
-
-
-def _open(
-    core: Core, opening: _Opening, peer: Peer, chosen: Chosen, nonce: bytes, public: bytes, shared: bytes
-) -> None:
-    """Make the half-open SA and answer."""
+def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public: bytes, shared: bytes) -> None:
+    """Make the half-open SA and answer as responder."""
     request, path = opening.request, opening.path
     sa = IkeSa(core.number("ike-sa"), False, path, core.now, request.spi_i, core.new_spi())
     sa.init_request, sa.init_source = opening.datagram, (path.remote, path.port)
-    sa.nonce_i, sa.nonce_r = nonce, core.random(NONCE_OCTETS)
+    sa.nonce_i, sa.nonce_r = opening.nonce, core.random(NONCE_OCTETS)
     sa.attempt = core.attempts.begin(core.now, path.local, path.text, initiator=False)
     sa.attempt.ike_sa = sa.id
     attempt_log.see(sa.attempt, core.now, request, len(opening.datagram), outgoing=False)
@@ -300,7 +201,9 @@ def _open(
         payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
     if sa.fragmentation:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
-    sa.init_response = _answer(core, request, path, payloads, sa.spi_r)
+    response = Message(sa.spi_i, sa.spi_r, request.exchange, False, True, 0, payloads)
+    sa.init_response = build(response)
+    core.send(sa.init_response, path)
     sa.responses.answered(0, opening.datagram, (sa.init_response,))
     sa.requests.next_id = 0
     core.add(sa)
