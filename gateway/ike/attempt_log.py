@@ -30,6 +30,7 @@ CURES: dict[str, str] = {
     ),
     "peer-not-proven": "The peer did not prove its identity with our key: set the same pre-shared key on both sides.",
     "networks": "Make the networks of both sides mirror each other; the lists are shown beside this.",
+    "no-child": "Configure a child for this peer.",
     "mode": "Set the same mode, tunnel or transport, for this child on both sides.",
     "ends": (
         "Transport mode protects what the two gateways themselves say to each other: the child's networks must hold "

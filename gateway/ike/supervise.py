@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from gateway.ike import childless
+from gateway.ike.attempts import Step
 from gateway.ike.children import make_policies
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -28,9 +30,14 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child]) -> None:
     if sa.attempt:
         sa.attempt.local, sa.attempt.remote = local, sa.path.text
     await open_sa(core, sa)
-    for child in wanted[1:]:
+    alone = (sa.peer.childless or not wanted) and childless.offered(sa)
+    if not wanted and not alone:
+        why = "the peer makes no IKE SA without a CHILD_SA (RFC 6023), and no child is wanted"
+        raise core.give_up(sa, "no-child", Step.ALGORITHMS, None, why)
+    first, rest = (None, wanted) if alone else (wanted[0], wanted[1:])
+    for child in rest:
         sa.tasks.append(_creating(core, child))
-    await authenticate(core, sa, wanted[0])
+    await authenticate(core, sa, first)
 
 
 def _creating(core: Core, child: Child) -> Task:
@@ -65,7 +72,7 @@ def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
     if sa is None and (under_way := next(calling, None)):
         return under_way
     if sa is None:
-        return call(core, peer, wanted) if peer.dialable and wanted else None
+        return call(core, peer, wanted) if peer.dialable and (wanted or peer.childless) else None
     up = {child.name for child in sa.children.values()}
     for child in wanted:
         if child.name not in up:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from gateway.ike.attempts import Attempt
+from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.plane import Action, Direction, Interface, Policy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child, Mark, Mode, Peer, Shunt, ShuntAction, Start
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
-from gateway.wire.numbers import NotifyType
+from gateway.wire.numbers import ExchangeType, NotifyType
 from tests.simulation.network import ESP, Host, Network, peer, psk, two
 
 LEFT, RIGHT, OUTSIDE = "192.0.2.1", "192.0.2.2", "203.0.113.9"
@@ -404,3 +404,59 @@ def test_a_mark_is_on_states_and_policies() -> None:
     a, _ = up(Network(44), left_peer(child(HERE, THERE, mark=mark)), right_peer(child(THERE, HERE)))
     (made,) = standing(a)
     assert {policy.mark for policy in made.policies} == {made.outbound.mark} == {made.inbound.mark} == {mark}
+
+
+# --- childless ---
+
+
+def payloads_sent(host: Host, exchange: ExchangeType) -> list[tuple[str, ...]]:
+    """The payloads of our requests of this exchange, as the attempts tell them."""
+    return [
+        message.payloads
+        for attempt in reversed(host.engine.core.attempts.latest(99))
+        for message in attempt.messages
+        if message.exchange == exchange and message.outgoing and not message.response
+    ]
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_childless_leaves_all_children_to_exchanges_of_their_own(supported: bool) -> None:
+    network = Network(50)
+    more = child("10.1.1.0/24", "10.2.1.0/24", "more"), child("10.2.1.0/24", "10.1.1.0/24", "more")
+    left, right = left_peer(child(HERE, THERE), more[0], childless=supported), right_peer(child(THERE, HERE), more[1])
+    a, b = up(network, left, right, 5)
+    (auth,) = payloads_sent(a, ExchangeType.IKE_AUTH)
+    assert ("SA" in auth, "TSi" in auth, "TSr" in auth) == (not supported,) * 3
+    assert "N(INITIAL_CONTACT)" in auth
+    assert {made.name for made in standing(a)} == {made.name for made in standing(b)} == {"net", "more"}
+    own = {made.name for made in standing(b) if made.chosen.ke}
+    assert own == ({"net", "more"} if supported else {"more"})
+    for host in (a, b):
+        assert {attempt.outcome for attempt in host.engine.core.attempts.latest(9)} == {Outcome.ESTABLISHED}
+
+
+def test_an_ike_sa_may_stand_alone() -> None:
+    network = Network(51)
+    a, b = up(network, left_peer(childless=True), right_peer(child(THERE, HERE)))
+    network.perform(a, a.engine.connect("right", None, network.now)[1])
+    network.run(1)
+    assert not standing(a)
+    assert not standing(b)
+    assert len(a.engine.core.attempts.latest(9)) == 1
+    assert a.engine.core.attempts.latest(1)[0].outcome == Outcome.ESTABLISHED
+    network.run(200)
+    assert not standing(a)
+
+
+def test_a_second_childless_ike_sa_takes_the_place_of_the_first() -> None:
+    network = Network(52)
+    _, b = up(network, left_peer(child(HERE, THERE), childless=True), right_peer(child(THERE, HERE)))
+    (first,) = b.engine.ike_sas()
+    again = network.host("left", LEFT)
+    configure(network, again, left_peer(child(HERE, THERE), childless=True))
+    network.run(5)
+    assert first not in b.engine.ike_sas()
+    assert "INITIAL_CONTACT" in first.reason
+    (made,) = standing(b)
+    assert {state.spi for state in b.plane.states()} == {made.spi_in, made.spi_out}
+    assert standing(again)[0].spi_in == made.spi_out

@@ -1,5 +1,6 @@
 """IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2)."""
 
+from gateway.ike import childless
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import psk
 from gateway.ike.core import Core
@@ -20,11 +21,11 @@ from gateway.wire.outcome import Close, Reject
 _FAILED = NotifyType.AUTHENTICATION_FAILED
 
 
-async def authenticate(core: Core, sa: IkeSa, wanted: Child) -> None:
-    """Prove both ends as initiator, and make the first CHILD_SA.
+async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
+    """Prove both ends as initiator, and make the first CHILD_SA; none where `wanted` is None (RFC 6023 5).
 
-    --> HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr}
-    <-- HDR, SK {IDr, AUTH, SAr2, TSi, TSr}   or the IKE SA alone with an error notify for the child
+    --> HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, [SAi2, TSi, TSr]}
+    <-- HDR, SK {IDr, AUTH, [SAr2, TSi, TSr]}   or the IKE SA alone with an error notify for the child
     """
     assert sa.peer is not None
     sa.local_id = sa.peer.local_id or Identity.parse(sa.path.local)
@@ -36,12 +37,13 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child) -> None:
         request.append(wire.IDr(expected.id_type, expected.data))
     key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, sa.peer)
     request.append(psk.prove(sa, key, sa.local_id))
-    offer = children.Offer.make(core, sa, wanted)
+    offer = children.Offer.make(core, sa, wanted) if wanted else None
     try:
-        response = await ask_peer(ExchangeType.IKE_AUTH, request + offer.notifies + offer.payloads)
+        response = await ask_peer(ExchangeType.IKE_AUTH, request + (offer.notifies + offer.payloads if offer else []))
         _check_responder(core, sa, sa.peer, response)
     except BaseException as error:
-        offer.withdraw(core, sa)
+        if offer:
+            offer.withdraw(core, sa)
         if isinstance(error, Close) and error.notify is not None:
             farewell(core, sa, error.notify)
         raise
@@ -49,7 +51,9 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child) -> None:
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     resolve_duplicates(core, sa)
-    if sa.state == Lifecycle.ESTABLISHED:
+    if offer is None:
+        childless.stands(core, sa)
+    elif sa.state == Lifecycle.ESTABLISHED:
         children.conclude(core, sa, offer, response, nonces)
 
 
@@ -146,7 +150,8 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
 def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, bytes]) -> list[wire.Payload]:
     """The child's own failure leaves the IKE SA standing (RFC 7296 1.2)."""
     if request.maybe(wire.SA) is None:
-        return []  # RFC 6023: an IKE SA without a child
+        childless.stands(core, sa)
+        return []
     try:
         return children.answer(core, sa, request, nonces)
     except Reject as reject:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway.crypto import groups, suites
 from gateway.crypto.keys import ike_keys, skeyseed
-from gateway.ike import attempt_log
+from gateway.ike import attempt_log, childless
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.flow import ask_peer
@@ -202,6 +202,7 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
     if sa.fragmentation:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     response = Message(sa.spi_i, sa.spi_r, request.exchange, False, True, 0, payloads)
+    payloads.append(childless.SUPPORTED)
     sa.init_response = build(response)
     core.send(sa.init_response, path)
     sa.responses.answered(0, opening.datagram, (sa.init_response,))
