@@ -44,6 +44,7 @@ CURES: dict[str, str] = {
     "refused": "Usually nothing to do: the side that asked tries again.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
     "peer-error": "Look at the peer's log for the reason.",
+    "peer-restarted": "Nothing to do: it is called again.",
     "replaced": "Nothing to do: another IKE SA with this peer took its place.",
     "stopped": "Nothing to do: it was ended on purpose.",
 }

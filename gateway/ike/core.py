@@ -29,14 +29,19 @@ _COUNTERS = 256
 _STRANGERS_A_SECOND = 2.0
 _HINTS_AT_ONCE = 20.0
 _HINTS_A_SECOND = 10.0
+_ANSWERS_AT_ONCE = 1000.0
+_ANSWERS_A_SECOND = 500.0
 
 
 class Core:
     """One engine's state. `now` is set at every input; nothing here reads a clock or makes chance."""
 
-    def __init__(self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False) -> None:
+    def __init__(
+        self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False, crash_secret: bytes = b""
+    ) -> None:
         self.plane = plane
         self.random = random
+        self.crash_secret = crash_secret
         self.log_keys = log_keys
         self.now = 0.0
         self.snapshot = Snapshot()
@@ -68,6 +73,7 @@ class Core:
         self.nat_port = NAT_PORT
         self._strangers = Bucket(_STRANGERS_NOTED, _STRANGERS_A_SECOND)
         self.hints = Bucket(_HINTS_AT_ONCE, _HINTS_A_SECOND)
+        self.answers = Bucket(_ANSWERS_AT_ONCE, _ANSWERS_A_SECOND)
         self._numbers: Counter[str] = Counter()
         self._reqids: dict[tuple[str, str], int] = {}
 

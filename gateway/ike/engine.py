@@ -17,6 +17,7 @@ from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments
 from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
 from gateway.ike.opening import check_repeat, open_message, repeat_response
+from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
 from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, PlaneEvent, Remapped, UnknownSpi
 from gateway.ike.protect import refuse_unknown_critical
@@ -40,11 +41,14 @@ _NUMBERS = re.compile(r"\d+")
 class Engine:
     """Sans-IO: `now` is seconds on any steady clock, `random(n)` gives n octets, `plane` carries ESP.
 
-    Every input returns the effects, in order. Nothing raises on what a peer sends.
+    `crash_secret` makes the tokens of quick crash detection (RFC 6290); it must be the same after a restart, 32 octets;
+    without it none are made. Every input returns the effects, in order. Nothing raises on what a peer sends.
     """
 
-    def __init__(self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False) -> None:
-        self.core = Core(plane, random, log_keys=log_keys)
+    def __init__(
+        self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False, crash_secret: bytes = b""
+    ) -> None:
+        self.core = Core(plane, random, log_keys=log_keys, crash_secret=crash_secret)
 
     def receive(self, datagram: bytes, path: Path, now: float) -> list[Effect]:
         """A datagram without its non-ESP marker, and the path that it came by."""
@@ -126,8 +130,8 @@ class Engine:
                     for child in list(sa.children.values()):
                         if key in (child.inbound.key, child.outbound.key):
                             self._expired(sa, child, hard=hard)
-            case UnknownSpi():
-                core.count("esp-unknown-spi")
+            case UnknownSpi(spi, source):
+                hear_esp(core, spi, source)
             case EventsLost():
                 core.count("data-plane-events-lost")
             case Remapped():
@@ -203,8 +207,10 @@ class Engine:
         sa = self.core.sas.get(header.spi_r if header.initiator else header.spi_i)
         # the I flag tells who began the IKE SA (RFC 7296 3.1): it must not be our own role
         if sa is None or sa.initiator is header.initiator:
-            raise Drop("unknown SPI")
-        if header.response:
+            hear_stranger(self.core, header, datagram, path)
+        elif is_unprotected(header):
+            hear_unprotected(self.core, sa, datagram)
+        elif header.response:
             self._response(sa, header, datagram)
         else:
             self._request(sa, header, datagram, path)

@@ -29,28 +29,31 @@ def check_liveness(core: Core, sa: IkeSa) -> None:
     core.timers.set(("liveness", sa), core.now + max(wait, 0.5))
 
 
-def _ask(core: Core, sa: IkeSa) -> None:
-    start(core, sa, Task("checking liveness", lambda sa: liveness(core, sa)))
+def _ask(core: Core, sa: IkeSa, spi: int = 0) -> None:
+    start(core, sa, Task("checking liveness", lambda sa: liveness(core, sa, spi)))
 
 
-def suspect(core: Core, sa: IkeSa) -> None:
+def suspect(core: Core, sa: IkeSa, spi: int = 0) -> None:
     """Something that anybody may have made up says that the peer is gone: ask it now, and believe only its silence.
 
     RFC 7296 2.21.4; a peer that was just heard is not asked, so that nobody can make us ask without end.
     """
     if sa.state == Lifecycle.ESTABLISHED and not sa.requests.busy and core.now - sa.last_heard >= _HINT_QUIET:
         core.count("liveness-checks-on-a-hint")
-        _ask(core, sa)
+        _ask(core, sa, spi)
 
 
-def suspect_address(core: Core, remote: str) -> bool:
-    """Ask every peer at this address; whether there is one. At most so many such hints a second are looked into."""
+def suspect_address(core: Core, remote: str, spi: int = 0) -> bool:
+    """Ask every peer at this address; whether there is one. At most so many such hints a second are looked into.
+
+    `spi` other than 0 is told to it too: ESP for it came, and nobody has it.
+    """
     if not core.hints.take(core.now):
         core.count("hints-not-followed")
         return True
     found = [sa for sa in core.sas.values() if sa.path.remote == remote and sa.state == Lifecycle.ESTABLISHED]
     for sa in found:
-        suspect(core, sa)
+        suspect(core, sa, spi)
     return bool(found)
 
 

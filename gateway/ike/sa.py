@@ -115,6 +115,8 @@ class IkeSa:
     tasks: list[Task] = field(default_factory=list)
     attempt: Attempt | None = None
     replaced_by: "IkeSa | None" = None
+    token: bytes = field(default=b"", repr=False)
+    """By which the peer proves that it lost this SA (RFC 6290)."""
 
     @property
     def our_spi(self) -> bytes:

@@ -135,7 +135,9 @@ class Transport:
     def send(self, data: bytes, path: Path) -> None:
         """Send from the path's own address; what cannot be sent is counted, IKE repeats it."""
         found = self._sources.get(path.local)
-        if found is None:
+        if not path.local:
+            found = (socket.AF_INET6 if ":" in path.remote else socket.AF_INET), []
+        elif found is None:
             found = self._sources[path.local] = _source(path.local)
         family, ancillary = found
         sock = self._by_kind.get((family, path.marked))

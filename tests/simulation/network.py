@@ -63,6 +63,8 @@ class Network:
         """Inside address -> (outside address, port shift): datagrams leave with that source, answers come back."""
         self.carried: list[tuple[float, str, str, bytes]] = []
         self.cut: set[tuple[str, str]] = set()
+        self.names: dict[str, str] = {}
+        """DNS; a name without an address does not resolve."""
         self.mtu = 65_535
         """Larger IP datagrams are lost."""
         self._flying: list[tuple[float, int, str, str, bytes, Path]] = []
@@ -71,7 +73,8 @@ class Network:
     def host(self, name: str, address: str) -> Host:
         source = random.Random(self.random.getrandbits(64))
         plane = MemoryPlane(source.randbytes)
-        host = Host(name, address, Engine(plane, source.randbytes, log_keys=True), plane)
+        engine = Engine(plane, source.randbytes, log_keys=True, crash_secret=source.randbytes(32))
+        host = Host(name, address, engine, plane)
         self.hosts[address] = host
         return host
 
@@ -89,7 +92,18 @@ class Network:
                 case KeysMade():
                     host.keys.append(effect)
                 case Locate():
-                    self.perform(host, host.engine.located(effect.token, (host.address, effect.host), "", self.now))
+                    there = self.names.get(effect.host, effect.host)
+                    found, why = (host.address, there) if there else None, "" if there else "it does not resolve"
+                    self.perform(host, host.engine.located(effect.token, found, why, self.now))
+
+    def reboot(self, host: Host, snapshot: Snapshot, *, same_secret: bool = True) -> None:
+        """The host forgets every SA, without a word to anybody, and starts again with this configuration."""
+        source = random.Random(self.random.getrandbits(64))
+        secret = host.engine.core.crash_secret if same_secret else source.randbytes(32)
+        host.plane = MemoryPlane(source.randbytes)
+        host.engine = Engine(host.plane, source.randbytes, log_keys=True, crash_secret=secret)
+        host.alive = True
+        self.apply(host, snapshot)
 
     def move(self, host: Host, address: str) -> None:
         """The host has another address from now on: what is sent to the old one is lost."""
@@ -100,7 +114,7 @@ class Network:
 
     def _send(self, host: Host, send: Send) -> None:
         path, weather = send.path, self.weather
-        source, port = path.local, 4500 if path.marked else 500
+        source, port = path.local or host.address, 4500 if path.marked else 500
         if self.hosts.get(source) is not host:
             return  # no such address of ours: the kernel refuses it
         if source in self.nat:

@@ -38,6 +38,15 @@ def test_the_same_secret_is_never_sealed_alike() -> None:
     assert len({box.seal(b"key", PLACE) for _ in range(100)}) == 100
 
 
+def test_what_is_derived_is_the_same_again_and_another_for_each_purpose_and_key() -> None:
+    first, second = SecretBox(KEK), SecretBox(KEK[::-1])
+    assert first.derived("one") == SecretBox(KEK).derived("one")
+    found = {box.derived(purpose) for box in (first, second) for purpose in ("one", "two", "")}
+    assert {len(octets) for octets in found} == {32}
+    assert len(found) == 6
+    assert KEK not in found
+
+
 def test_every_altered_octet_is_noticed() -> None:
     box = SecretBox(KEK)
     version, key_id, nonce, body = box.seal(b"a secret", PLACE).split(".")

@@ -5,6 +5,7 @@ from gateway.ike.attempts import Step
 from gateway.ike.authentication import psk
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
+from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import establish
@@ -36,7 +37,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
     if expected := sa.peer.remote_id.exact:
         request.append(wire.IDr(expected.id_type, expected.data))
     key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, sa.peer)
-    request.append(psk.prove(sa, key, sa.local_id))
+    request += [psk.prove(sa, key, sa.local_id), *offer_token(core, sa)]
     offer = children.Offer.make(core, sa, wanted) if wanted else None
     try:
         response = await ask_peer(ExchangeType.IKE_AUTH, request + (offer.notifies + offer.payloads if offer else []))
@@ -48,6 +49,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
             farewell(core, sa, error.notify)
         raise
     core.reach(sa, Step.IDENTITY, f"{sa.remote_id} proved itself")
+    take_token(sa, response)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     resolve_duplicates(core, sa)
@@ -139,6 +141,8 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     sa.remote_id = identity
     core.reach(sa, Step.IDENTITY, f"{identity} proved itself")
     response: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data), psk.prove(sa, key, sa.local_id)]
+    response += offer_token(core, sa)
+    take_token(sa, request)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     if request.notify(NotifyType.INITIAL_CONTACT):

@@ -3,6 +3,7 @@
 from gateway.ike.children import remove
 from gateway.ike.core import Core
 from gateway.ike.driver import start
+from gateway.ike.exchanges.crash_detection import hear_protected
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import close
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -59,9 +60,13 @@ def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
     start(core, sa, Task("deleting the IKE SA", lambda sa: _delete_sa(core, sa, why)))
 
 
-async def liveness(core: Core, sa: IkeSa) -> None:
-    """Is the peer still there? --> HDR, SK {}   <-- HDR, SK {}"""
-    await ask_peer(ExchangeType.INFORMATIONAL, [])
+async def liveness(core: Core, sa: IkeSa, spi: int = 0) -> None:
+    """Is the peer still there? With `spi`: and does it know that its ESP finds nobody here (RFC 7296 2.21.4)?
+
+    --> HDR, SK {[N(INVALID_SPI)]}   <-- HDR, SK {}
+    """
+    told: list[wire.Payload] = [wire.Notify(0, b"", NotifyType.INVALID_SPI, spi.to_bytes(4))] if spi else []
+    await ask_peer(ExchangeType.INFORMATIONAL, told)
 
 
 def farewell(core: Core, sa: IkeSa, notify: int) -> None:
@@ -76,6 +81,7 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
     if request.notify(NotifyType.AUTHENTICATION_FAILED):  # the initiator does not believe us (RFC 7296 2.21.2)
         sa.reason, sa.state = _reason(request), Lifecycle.DELETING
         return []
+    hear_protected(core, sa, request)
     response: list[wire.Payload] = []
     ours: list[bytes] = []
     for delete in request.all(wire.Delete):

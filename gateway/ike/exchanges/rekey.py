@@ -5,12 +5,14 @@ from gateway.crypto.keys import ike_keys, rekey_skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
+from gateway.ike.driver import start
+from gateway.ike.exchanges.crash_detection import offer_token, present_token, take_token
 from gateway.ike.exchanges.init import name_of_method
 from gateway.ike.flow import Closed, ask_peer
 from gateway.ike.lifecycle import close, keys_made, watch
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.protect import Protection
-from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.sa import IkeSa, Lifecycle, Task
 from gateway.policy.proposals import Chosen, accepted, choose
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
@@ -71,7 +73,9 @@ def _conclude(core: Core, sa: IkeSa, response: Message, ours: tuple[bytes, bytes
         if isinstance(problem, Reject):
             raise
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {problem}") from None
-    _succeed(core, sa, chosen, (spi, chosen.spi), (nonce, theirs), shared, initiator=True)
+    new = _succeed(core, sa, chosen, (spi, chosen.spi), (nonce, theirs), shared, initiator=True)
+    take_token(new, response)
+    start(core, new, Task("giving a crash detection token", lambda new: present_token(core, new)))
     if sa.attempt:
         attempt_log.succeed(sa.attempt, core.now)
         sa.attempt = None
@@ -156,5 +160,5 @@ def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     except groups.InvalidPublic as error:
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {error}") from None
     ours, spi = core.random(NONCE_OCTETS), core.new_spi()
-    _succeed(core, sa, chosen, (chosen.spi, spi), (nonce, ours), shared, initiator=False)
-    return [wire.SA([chosen.to_wire(spi)]), wire.Nonce(ours), wire.KE(ke.method, public)]
+    new = _succeed(core, sa, chosen, (chosen.spi, spi), (nonce, ours), shared, initiator=False)
+    return [wire.SA([chosen.to_wire(spi)]), wire.Nonce(ours), wire.KE(ke.method, public), *offer_token(core, new)]
