@@ -16,6 +16,7 @@ from gateway.ike.fragments import room
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments
 from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
+from gateway.ike.moving import follow, remapped
 from gateway.ike.opening import check_repeat, open_message, repeat_response
 from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
 from gateway.ike.path import Path
@@ -134,8 +135,9 @@ class Engine:
                 hear_esp(core, spi, source)
             case EventsLost():
                 core.count("data-plane-events-lost")
-            case Remapped():
+            case Remapped(key, address, port):
                 core.count("esp-address-changed")
+                remapped(core, key, address, port)
         return self._settle()
 
     def network_changed(self, addresses: tuple[str, ...], now: float) -> list[Effect]:
@@ -267,7 +269,7 @@ class Engine:
             return
         if header.message_id != sa.responses.expected:
             raise Drop("message ID outside the window")
-        if header.exchange not in ALLOWED[sa.state]:
+        if header.exchange not in ALLOWED[sa.state] or (sa.initiator and header.exchange == ExchangeType.IKE_AUTH):
             raise Drop("exchange not allowed in this state")
         message = parse(datagram)
         try:
@@ -277,22 +279,21 @@ class Engine:
             datagram = head
         except Reject as reject:
             connecting = sa.state == Lifecycle.CONNECTING
-            self._respond(sa, message, datagram, [wire.Notify(0, b"", reject.notify, reject.data)], seen=connecting)
+            error = wire.Notify(0, b"", reject.notify, reject.data)
+            self._respond(sa, message, datagram, path, [error], seen=connecting)
             if connecting:  # RFC 7296 2.21.2: an IKE_AUTH that makes no sense ends what it was to finish
                 close(core, sa, reject.why, "syntax")
             return
         sa.last_heard = core.now
-        self._follow(sa, path)
+        if sa.state == Lifecycle.CONNECTING:
+            sa.path = path if path.local == sa.path.local else sa.path
+        else:
+            follow(core, sa, path)
         if sa.state == Lifecycle.CONNECTING:
             attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
-        self._answer(sa, message, datagram)
+        self._answer(sa, message, datagram, path)
 
-    def _follow(self, sa: IkeSa, path: Path) -> None:
-        """The peer moved to the other port, or its NAT gave it another one: authentic, so believed (RFC 7296 2.23)."""
-        if path != sa.path and (sa.state == Lifecycle.CONNECTING or not sa.nat.here) and path.local == sa.path.local:
-            sa.path = path
-
-    def _answer(self, sa: IkeSa, request: Message, datagram: bytes) -> None:
+    def _answer(self, sa: IkeSa, request: Message, datagram: bytes, path: Path) -> None:
         core = self.core
         ending: str | None = None
         connecting = sa.state == Lifecycle.CONNECTING
@@ -306,7 +307,7 @@ class Engine:
         except Close as closing:
             payloads = [wire.Notify(0, b"", closing.notify, closing.data)] if closing.notify else []
             ending = closing.why
-        self._respond(sa, request, datagram, payloads, seen=connecting)
+        self._respond(sa, request, datagram, path, payloads, seen=connecting)
         if ending is not None:
             close(core, sa, ending)
         elif sa.state == Lifecycle.DELETING and sa.reason:
@@ -328,13 +329,21 @@ class Engine:
         return answer_create_child(core, sa, request)
 
     def _respond(
-        self, sa: IkeSa, request: Message, datagram: bytes, payloads: list[wire.Payload], *, seen: bool = False
+        self,
+        sa: IkeSa,
+        request: Message,
+        datagram: bytes,
+        path: Path,
+        payloads: list[wire.Payload],
+        *,
+        seen: bool = False,
     ) -> None:
+        """The response goes where the request came from, wherever the SA lives (RFC 7296 2.11)."""
         assert sa.protection is not None
         response = Message(sa.spi_i, sa.spi_r, request.exchange, sa.initiator, True, request.message_id, [])
-        sealed = sa.protection.seal_within(response, payloads, room(sa.path, sa.fragmentation))
+        sealed = sa.protection.seal_within(response, payloads, room(path, sa.fragmentation))
         sa.responses.answered(request.message_id, datagram, sealed)
-        self.core.send_all(sealed, sa.path)
+        self.core.send_all(sealed, path)
         if seen:
             response.payloads = payloads
             attempt_log.see(sa.attempt, self.core.now, response, sum(map(len, sealed)), outgoing=True)

@@ -8,6 +8,7 @@ from gateway.ike.children import remove
 from gateway.ike.core import Core
 from gateway.ike.effects import KeysMade
 from gateway.ike.flow import Closed
+from gateway.ike.nat import keep_alive
 from gateway.ike.sa import IkeSa, Lifecycle
 
 
@@ -26,8 +27,7 @@ def establish(core: Core, sa: IkeSa) -> None:
     core.proven(sa)
     core.failures.pop(sa.peer.name, None)
     watch(core, sa)
-    if sa.nat.here and core.snapshot.settings.keepalive:
-        core.timers.set(("keepalive", sa), core.now + core.snapshot.settings.keepalive)
+    keep_alive(core, sa)
     core.event(
         "ike-sa.established",
         f"IKE SA with {sa.peer.name} established ({sa.chosen.keywords}), {sa.path.text}",

@@ -93,6 +93,8 @@ class IkeSa:
     peer: Peer | None = None
     nat: Nat = NO_NAT
     encapsulate: bool = False
+    moved: float = 0.0
+    """When the peer's NAT last made us follow it."""
     fragmentation: int = 0
     """The largest IP datagram that we send before a message goes out in fragments; 0 where that is not agreed."""
     chosen: Chosen | None = None

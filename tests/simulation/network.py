@@ -121,7 +121,7 @@ class Network:
             source, shift = self.nat[source][0], self.nat[source][1]
             port += shift
         self.carried.append((self.now, source, path.remote, send.data))
-        inside = next((address for address, outside in self.nat.items() if outside[0] == path.remote), path.remote)
+        inside = self._inside(path)
         if len(send.data) + ip_overhead(path) > self.mtu:
             return
         if (host.address, inside) in self.cut or self.random.random() < weather.loss:
@@ -131,6 +131,12 @@ class Network:
             self._count += 1
             arriving = Path(inside, source, port, path.marked)
             heapq.heappush(self._flying, (when, self._count, host.address, inside, send.data, arriving))
+
+    def _inside(self, path: Path) -> str:
+        """Who gets what is sent to this address and port: behind a router it takes a mapping."""
+        routed = [(address, shift) for address, (outside, shift) in self.nat.items() if outside == path.remote]
+        found = [address for address, shift in routed if path.port in (500 + shift, 4500 + shift)]
+        return found[0] if found else "nobody" if routed else path.remote
 
     def run(self, seconds: float) -> None:
         """Let that much time pass."""

@@ -9,8 +9,9 @@ from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import keys_made
+from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
-from gateway.ike.path import IKE_PORT, NAT_PORT, Nat, Path, nat_hash
+from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.protect import Protection, refuse_unknown_critical
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer
@@ -64,38 +65,11 @@ def _request(core: Core, sa: IkeSa, cookie: bytes, method: int, public: bytes) -
     payloads: list[wire.Payload] = [wire.Notify(0, b"", NotifyType.COOKIE, cookie)] if cookie else []
     payloads.append(wire.SA([proposal.to_wire(number, b"") for number, proposal in enumerate(sa.peer.proposals, 1)]))
     payloads += [wire.KE(method, public), wire.Nonce(sa.nonce_i)]
-    payloads += _nat_detection(core, sa.spi_i, bytes(8), sa.path, disguise=_must_encapsulate(core, sa.peer))
+    payloads += nat_detection(core, sa.spi_i, bytes(8), sa.path, disguise=must_encapsulate(core, sa.peer))
     payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
     if sa.peer.fragment_octets:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     return payloads
-
-
-def _must_encapsulate(core: Core, peer: Peer | None) -> bool:
-    return core.plane.needs_encapsulation or (peer is not None and peer.force_encapsulation)
-
-
-def _nat_detection(core: Core, spi_i: bytes, spi_r: bytes, path: Path, *, disguise: bool) -> list[wire.Payload]:
-    """Both hashes; `disguise` makes the peer see a NAT, so that ESP is encapsulated (RFC 7296 2.23)."""
-    port = core.nat_port if path.marked else core.ike_port
-    source = core.random(20) if disguise else nat_hash(spi_i, spi_r, path.local, port)
-    destination = nat_hash(spi_i, spi_r, path.remote, path.port)
-    return [
-        wire.Notify(0, b"", NotifyType.NAT_DETECTION_SOURCE_IP, source),
-        wire.Notify(0, b"", NotifyType.NAT_DETECTION_DESTINATION_IP, destination),
-    ]
-
-
-def _detect_nat(core: Core, message: Message, path: Path) -> Nat:
-    """Compare the peer's hashes with what we see of the datagram; any of several source hashes may fit."""
-    sources = [notify.data for notify in message.notifies(NotifyType.NAT_DETECTION_SOURCE_IP)]
-    destination = message.notify(NotifyType.NAT_DETECTION_DESTINATION_IP)
-    if not sources or destination is None:
-        return Nat()
-    port = core.nat_port if path.marked else core.ike_port
-    theirs = nat_hash(message.spi_i, message.spi_r, path.remote, path.port)
-    ours = nat_hash(message.spi_i, message.spi_r, path.local, port)
-    return Nat(True, here=destination.data != ours, there=theirs not in sources)
 
 
 def _note_hashes(sa: IkeSa, message: Message) -> None:
@@ -144,8 +118,8 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     _note_hashes(sa, response)
     _note_fragmentation(sa, sa.peer, response)
     _protect(core, sa, chosen, shared)
-    sa.nat = _detect_nat(core, response, sa.path)
-    sa.encapsulate = sa.nat.supported and (sa.nat.found or _must_encapsulate(core, sa.peer))
+    sa.nat = detect_nat(core, response, sa.path)
+    sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, sa.peer))
     if sa.encapsulate and not sa.path.marked:
         sa.path = sa.path.moved_to_nat_port(NAT_PORT if sa.path.port == IKE_PORT else sa.path.port)
     core.reach(sa, Step.NAT, sa.nat.text)
@@ -187,8 +161,8 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
     _note_hashes(sa, request)
     _note_fragmentation(sa, peer, request)
     _protect(core, sa, chosen, shared)
-    sa.nat = _detect_nat(core, request, path)
-    sa.encapsulate = sa.nat.supported and (sa.nat.found or _must_encapsulate(core, peer))
+    sa.nat = detect_nat(core, request, path)
+    sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, peer))
     core.reach(sa, Step.NAT, sa.nat.text)
     payloads: list[wire.Payload] = [
         wire.SA([chosen.to_wire(b"")]),
@@ -196,7 +170,7 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
     ]
     payloads.append(wire.Nonce(sa.nonce_r))
     if sa.nat.supported:
-        payloads += _nat_detection(core, sa.spi_i, sa.spi_r, path, disguise=_must_encapsulate(core, peer))
+        payloads += nat_detection(core, sa.spi_i, sa.spi_r, path, disguise=must_encapsulate(core, peer))
     if sa.signature_hashes:
         payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
     if sa.fragmentation:

@@ -10,6 +10,7 @@ from gateway.ike.exchanges.crash_detection import offer_token, present_token, ta
 from gateway.ike.exchanges.init import name_of_method
 from gateway.ike.flow import Closed, ask_peer
 from gateway.ike.lifecycle import close, keys_made, watch
+from gateway.ike.nat import keep_alive
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa, Lifecycle, Task
@@ -117,8 +118,7 @@ def _succeed(
     core.proven(new)
     keys_made(core, new)
     watch(core, new)
-    if new.nat.here and core.snapshot.settings.keepalive:
-        core.timers.set(("keepalive", new), core.now + core.snapshot.settings.keepalive)
+    keep_alive(core, new)
     core.event(
         "ike-sa.rekeyed",
         f"IKE SA with {new.peer_name} rekeyed ({chosen.keywords})",
