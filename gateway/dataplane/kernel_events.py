@@ -19,6 +19,7 @@ from gateway.dataplane.xfrm import (
 )
 from gateway.dataplane.xfrm_messages import Place, address_text
 from gateway.dataplane.xfrm_policies import Spot, spot_of
+from gateway.dataplane.xfrm_selectors import packet_of
 from gateway.dataplane.xfrm_structs import (
     XfrmId,
     XfrmUserAcquire,
@@ -63,7 +64,7 @@ def read_event(kind: int, body: bytes, ours: Ours) -> PlaneEvent | None:
         acquire = XfrmUserAcquire.unpack_from(body)
         found = dict(attributes(body, XfrmUserAcquire.LAYOUT.size, len(body)))
         policy = ours.policy_behind(spot_of(XfrmUserpolicyInfo.unpack_from(acquire.policy), found))
-        return Acquire(policy.reqid) if policy else None
+        return Acquire(policy.reqid, packet_of(acquire.sel)) if policy else None
     if kind == XFRM_MSG_EXPIRE:
         expire = XfrmUserExpire.unpack_from(body)
         info = XfrmUsersaInfo.unpack_from(expire.state)

@@ -134,7 +134,7 @@ class Outbound:
         if sa is None:
             self._drops.no_state += 1
             if policy.spi is None and self._emit is not None and self._acquired.allows(policy.reqid):
-                self._emit(Acquire(policy.reqid))
+                self._emit(Acquire(policy.reqid, flow.packet))
             return None
         return sa.lane(traffic_class)
 

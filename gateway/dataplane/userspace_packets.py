@@ -3,6 +3,8 @@
 from struct import Struct
 from typing import NamedTuple
 
+from gateway.ike.plane import Packet, packet
+
 TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136
 _ICMP, _ICMPV6 = 1, 58
 _WITH_PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDP_LITE})
@@ -35,6 +37,12 @@ class Flow(NamedTuple):
     destination: int
     source_port: int
     destination_port: int
+
+    @property
+    def packet(self) -> Packet:
+        """As selectors that hold this flow alone."""
+        ports = None if self.source_port == UNSEEN else (self.source_port, self.destination_port)
+        return packet(self.version, self.protocol, self.source, self.destination, ports)
 
 
 def flow_key(packet: memoryview, octets: int) -> int:

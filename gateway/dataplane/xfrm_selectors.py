@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.dataplane.xfrm_structs import XfrmSelector
-from gateway.ike.plane import Refused
+from gateway.ike.plane import Packet, Refused, packet
 from gateway.policy.selectors import OPAQUE_PORT, Selector
 
 MOST_SELECTORS = 256
 """Kernel policies that one pair of selectors may need; the peer has a say in the ranges, so there must be an end."""
 
 _ICMP = (1, 58)
+_WITH_PORTS = (6, 17, 33, 132, 136)
 LOWEST_PRIORITY = 200_000
 """More than any selector's."""
 
@@ -102,3 +103,22 @@ def _pack(
     narrowness = (sent[1] + received[1]) * 512 + (256 if protocol else 0)
     narrowness += (sport_mask.bit_count() + dport_mask.bit_count()) * 4
     return KernelSelector(packed, LOWEST_PRIORITY - narrowness)
+
+
+def packet_of(packed: bytes) -> Packet | None:
+    """The one packet that a struct xfrm_selector means, as XFRM_MSG_ACQUIRE has it; None when it is wider."""
+    selector = XfrmSelector.unpack_from(packed)
+    version, bits = (4, 32) if selector.family == socket.AF_INET else (6, 128)
+    if (
+        selector.family not in (socket.AF_INET, socket.AF_INET6)
+        or selector.prefixlen_s + selector.prefixlen_d != 2 * bits
+    ):
+        return None
+    source = int.from_bytes(selector.saddr[: bits // 8])
+    destination = int.from_bytes(selector.daddr[: bits // 8])
+    ports: tuple[int, int] | None = None
+    if selector.proto in _ICMP:
+        ports = (selector.sport << 8 | selector.dport,) * 2
+    elif selector.proto in _WITH_PORTS:
+        ports = selector.sport, selector.dport
+    return packet(version, selector.proto, source, destination, ports)

@@ -37,8 +37,8 @@ CURES: dict[str, str] = {
         "the addresses that they use."
     ),
     "single-pair": (
-        "Nothing to do: the peer takes one pair of networks in each CHILD_SA, and is asked for each by itself now. "
-        "Setting single_pair for this child spares the first refusal."
+        "A child of several networks is asked for pair by pair now; set single_pair for it to spare the first refusal. "
+        "Where the peer refuses networks of many addresses altogether, name single addresses on both sides."
     ),
     "data-plane": "The data plane refused; its own words are in the reason.",
     "refused": "Usually nothing to do: the side that asked tries again.",

@@ -54,6 +54,8 @@ class Core:
         self.attempts = AttemptLog(self.snapshot.settings.attempts_kept)
         self.cookies = Cookies(random, self.snapshot.settings.cookie_lifetime)
         self.counters: Counter[str] = Counter()
+        self.single_pairs: set[tuple[str, str]] = set()
+        """(peer, child) whose peer turned out to take a single pair of selectors in each CHILD_SA."""
         self.interfaces: set[tuple[str, Interface]] = set()
         """XFRM interfaces that stand, each with the peer that wants it."""
         self.policy_owners: dict[object, tuple[Policy, ChildSa]] = {}

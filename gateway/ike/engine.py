@@ -19,8 +19,9 @@ from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
 from gateway.ike.moving import follow, remapped
 from gateway.ike.opening import check_repeat, open_message, repeat_response
 from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
+from gateway.ike.parts import led_by
 from gateway.ike.path import Path
-from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, PlaneEvent, Remapped, UnknownSpi
+from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, Packet, PlaneEvent, Remapped, UnknownSpi
 from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
@@ -124,8 +125,8 @@ class Engine:
         core = self.core
         core.now = now
         match event:
-            case Acquire(reqid):
-                self._acquire(reqid)
+            case Acquire(reqid, packet):
+                self._acquire(reqid, packet)
             case Expire(key, hard):
                 for sa in self.ike_sas():
                     for child in list(sa.children.values()):
@@ -389,13 +390,13 @@ class Engine:
                 Task(f"rekeying CHILD_SA {child.name}", lambda sa: create_child(self.core, sa, config, child)),
             )
 
-    def _acquire(self, reqid: int) -> None:
+    def _acquire(self, reqid: int, packet: Packet | None) -> None:
         core = self.core
         found = core.child_of_reqid(reqid)
         peer = core.snapshot.peers.get(found[0]) if found else None
         child = peer.child(found[1]) if peer and found else None
         if peer is not None and child is not None and peer.enabled and (peer.name, None) not in core.held:
-            connect(core, peer, [child])
+            connect(core, peer, led_by(core, peer.name, child, packet))
 
     def _expired(self, sa: IkeSa, child: ChildSa, *, hard: bool) -> None:
         core = self.core

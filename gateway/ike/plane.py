@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.crypto.suites import Encryption, Integrity
 from gateway.policy.peers import Mark, Mode, Offload
-from gateway.policy.selectors import Selector
+from gateway.policy.selectors import ANY_PORT, Selector
 
 
 class Refused(Exception):
@@ -225,11 +225,25 @@ class Counters:
     last_used: float = 0.0
 
 
+Packet = tuple[Selector, Selector]
+"""A packet's source and destination, as selectors that hold no other."""
+
+
+def packet(version: int, protocol: int, source: int, destination: int, ports: tuple[int, int] | None) -> Packet:
+    """From what is in its headers; `ports` None for a protocol that has none, or where they cannot be seen."""
+    ours, theirs = ((ports[0],) * 2, (ports[1],) * 2) if ports else (ANY_PORT, ANY_PORT)
+    return (
+        Selector(version, source, source, protocol, *ours),
+        Selector(version, destination, destination, protocol, *theirs),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """A packet met a trap policy: a CHILD_SA for `reqid` is wanted."""
+    """A packet met a trap policy: a CHILD_SA for `reqid` is wanted, for this `packet` first where the driver tells."""
 
     reqid: int
+    packet: Packet | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from gateway.ike.exchanges.init import open_sa
 from gateway.ike.flow import ask_where
 from gateway.ike.lifecycle import watch
 from gateway.ike.modes import ends
+from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.plane import AddPolicy, Order, Policy, Refused, RemovePolicy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -72,22 +73,26 @@ def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
     if sa is None and (under_way := next(calling, None)):
         return under_way
     if sa is None:
-        return call(core, peer, wanted) if peer.dialable and (wanted or peer.childless) else None
-    up = {child.name for child in sa.children.values()}
-    for child in wanted:
-        if child.name not in up:
-            start(core, sa, _creating(core, child))
+        return (
+            call(core, peer, all_parts(core, peer.name, wanted))
+            if peer.dialable and (wanted or peer.childless)
+            else None
+        )
+    for part in all_parts(core, peer.name, wanted):
+        if not stands(core, sa, part):
+            start(core, sa, _creating(core, part))
     return sa
 
 
 def missing(core: Core, peer: Peer) -> list[Child]:
-    """Children that are wanted always and do not stand."""
+    """Children that are wanted always, or parts of them, and do not stand."""
     sa = core.established(peer.name)
-    up = {child.name for child in sa.children.values()} if sa else set()
     return [
-        child
+        part
         for child in peer.children
-        if child.start == Start.ALWAYS and child.name not in up and (peer.name, child.name) not in core.held
+        if child.start == Start.ALWAYS and (peer.name, child.name) not in core.held
+        for part in parts(core, peer.name, child)
+        if sa is None or not stands(core, sa, part)
     ]
 
 
@@ -180,6 +185,7 @@ def obey(core: Core, change: Changes, *, removed: str = "its configuration was r
         for child in names:
             disconnect(core, name, child, "its configuration changed")
             core.held.discard((name, child))
+            core.single_pairs.discard((name, child))
         lift_traps(core, name)
     refresh = {*change.children, *change.adjusted}
     for name in refresh:
@@ -198,12 +204,14 @@ def _recreate(core: Core, peer: Peer, names: Sequence[str]) -> None:
     sa = core.established(peer.name)
     for child in peer.children if sa else ():
         if child.name in names and child.start == Start.ALWAYS and sa:
-            start(core, sa, _creating(core, child))
+            for part in parts(core, peer.name, child):
+                start(core, sa, _creating(core, part))
 
 
 def _let_go(core: Core, name: str) -> None:
     """Forget what was held against a peer's old configuration."""
     core.held = {held for held in core.held if held[0] != name}
+    core.single_pairs = {pair for pair in core.single_pairs if pair[0] != name}
     core.failures.pop(name, None)
 
 

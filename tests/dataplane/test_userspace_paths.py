@@ -218,6 +218,7 @@ def test_a_trap_asks_for_a_state_sparingly(plain: Ends) -> None:
         plain.tun.put(udp4(number))
     plain.pump()
     assert plain.heard == [Acquire(1)]
+    assert plain.heard[0].packet == (Selector.parse("10.1.0.1[udp/1000]"), Selector.parse("10.2.0.1[udp/2000]"))
     assert plain.drops.no_state == 5
     plain.now[0] += 1.5
     plain.tun.put(udp4(9))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.xfrm_selectors import MOST_SELECTORS, kernel_selectors, prefixes
+from gateway.dataplane.xfrm_selectors import MOST_SELECTORS, kernel_selectors, packet_of, prefixes
 from gateway.dataplane.xfrm_structs import XfrmSelector
 from gateway.ike.plane import Refused
 from gateway.policy.selectors import OPAQUE_PORT, Selector
@@ -83,6 +83,27 @@ def test_what_no_kernel_can_express_is_refused_plainly() -> None:
         kernel_selectors(Selector.parse("10.0.0.0/8[icmp/2048]"), Selector.parse("10.0.0.0/8[icmp/0]"))
     with pytest.raises(Refused, match=f"at most {MOST_SELECTORS}"):
         kernel_selectors(Selector.parse("::1-ffff:ffff::"), Selector.parse("::1-ffff:ffff::"))
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [
+        ("10.1.0.7[tcp/40000]", "10.2.0.9[tcp/443]"),
+        ("fd01::7[udp/53]", "fd02::9[udp/53]"),
+        ("10.1.0.7[icmp/8(0)]", "10.2.0.9[icmp/8(0)]"),
+    ],
+)
+def test_a_packet_that_waits_is_read_back(source: str, destination: str) -> None:
+    sent, received = Selector.parse(source), Selector.parse(destination)
+    (packed,) = kernel_selectors(sent, received)
+    assert packet_of(packed.packed) == (sent, received)
+
+
+def test_a_packet_without_ports_has_any() -> None:
+    (packed,) = kernel_selectors(Selector.parse("10.1.0.7[gre]"), Selector.parse("10.2.0.9[gre]"))
+    assert packet_of(packed.packed) == (Selector.parse("10.1.0.7[gre]"), Selector.parse("10.2.0.9[gre]"))
+    (wide,) = kernel_selectors(Selector.parse("10.1.0.0/24"), Selector.parse("10.2.0.9"))
+    assert packet_of(wide.packed) is None
 
 
 def test_priorities_are_those_of_strongswan_in_order() -> None:

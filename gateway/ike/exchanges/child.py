@@ -1,6 +1,7 @@
 """CHILD_SAs: the payloads of one in IKE_AUTH, CREATE_CHILD_SA for further and rekeyed ones (RFC 7296 1.3, 2.9)."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NoReturn
 
 from gateway.crypto import groups
@@ -20,8 +21,9 @@ from gateway.ike.interfaces import need_interface
 from gateway.ike.modes import Agreed, answered, answers, ends, networks_text, wishes
 from gateway.ike.narrowing import Found, choose_child
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
+from gateway.ike.parts import as_made, split, stands
 from gateway.ike.plane import Refused
-from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.policy.peers import Child
 from gateway.policy.proposals import Mismatch, accepted
 from gateway.wire import payloads as wire
@@ -99,7 +101,16 @@ def conclude(
         delete_spi(core, sa, offer.spi)
         raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
     _installed(core, sa)
+    if replacing is None and response.notify(NotifyType.ADDITIONAL_TS_POSSIBLE):
+        _go_on_in_pairs(core, sa, offer.config)
     return child
+
+
+def _go_on_in_pairs(core: Core, sa: IkeSa, config: Child) -> None:
+    """The peer takes what is left in other CHILD_SAs, each for a pair of selectors (RFC 7296 2.9)."""
+    for part in split(core, sa, config):
+        text = f"creating CHILD_SA {part.name} for {networks_text(part.local, part.remote)}"
+        sa.tasks.append(Task(text, partial(create_child, core, config=part)))
 
 
 def _not_as_asked(core: Core, sa: IkeSa, offer: Offer, agreed: Agreed) -> Reject | None:
@@ -141,6 +152,12 @@ def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn
             attempt_log.mismatch(sa.attempt, Mismatch((wanted,), ("the peer does not say",), ()))
             why = f"the peer does not accept the networks of {config.name}: {wanted} (TS_UNACCEPTABLE)"
             raise core.refuse(sa, "networks", Step.NETWORKS, notify.type, why)
+        case NotifyType.SINGLE_PAIR_REQUIRED:
+            wanted = networks_text(config.local, config.remote)
+            attempt_log.mismatch(sa.attempt, Mismatch((wanted,), ("one pair in each CHILD_SA",), ()))
+            why = f"the peer takes a single pair of addresses in a CHILD_SA, {config.name} has {wanted}"
+            _go_on_in_pairs(core, sa, config)
+            raise core.refuse(sa, "single-pair", Step.NETWORKS, notify.type, f"{why} (SINGLE_PAIR_REQUIRED)")
         case _:
             raise core.refuse(
                 sa, "peer-error", Step.NETWORKS, notify.type, f"the peer answered {name} for {config.name}"
@@ -156,10 +173,11 @@ async def create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa 
     if replacing is not None and sa.children.get(replacing.spi_in) is not replacing:
         return
     if replacing is None:
-        if any(child.name == config.name for child in sa.children.values()):
+        if stands(core, sa, config):
             return
     else:
         replacing.rekeying = True
+        config = as_made(config, replacing)
     sa.attempt = core.begin_attempt(sa, initiator=True)
     try:
         response, offer, nonces, shared = await _negotiate(core, sa, config, replacing)
