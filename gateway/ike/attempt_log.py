@@ -9,6 +9,7 @@ from gateway.wire.numbers import NotifyType
 from gateway.wire.payloads import Notify, Payload
 
 _MESSAGES_KEPT = 64
+_TEXT_KEPT = 1000
 
 CURES: dict[str, str] = {
     "timeout": "Check the peer's address, that it runs, and that UDP 500 and 4500 pass in both directions.",
@@ -42,6 +43,8 @@ CURES: dict[str, str] = {
     ),
     "data-plane": "The data plane refused; its own words are in the reason.",
     "refused": "Usually nothing to do: the side that asked tries again.",
+    "redirected": "Allow redirects for this peer, or call the gateway that it names.",
+    "redirect-loop": "The peer's gateways send us from one to the other: correct where they redirect to.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
     "peer-error": "Look at the peer's log for the reason.",
     "peer-restarted": "Nothing to do: it is called again.",
@@ -104,6 +107,13 @@ def reach(attempt: Attempt | None, step: Step, now: float, text: str = "") -> No
         if taken.step is step:
             return
     attempt.steps.append(StepTaken(step, True, now, text))
+
+
+def add(attempt: Attempt | None, step: Step, text: str) -> None:
+    """More about a station that was passed."""
+    for taken in attempt.steps if attempt else ():
+        if taken.step is step and len(taken.text) < _TEXT_KEPT:
+            taken.text = f"{taken.text}; {text}" if taken.text else text
 
 
 def see(attempt: Attempt | None, now: float, message: Message, octets: int, *, outgoing: bool) -> None:

@@ -10,6 +10,7 @@ from gateway.ike.attempts import Attempt, Step
 from gateway.ike.buckets import Bucket
 from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
+from gateway.ike.extensions import Extensions
 from gateway.ike.fragments import Pool
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.plane import DataPlane, Interface, Policy
@@ -69,6 +70,7 @@ class Core:
         """Peers, and (peer, child) pairs, that an administrator took down: (name, None) is the whole peer."""
         self.failures: Counter[str] = Counter()
         self.children_lost: list[tuple[str, str]] = []
+        self.extensions = Extensions()
         self.closed_peers: list[tuple[str, Lifecycle]] = []
         self.unproven_fragments, self.proven_fragments = Pool(_UNPROVEN_FRAGMENTS), Pool(_PROVEN_FRAGMENTS)
         self.ike_port = IKE_PORT
@@ -130,6 +132,12 @@ class Core:
         if not sa.initiator and sa.state == Lifecycle.CONNECTING:
             self.admission.opened(sa.path.remote)
             self.openings[(sa.path.remote, sa.path.port, sa.spi_i)] = sa
+
+    def renew_spi(self, sa: IkeSa) -> None:
+        """An SA that we begin anew, with somebody else."""
+        del self.sas[sa.our_spi]
+        sa.spi_i = self.new_spi()
+        self.sas[sa.spi_i] = sa
 
     def assign(self, sa: IkeSa, peer: Peer) -> None:
         """The responder learned which peer it talks to."""

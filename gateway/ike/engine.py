@@ -11,6 +11,8 @@ from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child import answer_create_child, create_child
 from gateway.ike.exchanges.entry import answer_init, answer_other_version
 from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa
+from gateway.ike.exchanges.init import check_init_response
+from gateway.ike.exchanges.redirect import redirect_peer
 from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
 from gateway.ike.fragments import room
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
@@ -26,7 +28,7 @@ from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.shunts import lay_shunts
-from gateway.ike.supervise import connect, disconnect, keep_up, lay_traps, obey, retry_later
+from gateway.ike.supervise import connect, disconnect, go_on, keep_up, lay_traps, obey, retry_later
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.wire import payloads as wire
@@ -119,6 +121,11 @@ class Engine:
                 self._rekey_child(sa, found)
                 begun += 1
         return begun, self._settle()
+
+    def redirect(self, peer: str, to: str, now: float) -> tuple[int, list[Effect]]:
+        """Send a peer that called us on to another gateway; how many of its IKE SAs can be, and are told."""
+        self.core.now = now
+        return redirect_peer(self.core, peer, to), self._settle()
 
     def kernel(self, event: PlaneEvent, now: float) -> list[Effect]:
         """Something happened in the data plane."""
@@ -242,6 +249,7 @@ class Engine:
         if pending.exchange == ExchangeType.IKE_SA_INIT:
             if message.payloads and isinstance(message.payloads[-1], wire.SK | wire.SKF):
                 raise Drop("encrypted before there are keys")
+            check_init_response(sa, message)
             sa.init_response = datagram
         else:
             if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
@@ -360,8 +368,8 @@ class Engine:
                 close(core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
             case ("fragments", IkeSa() as sa):
                 discard_fragments(sa)
-            case ("linger", IkeSa() as sa):
-                close(core, sa, "rekeyed", "replaced")
+            case ("linger" | "sent-on" as what, IkeSa() as sa):
+                self._outlived(what, sa)
             case ("liveness", IkeSa() as sa):
                 check_liveness(core, sa)
             case ("idle", str() as name, ChildSa() as unused):
@@ -376,6 +384,13 @@ class Engine:
                     self._rekey_child(sa, child)
             case ("retry", str() as name):
                 keep_up(core, name)
+
+    def _outlived(self, what: str, sa: IkeSa) -> None:
+        """An SA that another one has replaced, here or elsewhere, has had its time."""
+        if what == "linger":
+            close(self.core, sa, "rekeyed", "replaced")
+        else:
+            delete_sa(self.core, sa, "its peer was sent on to another gateway")
 
     def _rekey_sa(self, sa: IkeSa) -> None:
         if sa.state == Lifecycle.ESTABLISHED:
@@ -412,6 +427,8 @@ class Engine:
     def _settle(self) -> list[Effect]:
         """After every input: start again what was lost, then hand out the effects."""
         core = self.core
+        while core.extensions.sent_on:
+            go_on(core, *core.extensions.sent_on.pop(0))
         while core.closed_peers or core.children_lost:
             closed, core.closed_peers = core.closed_peers, []
             lost, core.children_lost = core.children_lost, []

@@ -58,7 +58,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     if sa.state == Lifecycle.CLOSED:
         return
     was, sa.state, sa.reason = sa.state, Lifecycle.CLOSED, why
-    for timer in ("half-open", "liveness", "keepalive", "rekey", "retransmit", "linger", "fragments"):
+    for timer in ("half-open", "liveness", "keepalive", "rekey", "retransmit", "linger", "fragments", "sent-on"):
         core.timers.cancel((timer, sa))
     discard_fragments(sa)
     for child in list(sa.children.values()):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.crypto.keys import IkeKeys
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Attempt
 from gateway.ike.flow import Script
 from gateway.ike.path import NO_NAT, Nat, Path
@@ -117,6 +118,7 @@ class IkeSa:
     tasks: list[Task] = field(default_factory=list)
     attempt: Attempt | None = None
     replaced_by: "IkeSa | None" = None
+    abilities: Ability = Ability.NONE
     token: bytes = field(default=b"", repr=False)
     """By which the peer proves that it lost this SA (RFC 6290)."""
 

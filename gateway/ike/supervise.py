@@ -1,6 +1,7 @@
 """Keeping every child in the one state it is wanted in: calling, calling again, and setting traps."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gateway.ike import childless
 from gateway.ike.attempts import Step
@@ -19,18 +20,35 @@ from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.plane import AddPolicy, Order, Policy, Refused, RemovePolicy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
-from gateway.policy.peers import Child, Peer, Start
+from gateway.policy.peers import Child, Peer, Start, Unique
 from gateway.policy.snapshot import Changes
 
 
-async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child]) -> None:
-    """Find the peer, agree on keys, prove both ends; further children follow when the SA stands."""
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """The gateway that an IKE SA's peer sends us on to; the SA goes when the one there stands."""
+
+    host: str
+    before: IkeSa
+
+
+async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Detour | None = None) -> None:
+    """Find the peer, agree on keys, prove both ends; further children follow when the SA stands.
+
+    Who sends us on in IKE_SA_INIT is left for another gateway (RFC 5685 3), with an SPI and keys of its own.
+    """
     assert sa.peer is not None and sa.peer.dialable is not None
-    local, remote = await ask_where(sa.peer.dialable, sa.peer.local_addresses)
-    sa.path = Path(local, remote, sa.peer.remote_port, marked=sa.peer.remote_port != IKE_PORT)
-    if sa.attempt:
-        sa.attempt.local, sa.attempt.remote = local, sa.path.text
-    await open_sa(core, sa)
+    host, came_from = (detour.host, detour.before.path.remote) if detour else (sa.peer.dialable, "")
+    while True:
+        local, remote = await ask_where(host, sa.peer.local_addresses)
+        sa.path = Path(local, remote, sa.peer.remote_port, marked=sa.peer.remote_port != IKE_PORT)
+        if sa.attempt:
+            sa.attempt.local, sa.attempt.remote = local, sa.path.text
+        elsewhere = await open_sa(core, sa, came_from)
+        if elsewhere is None:
+            break
+        core.renew_spi(sa)
+        host, came_from = elsewhere, remote
     alone = (sa.peer.childless or not wanted) and childless.offered(sa)
     if not wanted and not alone:
         why = "the peer makes no IKE SA without a CHILD_SA (RFC 6023), and no child is wanted"
@@ -39,16 +57,18 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child]) -> None:
     for child in rest:
         sa.tasks.append(_creating(core, child))
     await authenticate(core, sa, first)
+    if detour and sa.state == Lifecycle.ESTABLISHED:
+        delete_sa(core, detour.before, f"the peer sent us on to {detour.host}")
 
 
 def _creating(core: Core, child: Child) -> Task:
     return Task(f"creating CHILD_SA {child.name}", lambda sa: create_child(core, sa, child))
 
 
-def call(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa:
+def call(core: Core, peer: Peer, wanted: Sequence[Child], detour: Detour | None = None) -> IkeSa:
     """Begin a new IKE SA with the peer and these children."""
     assert peer.dialable is not None
-    path = Path("", peer.dialable, peer.remote_port)
+    path = Path("", detour.host if detour else peer.dialable, peer.remote_port)
     sa = IkeSa(core.number("ike-sa"), True, path, core.now, core.new_spi(), peer=peer)
     sa.attempt = core.attempts.begin(core.now, "", path.text, initiator=True, peer=peer.name)
     sa.attempt.ike_sa = sa.id
@@ -56,8 +76,19 @@ def call(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa:
     core.event(
         "ike-sa.connecting", f"calling {peer.name} at {path.text}", peer.name, ike_sa=sa.id, attempt=sa.attempt.id
     )
-    start(core, sa, Task("establishing the IKE SA", lambda sa: establish(core, sa, wanted)))
+    start(core, sa, Task("establishing the IKE SA", lambda sa: establish(core, sa, wanted, detour)))
     return sa
+
+
+def go_on(core: Core, sa: IkeSa, host: str, names: Sequence[str]) -> None:
+    """The peer sends us on from an SA that stands: come to stand there first, then leave (RFC 5685 5, 6)."""
+    peer = core.snapshot.peers.get(sa.peer_name or "")
+    wanted = [child for child in peer.children if child.name in names] if peer else []
+    if peer is None or not peer.dialable or (peer.name, None) in core.held:
+        return
+    call(core, peer, wanted, Detour(host, sa))
+    if peer.unique == Unique.KEEP or not sa.children:  # two at once would end the new one; or there is nothing to keep
+        delete_sa(core, sa, f"the peer sent us on to {host}")
 
 
 def _deleting(core: Core, child: ChildSa, why: str) -> Task:
@@ -177,6 +208,7 @@ def obey(core: Core, change: Changes, *, removed: str = "its configuration was r
         lift_traps(core, name)
         _let_go(core, name)
         core.attempts.forget(name)
+        core.extensions.redirects.pop(name, None)
     for name in change.renegotiate:
         disconnect(core, name, None, "its configuration changed")
         lift_traps(core, name)

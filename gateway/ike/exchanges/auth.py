@@ -1,6 +1,6 @@
 """IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2)."""
 
-from gateway.ike import childless
+from gateway.ike import attempt_log, childless, redirects
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import psk
 from gateway.ike.core import Core
@@ -42,6 +42,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
     try:
         response = await ask_peer(ExchangeType.IKE_AUTH, request + (offer.notifies + offer.payloads if offer else []))
         _check_responder(core, sa, sa.peer, response)
+        elsewhere = redirects.target(core, sa, response)
     except BaseException as error:
         if offer:
             offer.withdraw(core, sa)
@@ -52,6 +53,13 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
     take_token(sa, response)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
+    if elsewhere:  # RFC 5685 6: proven, but without a child
+        if offer:
+            offer.withdraw(core, sa)
+        if sa.attempt:
+            attempt_log.succeed(sa.attempt, core.now)
+        core.extensions.sent_on.append((sa, elsewhere, (wanted.name,) if wanted else ()))
+        return
     resolve_duplicates(core, sa)
     if offer is None:
         childless.stands(core, sa)

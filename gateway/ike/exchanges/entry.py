@@ -6,6 +6,7 @@ from gateway.ike import attempt_log, puzzles
 from gateway.ike.attempts import Attempt, Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges.init import Opening, accept_init
+from gateway.ike.exchanges.redirect import sent_on
 from gateway.ike.nonces import check_nonce
 from gateway.ike.path import Path
 from gateway.ike.protect import refuse_unknown_critical
@@ -28,7 +29,7 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
     """Answer as responder; no state is made before the cookie, the proposals and the key exchange are right.
 
     --> HDR(SPIi, 0), [N(COOKIE), [PS,]] SAi1, KEi, Ni
-    <-- HDR(SPIi, SPIr), SAr1, KEr, Nr, …   or N(COOKIE), [N(PUZZLE)]   or N(INVALID_KE_PAYLOAD)   or another error
+    <-- HDR(SPIi, SPIr), SAr1, KEr, Nr, …   or N(COOKIE), [N(PUZZLE)]   or N(REDIRECT)   or an error
     """
     try:
         refuse_unknown_critical(request)
@@ -44,6 +45,9 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
         _answer(core, request, datagram, path, demanded)
         return
     peers = core.snapshot.peers_for(path.local, path.remote)
+    if elsewhere := sent_on(core, opening, peers):
+        _answer(core, request, datagram, path, elsewhere)
+        return
     found = _select(peers, offered)
     if found is None:
         _refuse(core, opening, peers)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from gateway.crypto import groups, suites
 from gateway.crypto.keys import ike_keys, skeyseed
-from gateway.ike import attempt_log, childless
+from gateway.ike import attempt_log, childless, redirects
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.flow import ask_peer
@@ -25,11 +26,13 @@ _HASHES = (HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_51
 _SIGNATURE_HASHES = b"".join(int(algorithm).to_bytes(2) for algorithm in _HASHES)
 
 
-async def open_sa(core: Core, sa: IkeSa) -> None:
-    """Negotiate algorithms and keys as initiator.
+async def open_sa(core: Core, sa: IkeSa, came_from: str = "") -> str | None:
+    """Negotiate algorithms and keys as initiator; where another gateway (`came_from`) sent us, say so.
 
-    --> HDR(SPIi, 0), [N(COOKIE),] SAi1, KEi, Ni, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS)
-    <-- HDR(SPIi, SPIr), SAr1, KEr, Nr, …   or N(COOKIE)   or N(INVALID_KE_PAYLOAD)
+    --> HDR(SPIi, 0), [N(COOKIE),] SAi1, KEi, Ni, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS), …
+    <-- HDR(SPIi, SPIr), SAr1, KEr, Nr, …   or N(COOKIE)   or N(INVALID_KE_PAYLOAD)   or N(REDIRECT)
+
+    The answer is None when there are keys, or the gateway that we are sent on to.
     """
     assert sa.peer is not None
     peer = sa.peer
@@ -38,9 +41,13 @@ async def open_sa(core: Core, sa: IkeSa) -> None:
     method = peer.proposals[0].ke[0].number
     sa.nonce_i = core.random(NONCE_OCTETS)
     cookie = b""
+    sa.abilities = Ability.IS_SENT_ON if peer.redirect else Ability.NONE
     for _ in range(_ROUNDS):
-        response = await ask_peer(ExchangeType.IKE_SA_INIT, _request(core, sa, cookie, method, offer.public))
+        request = _request(core, sa, cookie, method, offer.public)
+        response = await ask_peer(ExchangeType.IKE_SA_INIT, request + _about_redirects(sa, came_from))
         core.reach(sa, Step.REACH, f"{sa.path.text} answers")
+        if host := redirects.target(core, sa, response):
+            return host
         if wanted := response.notify(NotifyType.COOKIE):
             cookie = wanted.data
         elif wanted := response.notify(NotifyType.INVALID_KE_PAYLOAD):
@@ -50,8 +57,23 @@ async def open_sa(core: Core, sa: IkeSa) -> None:
                 raise core.give_up(sa, "no-proposal", Step.ALGORITHMS, None, why)
             method, offer = number, groups.offer(number, core.random)
         else:
-            return _conclude(core, sa, response, method, offer)
+            _conclude(core, sa, response, method, offer)
+            return None
     raise core.give_up(sa, "peer-error", Step.ALGORITHMS, None, "the peer asked for a new IKE_SA_INIT without end")
+
+
+def _about_redirects(sa: IkeSa, came_from: str) -> list[wire.Payload]:
+    """RFC 5685 3: who was sent here says by whom, which tells too that he can be sent on."""
+    if Ability.IS_SENT_ON not in sa.abilities:
+        return []
+    if came_from:
+        return [redirects.redirected_from(came_from)]
+    return [wire.Notify(0, b"", NotifyType.REDIRECT_SUPPORTED, b"")]
+
+
+def check_init_response(sa: IkeSa, response: Message) -> None:
+    """Raises Drop for what must not end the wait for a better response."""
+    redirects.check_nonce(sa, response)
 
 
 def name_of_method(number: int) -> str:
@@ -96,6 +118,9 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
                 sa.attempt.acceptable = ("the peer does not say",)
             why = "the peer accepts none of our IKE proposals (NO_PROPOSAL_CHOSEN), or has no configuration for us"
             raise core.give_up(sa, "no-proposal", Step.ALGORITHMS, notify.type, why)
+        if notify.type == NotifyType.REDIRECT:
+            why = "the peer sends us on to another gateway, which this peer's configuration does not allow"
+            raise core.give_up(sa, "redirected", Step.ALGORITHMS, None, why)
         if notify.type < NotifyType.INITIAL_CONTACT:
             why = f"the peer answered {name_of(NotifyType, notify.type)} to IKE_SA_INIT"
             raise core.give_up(sa, "peer-error", Step.ALGORITHMS, notify.type, why)
@@ -158,6 +183,8 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
     sa.attempt.ike_sa = sa.id
     attempt_log.see(sa.attempt, core.now, request, len(opening.datagram), outgoing=False)
     core.reach(sa, Step.REACH, f"{path.text} calls")
+    if request.notify(NotifyType.REDIRECT_SUPPORTED) or request.notify(NotifyType.REDIRECTED_FROM):
+        sa.abilities |= Ability.SENDS_ON
     _note_hashes(sa, request)
     _note_fragmentation(sa, peer, request)
     _protect(core, sa, chosen, shared)

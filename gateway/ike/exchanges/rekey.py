@@ -97,7 +97,7 @@ def _succeed(
     seed = rekey_skeyseed(old.chosen.prf, old.keys.d, shared, *nonces)
     new = IkeSa(core.number("ike-sa"), initiator, old.path, core.now, *spis, state=Lifecycle.ESTABLISHED, peer=old.peer)
     new.chosen, new.nat, new.encapsulate = chosen, old.nat, old.encapsulate
-    new.fragmentation = old.fragmentation
+    new.fragmentation, new.abilities = old.fragmentation, old.abilities
     new.keys = ike_keys(chosen.prf, seed, *nonces, *spis, chosen.encr, chosen.integ)
     new.protection = Protection(chosen.encr, chosen.integ, new.keys, initiator=initiator, random=core.random)
     new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes

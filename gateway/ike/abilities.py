@@ -1,0 +1,17 @@
+"""What the two ends of an IKE SA agreed on beyond RFC 7296, in one number: an SA has many abilities and one slot."""
+
+from enum import IntFlag
+
+
+class Ability(IntFlag):
+    """Kept with an SA for its life, and passed on when it is rekeyed."""
+
+    NONE = 0
+    SENDS_ON = 1
+    """The peer called us and can be sent to another gateway (RFC 5685)."""
+    IS_SENT_ON = 2
+    """We called, and go where the peer sends us (RFC 5685)."""
+    GIVES_TICKETS = 4
+    """The peer has given us a ticket, and so will do it again (RFC 5723)."""
+    SYNCHRONISES = 8
+    """Either end, if it is a cluster, may set the message IDs after a failover (RFC 6311)."""

@@ -1,0 +1,15 @@
+"""The engine's books for extensions of IKEv2: none is needed while nobody uses one."""
+
+from dataclasses import dataclass, field
+
+from gateway.ike.sa import IkeSa
+
+
+@dataclass(slots=True)
+class Extensions:
+    """What lies between two inputs, or outlives an IKE SA."""
+
+    sent_on: list[tuple[IkeSa, str, tuple[str, ...]]] = field(default_factory=list)
+    """IKE SAs whose peer sent us on (RFC 5685), where to, and the children that are wanted there."""
+    redirects: dict[str, list[float]] = field(default_factory=dict)
+    """When each peer sent us on lately."""
