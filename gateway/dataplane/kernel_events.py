@@ -52,6 +52,9 @@ class Ours(Protocol):
     def state_key(self, place: Place) -> StateKey | None:
         """Of a state of ours."""
 
+    def warns_first(self, place: Place) -> bool:
+        """Whether its soft limit was not told before."""
+
     def policy_behind(self, spot: Spot) -> Policy | None:
         """Ours of that name."""
 
@@ -69,13 +72,14 @@ def read_event(kind: int, body: bytes, ours: Ours) -> PlaneEvent | None:
         expire = XfrmUserExpire.unpack_from(body)
         info = XfrmUsersaInfo.unpack_from(expire.state)
         ident = XfrmId.unpack_from(info.id)
-        key = ours.state_key(Place(info.family, ident.daddr, ident.spi))
-        return Expire(key, bool(expire.hard)) if key else None
+        place = Place(info.family, ident.daddr, ident.spi)
+        key = ours.state_key(place)
+        return Expire(key, bool(expire.hard)) if key and (expire.hard or ours.warns_first(place)) else None
     if kind == XFRM_MSG_MAPPING:
         mapping = XfrmUserMapping.unpack_from(body)
-        place = XfrmUsersaId.unpack_from(mapping.id)
-        key = ours.state_key(Place(place.family, place.daddr, place.spi))
-        address = address_text(place.family, mapping.new_saddr) if key else ""
+        moved = XfrmUsersaId.unpack_from(mapping.id)
+        key = ours.state_key(Place(moved.family, moved.daddr, moved.spi))
+        address = address_text(moved.family, mapping.new_saddr) if key else ""
         return Remapped(key, address, mapping.new_sport) if key else None
     return None
 

@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 # Byte limits of 18 exabytes never expire. The soft one says "ikegat" in its low octets, the hard one which process.
 _SOFT = 0xFFFF << 48 | int.from_bytes(b"ikegat")
 _HARD = 0xFFFF_FFFF << 32
+# A state that has byte limits of its own bears the mark in an age (of use, soft) of 147 billion years.
+_AGE = 0x4000_0000_0000_0000 | int.from_bytes(b"ike") << 32
 _NAME = "ikegate-xfrm-"
 
 
@@ -34,7 +36,7 @@ class Owner:
 
     @property
     def tag(self) -> Tag:
-        return Tag(_SOFT, _HARD | self.instance)
+        return Tag(_SOFT, _HARD | self.instance, _AGE | self.instance)
 
     def close(self) -> None:
         self._socket.close()
@@ -60,6 +62,8 @@ class Owner:
 
 def _instance(lifetime: bytes) -> int | None:
     limits = XfrmLifetimeCfg.unpack_from(lifetime)
+    if limits.soft_use_expires_seconds >> 32 == _AGE >> 32:
+        return limits.soft_use_expires_seconds & 0xFFFF_FFFF
     if limits.soft_byte_limit != _SOFT or limits.hard_byte_limit >> 32 != _HARD >> 32:
         return None
     return limits.hard_byte_limit & 0xFFFF_FFFF

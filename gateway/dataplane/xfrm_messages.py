@@ -5,29 +5,40 @@ from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
-from gateway.crypto.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity
 from gateway.dataplane.netlink import Request, attribute, attributes
 from gateway.dataplane.xfrm import (
     IPPROTO_ESP,
     UDP_ENCAP_ESPINUDP,
     XFRM_INF,
+    XFRM_MODE_TRANSPORT,
+    XFRM_MODE_TUNNEL,
     XFRM_MSG_ALLOCSPI,
     XFRM_MSG_DELSA,
     XFRM_MSG_GETSA,
     XFRM_MSG_NEWSA,
     XFRM_MSG_UPDSA,
+    XFRM_OFFLOAD_INBOUND,
+    XFRM_OFFLOAD_PACKET,
+    XFRM_SA_XFLAG_DONT_ENCAP_DSCP,
     XFRM_STATE_AF_UNSPEC,
     XFRM_STATE_ESN,
+    XFRM_STATE_NOPMTUDISC,
     XFRMA_ALG_AEAD,
     XFRMA_ALG_AUTH_TRUNC,
     XFRMA_ALG_CRYPT,
     XFRMA_ENCAP,
+    XFRMA_IF_ID,
     XFRMA_LTIME_VAL,
     XFRMA_MTIMER_THRESH,
+    XFRMA_OFFLOAD_DEV,
     XFRMA_PROTO,
     XFRMA_REPLAY_ESN_VAL,
     XFRMA_REPLAY_VAL,
+    XFRMA_SA_EXTRA_FLAGS,
+    XFRMA_SET_MARK,
+    XFRMA_SET_MARK_MASK,
 )
+from gateway.dataplane.xfrm_selectors import kernel_selectors
 from gateway.dataplane.xfrm_structs import (
     XfrmAlgo,
     XfrmAlgoAuth,
@@ -41,26 +52,27 @@ from gateway.dataplane.xfrm_structs import (
     XfrmUsersaInfo,
     XfrmUserspiInfo,
 )
-from gateway.ike.plane import Encapsulation, EspState, Refused
+from gateway.ike.plane import NO_LIMITS, EspState, Refused
+from gateway.policy.peers import Mode, Offload
 
 LOWEST_SPI, HIGHEST_SPI = 0xC000_0000, 0xCFFF_FFFF  # where strongSwan draws its own from, too
 
 # Without ESN a sequence number has 32 bits and must not come again (RFC 4303 3.3.3): ask for a rekey at three quarters.
-_SOFT_PACKETS, _HARD_PACKETS = 0xC000_0000, 0xFFFF_FFFF
+SOFT_PACKETS, HARD_PACKETS = 0xC000_0000, 0xFFFF_FFFF
+_LARGEST_WINDOW = 4096  # XFRMA_REPLAY_ESN_MAX
 _SMALL_WINDOW = 32  # what struct xfrm_replay_state's one word holds
 _MAPPING_SECONDS = 10  # the kernel tells of a moved peer at most this often, not for every packet
 _SKIPPED_SEQUENCE = 4096  # more than what can leave between reading a state and its replacement
 
 _u32 = Struct("=I")
+_u64 = Struct("=Q")
 _tag = Struct("=QQ")
+OFFLOAD = Struct("=iB3x")  # struct xfrm_user_offload
+_SOFT_USE = 48  # of soft_use_expires_seconds in struct xfrm_lifetime_cfg
 _ANY_SELECTOR = XfrmSelector().pack()
 _FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
-_AEADS = {
-    (row.kernel, row.key_material_octets * 8, row.icv_octets * 8): row for row in reversed(ENCRYPTIONS) if row.aead
-}
-_CIPHERS = {(row.kernel, row.key_material_octets * 8): row for row in reversed(ENCRYPTIONS) if not row.aead}
-_MACS = {(row.kernel, row.kernel_truncation_bits): row for row in reversed(INTEGRITIES)}
+MODES = {Mode.TUNNEL: XFRM_MODE_TUNNEL, Mode.TRANSPORT: XFRM_MODE_TRANSPORT}
 
 
 class Place(NamedTuple):
@@ -72,22 +84,26 @@ class Place(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """Marks in a lifetime that say whose a state or policy is: byte limits that no traffic ever reaches.
+    """Marks in a lifetime that say whose a state or policy is: byte limits that no traffic ever reaches, or an age.
 
     The kernel keeps the numbers and gives them back, and nothing else has a field for an owner.
     """
 
     soft_byte_limit: int
     hard_byte_limit: int
+    soft_use_expires_seconds: int = 0
 
     def marks(self, lifetime: bytes) -> bool:
         """Whether a struct xfrm_lifetime_cfg bears it."""
-        return _tag.unpack_from(lifetime) == self
+        return (
+            _tag.unpack_from(lifetime) == self[:2]
+            or 0 < self.soft_use_expires_seconds == _u64.unpack_from(lifetime, _SOFT_USE)[0]
+        )
 
 
 @lru_cache(maxsize=64)
 def lifetime_of(tag: Tag, soft_packets: int = XFRM_INF, hard_packets: int = XFRM_INF) -> bytes:
-    return XfrmLifetimeCfg(*tag, soft_packets, hard_packets).pack()
+    return XfrmLifetimeCfg(*tag[:2], soft_packets, hard_packets).pack()
 
 
 @lru_cache(maxsize=65536)
@@ -135,6 +151,8 @@ def state_request(state: EspState, tag: Tag, *, allocated: bool = False, before:
     """
     family, saddr, daddr = outer(state.source, state.destination)
     window = state.replay_window
+    if state.esn and not window:  # there the kernel does not go without; the largest window refuses the least
+        window = _LARGEST_WINDOW
     if not state.inbound:  # nothing is checked there, but with ESN the kernel keeps the sequence in the same struct
         window = _SMALL_WINDOW if state.esn else 0
     parts = [_algorithms(state)]
@@ -146,21 +164,75 @@ def state_request(state: EspState, tag: Tag, *, allocated: bool = False, before:
         parts.append(attribute(XFRMA_REPLAY_ESN_VAL, esn.pack()))
     if state.encapsulation:
         ports = (state.encapsulation.source_port, state.encapsulation.destination_port)
-        parts.append(attribute(XFRMA_ENCAP, XfrmEncapTmpl(UDP_ENCAP_ESPINUDP, *ports).pack()))
+        parts.append(attribute(XFRMA_ENCAP, XfrmEncapTmpl(UDP_ENCAP_ESPINUDP, *ports, _original(state)).pack()))
         if state.inbound:
             parts.append(attribute(XFRMA_MTIMER_THRESH, _u32.pack(_MAPPING_SECONDS)))
-    packets = (XFRM_INF, XFRM_INF) if state.esn or state.inbound else (_SOFT_PACKETS, _HARD_PACKETS)
+    parts.append(_qualities(state))
     info = XfrmUsersaInfo(
-        sel=_ANY_SELECTOR,
+        sel=_selector(state, family),
         id=XfrmId(daddr, state.spi).pack(),
         saddr=saddr,
-        lft=lifetime_of(tag, *packets),
+        lft=_limits(state, tag),
         reqid=state.reqid,
         family=family,
+        mode=MODES[state.mode],
         replay_window=0 if large else window,
-        flags=XFRM_STATE_AF_UNSPEC | (XFRM_STATE_ESN if state.esn else 0),
+        flags=_flags(state),
     )
     return XFRM_MSG_UPDSA if allocated else XFRM_MSG_NEWSA, 0, info.pack() + b"".join(parts)
+
+
+def _limits(state: EspState, tag: Tag) -> bytes:
+    soft, hard = (XFRM_INF, XFRM_INF) if state.esn or state.inbound else (SOFT_PACKETS, HARD_PACKETS)
+    limits = state.limits
+    if limits == NO_LIMITS:
+        return lifetime_of(tag, soft, hard)
+    packets = min(limits.soft_packets or XFRM_INF, soft), min(limits.hard_packets or XFRM_INF, hard)
+    if not limits.soft_octets and not limits.hard_octets:
+        return lifetime_of(tag, *packets)
+    octets = limits.soft_octets or XFRM_INF, limits.hard_octets or XFRM_INF
+    return XfrmLifetimeCfg(*octets, *packets, soft_use_expires_seconds=tag.soft_use_expires_seconds).pack()
+
+
+def _selector(state: EspState, family: int) -> bytes:
+    """What the state's packets must match; in transport mode the inner packets have the outer addresses."""
+    if state.mode is Mode.TUNNEL:
+        return _ANY_SELECTOR
+    found = kernel_selectors(*state.selectors) if state.selectors else ()
+    return found[0].packed if len(found) == 1 else XfrmSelector(family=family).pack()
+
+
+def _flags(state: EspState) -> int:
+    flags = XFRM_STATE_ESN if state.esn else 0
+    if state.mode is Mode.TUNNEL:
+        flags |= XFRM_STATE_AF_UNSPEC
+    return flags if state.copy_df else flags | XFRM_STATE_NOPMTUDISC
+
+
+def _original(state: EspState) -> bytes:
+    """The sender's own address behind a NAT. The kernel keeps it, and passes the peer's checksums as right."""
+    return xfrm_address(state.original[0])[1] if state.original else bytes(16)
+
+
+def _qualities(state: EspState) -> bytes:
+    """The attributes for what few states have.
+
+    A state is found by its SPI, so it needs no mark itself (XFRMA_MARK); an inbound one gives it to its packets, which
+    then meet the policies with that mark.
+    """
+    parts = b""
+    if not state.copy_dscp:
+        parts += attribute(XFRMA_SA_EXTRA_FLAGS, _u32.pack(XFRM_SA_XFLAG_DONT_ENCAP_DSCP))
+    if state.interface_id:
+        parts += attribute(XFRMA_IF_ID, _u32.pack(state.interface_id))
+    if state.mark and state.inbound:
+        parts += attribute(XFRMA_SET_MARK, _u32.pack(state.mark.value & state.mark.mask))
+        parts += attribute(XFRMA_SET_MARK_MASK, _u32.pack(state.mark.mask))
+    if state.offload is not Offload.NONE:  # without a device's number the kernel takes the one on the way to the peer
+        flags = XFRM_OFFLOAD_INBOUND if state.inbound else 0
+        flags |= XFRM_OFFLOAD_PACKET if state.offload is Offload.PACKET else 0
+        parts += attribute(XFRMA_OFFLOAD_DEV, OFFLOAD.pack(0, flags))
+    return parts
 
 
 def find(body: bytes, offset: int, kind: int) -> bytes:
@@ -181,7 +253,7 @@ def _continued(before: bytes, *, inbound: bool) -> bytes:
         elif kind == XFRMA_REPLAY_VAL:
             replay = XfrmReplayState.unpack_from(value)
             if not inbound:
-                replay.oseq = min(replay.oseq + _SKIPPED_SEQUENCE, _HARD_PACKETS)
+                replay.oseq = min(replay.oseq + _SKIPPED_SEQUENCE, HARD_PACKETS)
             kept += attribute(kind, replay.pack())
     return kept
 
@@ -236,48 +308,3 @@ def allocation(source: str, destination: str, lowest: int = LOWEST_SPI, highest:
     family, saddr, daddr = outer(source, destination)
     info = XfrmUsersaInfo(_ANY_SELECTOR, XfrmId(daddr).pack(), saddr, XfrmLifetimeCfg().pack(), family=family)
     return XFRM_MSG_ALLOCSPI, 0, XfrmUserspiInfo(info.pack(), lowest, highest).pack()
-
-
-def _encryption(body: bytes) -> tuple[Encryption | None, Integrity | None]:
-    encr: Encryption | None = None
-    integ: Integrity | None = None
-    for kind, value in attributes(body, XfrmUsersaInfo.LAYOUT.size, len(body)):
-        if kind == XFRMA_ALG_AEAD:
-            aead = XfrmAlgoAuth.unpack_from(value)
-            encr = _AEADS.get((aead.alg_name, aead.alg_key_len, aead.alg_trunc_len))
-        elif kind == XFRMA_ALG_CRYPT:
-            crypt = XfrmAlgo.unpack_from(value)
-            encr = _CIPHERS.get((crypt.alg_name, crypt.alg_key_len))
-        elif kind == XFRMA_ALG_AUTH_TRUNC:
-            auth = XfrmAlgoAuth.unpack_from(value)
-            integ = _MACS.get((auth.alg_name, auth.alg_trunc_len))
-    return encr, integ
-
-
-def read_state(body: bytes, *, inbound: bool) -> EspState | None:
-    """A state as it was read, without its keys; None when it is not one of our kind (no cipher of our table)."""
-    info = XfrmUsersaInfo.unpack_from(body)
-    ident = XfrmId.unpack_from(info.id)
-    encr, integ = _encryption(body)
-    if encr is None:
-        return None
-    window, encapsulation = info.replay_window, None
-    for kind, value in attributes(body, XfrmUsersaInfo.LAYOUT.size, len(body)):
-        if kind == XFRMA_REPLAY_ESN_VAL:
-            window = XfrmReplayStateEsn.unpack_from(value).replay_window
-        elif kind == XFRMA_ENCAP:
-            template = XfrmEncapTmpl.unpack_from(value)
-            encapsulation = Encapsulation(template.encap_sport, template.encap_dport)
-    return EspState(
-        spi=ident.spi,
-        source=address_text(info.family, info.saddr),
-        destination=address_text(info.family, ident.daddr),
-        inbound=inbound,
-        reqid=info.reqid,
-        encr=encr,
-        encr_key=b"",
-        integ=integ,
-        esn=bool(info.flags & XFRM_STATE_ESN),
-        replay_window=window,
-        encapsulation=encapsulation,
-    )

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from gateway.dataplane.netlink import Request, attribute, attributes
 from gateway.dataplane.xfrm import (
-    XFRM_MODE_TRANSPORT,
-    XFRM_MODE_TUNNEL,
     XFRM_MSG_DELPOLICY,
     XFRM_MSG_GETPOLICY,
     XFRM_MSG_NEWPOLICY,
@@ -21,7 +19,7 @@ from gateway.dataplane.xfrm import (
     XFRMA_MARK,
     XFRMA_TMPL,
 )
-from gateway.dataplane.xfrm_messages import Tag, lifetime_of, outer
+from gateway.dataplane.xfrm_messages import MODES, Tag, lifetime_of, outer
 from gateway.dataplane.xfrm_selectors import LOWEST_PRIORITY, KernelSelector
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmUserpolicyId, XfrmUserpolicyInfo, XfrmUserTmpl
 from gateway.ike.plane import Action, Direction, Policy, Refused
@@ -32,7 +30,6 @@ DIRECTIONS = {
     Direction.OUT: XFRM_POLICY_OUT,
     Direction.FORWARD: XFRM_POLICY_FWD,
 }
-MODES = {Mode.TUNNEL: XFRM_MODE_TUNNEL, Mode.TRANSPORT: XFRM_MODE_TRANSPORT}
 HIGHEST_SHUNT = 20_000
 """The largest `priority` that a policy may have: the kernel's number has 32 bits, and narrowness needs its share."""
 

@@ -36,6 +36,7 @@ from gateway.policy.peers import Mark
 from gateway.policy.selectors import Selector
 
 KEY = StateKey("192.0.2.1", 0xC1234567)
+WARNED = StateKey("192.0.2.1", 0xC1234569)
 KEY6 = StateKey("2001:db8::1", 0xC1234568)
 SELECTOR = b"\1" * 56
 SPOT, MARKED = Spot(XFRM_POLICY_OUT, SELECTOR), Spot(XFRM_POLICY_OUT, SELECTOR, 7, Mark(5, 0xFF))
@@ -47,7 +48,10 @@ class OneOfEach:
     """Knows two states and one policy."""
 
     def state_key(self, place: Place) -> StateKey | None:
-        return {place_of(key.destination, key.spi): key for key in (KEY, KEY6)}.get(place)
+        return {place_of(key.destination, key.spi): key for key in (KEY, KEY6, WARNED)}.get(place)
+
+    def warns_first(self, place: Place) -> bool:
+        return place.spi != WARNED.spi
 
     def policy_behind(self, spot: Spot) -> Policy | None:
         if spot not in (SPOT, MARKED):
@@ -86,6 +90,8 @@ def mapping(key: StateKey, address: str, port: int) -> bytes:
         (XFRM_MSG_ACQUIRE, acquire(SELECTOR) + attribute(XFRMA_IF_ID, bytes([8, 0, 0, 0])), None),
         (XFRM_MSG_EXPIRE, expire(KEY, 0), Expire(KEY, hard=False)),
         (XFRM_MSG_EXPIRE, expire(KEY6, 1), Expire(KEY6, hard=True)),
+        (XFRM_MSG_EXPIRE, expire(WARNED, 0), None),
+        (XFRM_MSG_EXPIRE, expire(WARNED, 1), Expire(WARNED, hard=True)),
         (XFRM_MSG_EXPIRE, expire(StateKey("192.0.2.1", 5), 1), None),
         (XFRM_MSG_MAPPING, mapping(KEY, "203.0.113.9", 40001), Remapped(KEY, "203.0.113.9", 40001)),
         (XFRM_MSG_MAPPING, mapping(KEY6, "2001:db8::9", 40001), Remapped(KEY6, "2001:db8::9", 40001)),

@@ -160,6 +160,10 @@ def test_every_policy_bears_our_tag_and_a_living_owner_is_not_swept(here: Namesp
     plane._owner.close()
     assert other.orphaned(lying.lifetime)
     assert not other.orphaned(XfrmLifetimeCfg().pack())
+    limited = XfrmLifetimeCfg(1000, 2000, soft_use_expires_seconds=plane._owner.tag.soft_use_expires_seconds).pack()
+    assert other.orphaned(limited)
+    assert plane._owner.tag.marks(limited)
+    assert not other.tag.marks(limited)
     with here.entered():
         assert other.alone()
     netlink.close()

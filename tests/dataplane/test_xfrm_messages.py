@@ -1,6 +1,7 @@
 """States and policies as messages: what is built reads back, and what moves keeps its sequence numbers."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,17 +19,18 @@ from gateway.dataplane.xfrm import (
 from gateway.dataplane.xfrm_messages import (
     Tag,
     find,
-    read_state,
     redacted,
     restore_request,
     same_keys,
     state_request,
     xfrm_address,
 )
-from gateway.dataplane.xfrm_structs import XfrmReplayState, XfrmReplayStateEsn, XfrmUsersaInfo
-from gateway.ike.plane import Encapsulation, EspState, Refused
+from gateway.dataplane.xfrm_reading import read_state
+from gateway.dataplane.xfrm_structs import XfrmLifetimeCfg, XfrmReplayState, XfrmReplayStateEsn, XfrmUsersaInfo
+from gateway.ike.plane import Encapsulation, EspState, Limits, Refused
+from gateway.policy.peers import Mark, Mode, Offload
 
-TAG = Tag(2**64 - 5, 2**64 - 7)
+TAG = Tag(2**64 - 5, 2**64 - 7, 2**62 - 3)
 SIZE = XfrmUsersaInfo.LAYOUT.size
 GCM = next(row for row in ENCRYPTIONS if row.keyword == "aes256gcm16")
 CBC = next(row for row in ENCRYPTIONS if row.keyword == "aes128")
@@ -59,6 +61,40 @@ def test_what_is_built_reads_back_without_its_keys(encr: object, addresses: tupl
         assert len(body) % 4 == 0
         assert read_state(body, inbound=True) == replace(state, encr_key=b"", integ_key=b"")
         assert TAG.marks(XfrmUsersaInfo.unpack_from(body).lft)
+
+
+@pytest.mark.parametrize(
+    "quality",
+    [
+        {"mode": Mode.TRANSPORT},
+        {"limits": Limits(1, 2, 3, 4)},
+        {"limits": Limits(soft_octets=1000)},
+        {"limits": Limits(hard_packets=1000)},
+        {"interface_id": 7},
+        {"mark": Mark(5, 0xFF)},
+        {"copy_dscp": True},
+        {"copy_df": False},
+        {"offload": Offload.CRYPTO},
+        {"offload": Offload.PACKET},
+        {"replay_window": 4096},
+        {"replay_window": 0},
+    ],
+    ids=lambda quality: "".join(map(str, quality.values())),
+)
+def test_each_quality_reads_back_and_leaves_the_mark_of_its_owner(quality: dict[str, Any]) -> None:
+    for plain in (STATE, replace(STATE, inbound=False)):
+        state = replace(plain, **quality)
+        body = state_request(state, TAG)[2]
+        unread = {"mark": None} if not state.inbound else {}
+        unread |= {"replay_window": 0} if not state.inbound else {}  # type: ignore[dict-item]
+        assert read_state(body, inbound=state.inbound) == replace(state, encr_key=b"", **unread)
+        assert TAG.marks(XfrmUsersaInfo.unpack_from(body).lft)
+
+
+def test_a_limit_of_packets_does_not_loosen_the_guard_of_the_sequence_number() -> None:
+    state = replace(STATE, inbound=False, limits=Limits(soft_packets=1 << 40, hard_packets=1 << 41))
+    lifetime = XfrmLifetimeCfg.unpack_from(XfrmUsersaInfo.unpack_from(state_request(state, TAG)[2]).lft)
+    assert (lifetime.soft_packet_limit, lifetime.hard_packet_limit) == (0xC000_0000, 0xFFFF_FFFF)
 
 
 def test_an_allocated_spi_is_updated() -> None:

@@ -1,7 +1,8 @@
 """Two gateways with the kernel's data plane each, and children between them that a test configures by hand."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,9 @@ class Child:
     selectors: tuple[str, str] | None = None
     reqid: int = 1
     spis: list[int] = field(default_factory=list)
+    state_also: dict[str, Any] = field(default_factory=dict)
+    policy_also: dict[str, Any] = field(default_factory=dict)
+    interface: str = ""
 
     def key(self, end: int, octets: int) -> bytes:
         """The key with which `end` sends."""
@@ -82,7 +86,7 @@ class Child:
         here, there = self.sites[end], self.sites[1 - end]
         sender = 1 - end if inbound else end
         addresses = (there.outer(self.outer), here.outer(self.outer))
-        return EspState(
+        plain = EspState(
             spi=self.spis[end if inbound else 1 - end],
             source=addresses[0 if inbound else 1],
             destination=addresses[1 if inbound else 0],
@@ -96,6 +100,7 @@ class Child:
             replay_window=self.window,
             encapsulation=Encapsulation(4500, 4500) if self.encapsulated else None,
         )
+        return replace(plain, **self.state_also)
 
     def ends(self, end: int) -> tuple[Selector, Selector]:
         """The traffic's selectors, own side first."""
@@ -106,15 +111,16 @@ class Child:
         ours, theirs = self.ends(end)
         here, there = (self.sites[e].outer(self.outer) for e in (end, 1 - end))
         pin = None if trap else self.spis[1 - end]
-        return [
+        found = [
             Policy(Direction.IN, theirs, ours, there, here, self.reqid),
             Policy(Direction.FORWARD, theirs, ours, there, here, self.reqid),
             Policy(Direction.OUT, ours, theirs, here, there, self.reqid, pin),
         ]
+        return [policy._replace(**self.policy_also) for policy in found]
 
     def route(self, end: int) -> Route:
         ours, theirs = self.ends(end)
-        return Route(theirs, (ours,), self.sites[1 - end].outer(self.outer))
+        return Route(theirs, (ours,), self.sites[1 - end].outer(self.outer), self.interface)
 
     def allocate(self) -> None:
         for end, site in enumerate(self.sites):

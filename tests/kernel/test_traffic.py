@@ -19,8 +19,11 @@ from gateway.ike.plane import (
     EspState,
     EventsLost,
     Expire,
+    MoveState,
+    Order,
     PlaneEvent,
     Policy,
+    Refused,
     Remapped,
     RemoveState,
     StateKey,
@@ -174,8 +177,9 @@ def test_forged_and_replayed_packets_are_counted(sites: tuple[Site, Site]) -> No
     assert (counted.replays, counted.forged, counted.packets) == (3, 1, 2)
 
 
+@pytest.mark.parametrize("ordered", ["move", "again"])
 @pytest.mark.parametrize(("esn", "window"), [(False, 32), (False, 128), (True, 128)])
-def test_a_moved_child_goes_on_where_it_was(sites: tuple[Site, Site], esn: bool, window: int) -> None:
+def test_a_moved_child_goes_on_where_it_was(sites: tuple[Site, Site], esn: bool, window: int, ordered: str) -> None:
     """New outer addresses for the same keys: neither end may see a sequence number twice."""
     left = sites[0]
     child = Child(sites, esn=esn, window=window).install()
@@ -185,16 +189,67 @@ def test_a_moved_child_goes_on_where_it_was(sites: tuple[Site, Site], esn: bool,
         for end, site in enumerate(sites):
             before = [child.state(end, inbound=inbound) for inbound in (True, False)]
             moved = [_moved(state, "192.0.2.1", "192.0.2.101") for state in before]
-            removals = [RemoveState(state.key, state.inbound) for state in before]
-            additions = [AddState(state) for state in moved]
+            states: list[Order] = [MoveState(old.key, new) for old, new in zip(before, moved, strict=True)]
+            if ordered == "again":
+                states = [RemoveState(state.key, state.inbound) for state in before]
+                states += [AddState(state) for state in moved]
             policies = [AddPolicy(_moved(policy, "192.0.2.1", "192.0.2.101")) for policy in child.policies(end)]
-            site.plane.apply([*removals, *additions, *policies])
+            site.plane.apply([*states, *policies])
+            assert {state.key for state in site.plane.states()} == {state.key for state in moved}
         assert child.pings(count=2)
         for site in sites:
             assert {c.packets for c in site.plane.counters().values()} == {5}
             assert {c.replays for c in site.plane.counters().values()} == {0}
     finally:
         left.ns.ip("address", "delete", "192.0.2.101/24", "dev", "to-right")
+
+
+def test_a_peer_with_another_port_is_followed_in_place(
+    sites: tuple[Site, Site], sockets: Callable[[int], list[socket.socket]]
+) -> None:
+    left, right = sites
+    sockets(4)
+    child = Child(sites, encapsulated=True).install()
+    assert child.pings(count=2)
+    with left.ns.entered():
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with other:
+        other.bind((ANY[4], 4501))
+        left.plane.adopt(other, lambda *_: None)
+        for end, site in enumerate(sites):
+            for inbound in (True, False):
+                state = child.state(end, inbound=inbound)
+                ports = Encapsulation(4501, 4500) if inbound is bool(end) else Encapsulation(4500, 4501)
+                site.plane.apply([MoveState(state.key, replace(state, encapsulation=ports))])
+        assert child.pings(count=3)
+    # In place: not one sequence number was skipped.
+    assert "seq-hi 0x0, seq 0x00000005" in right.xfrm("state") or "seq 0x5" in right.xfrm("state")
+    for site in sites:
+        assert {c.packets for c in site.plane.counters().values()} == {5}
+        assert {state.encapsulation for state in site.plane.states()} == {
+            Encapsulation(4501, 4500),
+            Encapsulation(4500, 4501),
+        }
+
+
+def test_a_move_that_fails_with_its_batch_leaves_the_state_as_it_was(sites: tuple[Site, Site]) -> None:
+    left = sites[0]
+    child = Child(sites).install()
+    assert child.pings(count=2)
+    outbound, inbound = child.state(0, inbound=False), child.state(0, inbound=True)
+    moved = [_moved(state, "192.0.2.1", "192.0.2.101") for state in (outbound, inbound)]
+    strange = replace(moved[0], encr_key=bytes(36))
+    for last, why in (
+        (AddState(moved[0]), "EEXIST"),
+        (MoveState(StateKey("192.0.2.2", 0x4711), moved[0]), "no state with SPI 00004711 to 192.0.2.2 to move"),
+    ):
+        with pytest.raises(Refused, match=why):
+            left.plane.apply([MoveState(outbound.key, moved[0]), MoveState(inbound.key, moved[1]), last])
+        assert {state.key for state in left.plane.states()} == {outbound.key, inbound.key}
+        assert {counted.packets for counted in left.plane.counters().values()} == {2}
+    with pytest.raises(Refused, match="not become another SA"):
+        left.plane.apply([MoveState(outbound.key, strange)])
+    assert child.pings(count=2)
 
 
 def _moved(thing: Moving, old: str, new: str) -> Moving:
