@@ -22,6 +22,7 @@ from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.service.journal import Journal, Record
+from gateway.service.memory import tidy
 from gateway.service.runner import Runner
 from gateway.wire.numbers import Protocol
 
@@ -127,6 +128,7 @@ class End:
 async def serve(role: str, count: int) -> None:
     end = End(role, count)
     problem = end.open()
+    tidy()
     print(json.dumps({"problem": problem}), flush=True)
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()

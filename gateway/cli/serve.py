@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import gc
 import logging
 import signal
 import socket
@@ -29,6 +28,7 @@ from gateway.service.access import Access, Scope
 from gateway.service.documents import read_text
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Invalid, Terms
+from gateway.service.memory import tidy
 from gateway.service.tls import ServerCertificate, ensure_certificate, own_addresses, own_names
 from gateway.settings import ANY_HOST, InvalidSetting, Settings
 from gateway.storage.database import Database, StorageUnusable
@@ -144,7 +144,7 @@ async def _serve(settings: Settings, document: Mapping[str, Any] | None) -> None
                 await _apply(gateway, document)
             keepers = await _open_doors(parts)
             _introduce(parts)
-            _tidy_memory()
+            tidy()
             notify("READY=1")
             await server.serve([parts.web])
         finally:
@@ -251,10 +251,3 @@ def _introduce(parts: _Parts) -> None:
     click.echo(f"ikegate {__version__}")
     for name, text in lines:
         click.echo(f"  {name:11} {text}")
-
-
-def _tidy_memory() -> None:
-    """What is there from the start lives to the end: do not look at it again with every full collection."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
