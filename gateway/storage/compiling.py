@@ -119,7 +119,7 @@ def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings)
     peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
     local = found.parse_all(f"{at}/local_addresses", "invalid-address", _address, document.local_addresses)
     remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", _destination, document.remote_addresses)
-    _check_transport(document, children, remote, at, found)
+    _check_transport(document, children, {"local_selectors": local, "remote_selectors": remote}, at, found)
     if len(found.errors) > before or remote_id is None:
         return None
     retransmit = document.retransmit
@@ -156,27 +156,32 @@ def _check_fragments(document: PeerObject, at: str, found: Findings) -> None:
 
 
 def _check_transport(
-    document: PeerObject, children: tuple[Child, ...], remote: tuple[str, ...], at: str, found: Findings
+    document: PeerObject, children: tuple[Child, ...], ends: dict[str, tuple[str, ...]], at: str, found: Findings
 ) -> None:
-    """Transport mode has no inner addresses (RFC 4301 5.1): its networks are the two ends themselves.
+    """Transport mode protects what the two ends say to each other (RFC 4301 5.1): its networks must hold them.
 
-    Only where the peer calls us from anywhere may its side be a network: its own wish narrows that.
+    `ends` are the configured addresses, by the field with the networks of that side.
     """
-    fixed = any("/" not in one for one in remote)
     places = {child.name: index for index, child in enumerate(document.children)}
     for child in children:
-        if child.mode != Mode.TRANSPORT:
-            continue
-        sides = [("local_selectors", child.local), ("remote_selectors", child.remote if fixed else ())]
-        for name, selectors in sides:
-            for index, selector in enumerate(selectors):
-                if selector.start != selector.end:
-                    found.add(
-                        f"{at}/children/{places[child.name]}/{name}/{index}",
-                        "transport-needs-hosts",
-                        f"transport mode joins two hosts, and {selector.text} is more than one: "
-                        "write this end's own address, or choose tunnel mode",
-                    )
+        sides = {"local_selectors": child.local, "remote_selectors": child.remote}
+        for name, selectors in sides.items() if child.mode == Mode.TRANSPORT else ():
+            known = _ranges(ends[name])
+            if known and not any(selector.narrow(end) for selector in selectors for end in known):
+                found.add(
+                    f"{at}/children/{places[child.name]}/{name}",
+                    "transport-without-ends",
+                    "transport mode protects what the two gateways themselves say: "
+                    f"add {', '.join(ends[name])} here, or choose tunnel mode",
+                )
+
+
+def _ranges(addresses: tuple[str, ...]) -> list[Selector]:
+    """Addresses and networks as selectors; none when a DNS name is among them, for that may stand for any."""
+    try:
+        return [Selector.parse(address) for address in addresses]
+    except ValueError:
+        return []
 
 
 def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findings) -> Child | None:

@@ -11,7 +11,12 @@ from tests.service.bench import Bench
 
 ME = Terms("me")
 NET = {"name": "net", "local_selectors": ["10.1.0.0/24"], "remote_selectors": ["10.2.0.0/24"]}
-HOSTS = {"name": "net", "local_selectors": ["192.0.2.9/32"], "remote_selectors": ["192.0.2.1/32"], "mode": "transport"}
+HOSTS = {
+    "name": "net",
+    "local_selectors": ["192.0.2.9/32"],
+    "remote_selectors": ["192.0.2.1/32[tcp/179]"],
+    "mode": "transport",
+}
 SUN: dict[str, Any] = {"remote_id": "sun.example", "remote_addresses": ["192.0.2.1"], "children": [NET]}
 EVERYTHING: dict[str, Any] = {
     "rekey_octets": 10**9,
@@ -69,7 +74,7 @@ async def test_every_option_reaches_the_policy_and_is_there_after_a_restart(benc
         ({"mss": 500}, "mss", "too-small", "write 0"),
         ({"idle_timeout": 60}, "idle_timeout", "always-up", "choose start on-demand"),
         ({"interface": "office"}, "interface", "no-interface-id", "an interface_id other than 0"),
-        ({"mode": "transport"}, "local_selectors/0", "transport-needs-hosts", "or choose tunnel mode"),
+        ({"mode": "transport"}, "remote_selectors", "transport-without-ends", "add 192.0.2.1 here, or choose tunnel"),
     ],
 )
 async def test_what_fits_badly_together_is_told_with_the_way_out(
@@ -116,13 +121,26 @@ async def test_a_peer_s_options_have_limits(config: Configuration, change: dict[
     await config.put("peers", "sun", {**SUN, "fragment_octets": 0}, ME)
 
 
-async def test_transport_mode_joins_hosts_or_whoever_calls(config: Configuration) -> None:
-    await config.put("peers", "sun", {**SUN, "children": [HOSTS]}, ME)
-    anybody = {**HOSTS, "remote_selectors": ["0.0.0.0/0[udp/1701]"]}
-    await config.put("peers", "roaming", {"remote_id": "*.example", "children": [anybody]}, ME)
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({}, ""),
+        ({"remote_addresses": ["sun.example", "192.0.2.7"]}, ""),
+        ({"remote_addresses": []}, ""),
+        ({"remote_addresses": ["192.0.2.0/24"]}, ""),
+        ({"local_addresses": ["192.0.2.9", "2001:db8::9"]}, ""),
+        ({"remote_addresses": ["192.0.2.7"]}, "remote_selectors"),
+        ({"local_addresses": ["192.0.2.8"]}, "local_selectors"),
+    ],
+)
+async def test_transport_mode_joins_the_two_ends(config: Configuration, change: dict[str, Any], wrong: str) -> None:
+    document = {**SUN, "children": [HOSTS], **change}
+    if not wrong:
+        assert (await config.put("peers", "sun", document, ME)).changed
+        return
     with pytest.raises(Invalid) as invalid:
-        await config.put("peers", "sun", {**SUN, "children": [anybody]}, ME)
-    assert [error.pointer for error in invalid.value.errors] == ["/children/0/remote_selectors/0"]
+        await config.put("peers", "sun", document, ME)
+    assert [error.pointer for error in invalid.value.errors] == [f"/children/0/{wrong}"]
 
 
 def _on(interface_id: int, interface: str = "", name: str = "net") -> dict[str, Any]:
