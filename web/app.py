@@ -10,14 +10,42 @@ from pydantic.json_schema import models_json_schema
 import gateway as product
 from gateway.service.documents import Document
 from gateway.service.gateway import Gateway
-from web.api import actions, attempts, auth, config, events, peers, proposals, psks, state, system
+from web.api import (
+    actions,
+    attempts,
+    auth,
+    blocks,
+    config,
+    events,
+    peers,
+    proposals,
+    psks,
+    settings,
+    shunts,
+    state,
+    system,
+)
 from web.console import console_routes
 from web.problems import Failures, Problem, answer_problems
 from web.security import BodyLimit, CrossSiteGuard, RequestIds, SecurityHeaders
 
 API = "/api/v1"
 BODY_LIMITS = {f"{API}/config": config.DOCUMENT_LIMIT, "": 1024 * 1024}  # octets; the path named beats the rest
-_RESOURCES = (peers, proposals, psks, actions, state, attempts, events, config, system, auth)
+_RESOURCES = (
+    peers,
+    proposals,
+    psks,
+    shunts,
+    blocks,
+    settings,
+    actions,
+    state,
+    attempts,
+    events,
+    config,
+    system,
+    auth,
+)
 _DESCRIPTION = (
     "Errors are problem documents (RFC 9457). Objects have entity tags: send `If-Match` to change only what you have "
     "seen, `If-None-Match: *` to create only. PUT is create-or-replace; the same content makes no new revision. Every "

@@ -10,7 +10,14 @@ from gateway.cli.shown import safe, show_json
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 _SIGNS = {"add": "+", "change": "~", "remove": "-"}
-_KINDS = {"peers": "peer", "psks": "key", "proposals": "proposal"}
+_KINDS = {
+    "peers": "peer",
+    "psks": "key",
+    "proposals": "proposal",
+    "shunts": "shunt",
+    "blocks": "block",
+    "settings": "settings of the",
+}
 
 document = click.option(
     "-f", "--file", "file", type=click.File("rb"), required=True, help="YAML or JSON; - is standard input."

@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.storage.compiling import parse_secret
 from gateway.storage.objects import (
+    KEYS,
     KINDS,
+    SETTINGS,
+    BlockObject,
     ChildObject,
     ConfigObject,
     FieldError,
@@ -20,6 +23,8 @@ from gateway.storage.objects import (
     ProposalObject,
     PskFields,
     PskObject,
+    SettingsObject,
+    ShuntObject,
 )
 
 API_VERSION = "ikegate/v1"
@@ -50,6 +55,9 @@ class Document(BaseModel):
     proposals: Annotated[tuple[ProposalObject, ...], Field(max_length=10_000)] = ()
     psks: Annotated[tuple[PskEntry, ...], Field(max_length=100_000)] = ()
     peers: Annotated[tuple[PeerObject, ...], Field(max_length=100_000)] = ()
+    shunts: Annotated[tuple[ShuntObject, ...], Field(max_length=10_000)] = ()
+    blocks: Annotated[tuple[BlockObject, ...], Field(max_length=100_000)] = ()
+    settings: SettingsObject | None = None
 
 
 def pointer_of(location: Iterable[str | int]) -> str:
@@ -134,6 +142,7 @@ def export(inventory: Inventory) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         **{kind: [as_document(thing) for _, thing in sorted(inventory.objects(kind).items())] for kind in KINDS},
+        "settings": as_document(inventory.settings),
     }
 
 
@@ -159,7 +168,7 @@ class Difference:
 def differences(old: Inventory, new: Inventory) -> tuple[Difference, ...]:
     """What was added, changed and removed, by kind and name."""
     found: list[Difference] = []
-    for kind in KINDS:
+    for kind in (*KINDS, SETTINGS[0]):
         was, now = old.objects(kind), new.objects(kind)
         for name in sorted(was.keys() | now.keys()):
             if name not in was:
@@ -204,11 +213,17 @@ def _by_name(children: list[dict[str, Any]] | None) -> dict[str, Any]:
 def summary(found: tuple[Difference, ...]) -> str:
     """The differences in one sentence."""
     words = {"add": "Added", "change": "Changed", "remove": "Removed"}
-    singular = {"proposals": "proposal", "psks": "key", "peers": "peer"}
     if len(found) > 4:
         counted = [f"{words[action].lower()} {number}" for action in words if (number := _count(found, action))]
         return f"{len(found)} objects: {', '.join(counted)}"
-    return "; ".join(f"{words[one.action]} {singular[one.kind]} {one.name}" for one in found)
+    return "; ".join(f"{words[one.action]} {_named(one)}" for one in found)
+
+
+SINGULAR = {"proposals": "proposal", "psks": "key", "peers": "peer", "shunts": "shunt", "blocks": "block"}
+
+
+def _named(one: Difference) -> str:
+    return "settings" if one.kind == SETTINGS[0] else f"{SINGULAR[one.kind]} {one.name}"
 
 
 def _count(found: tuple[Difference, ...], action: str) -> int:
@@ -228,18 +243,30 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-MODELS: Mapping[str, type[BaseModel]] = {"proposals": ProposalObject, "psks": PskEntry, "peers": PeerObject}
+MODELS: Mapping[str, type[BaseModel]] = {
+    "proposals": ProposalObject,
+    "psks": PskEntry,
+    "peers": PeerObject,
+    "shunts": ShuntObject,
+    "blocks": BlockObject,
+}
 
 
 def read_object(kind: str, name: str, document: Mapping[str, Any]) -> tuple[ConfigObject, bytes | None]:
     """One object of a kind; a name inside must agree with its address. A key's secret comes beside. Raises Invalid."""
-    if document.get("name", name) != name:
-        raise Invalid([FieldError("/name", "name-differs", f"the object is addressed as {name!r}")])
-    entry = validated(MODELS[kind], {**document, "name": name})
+    if kind == SETTINGS[0]:
+        return validated(SettingsObject, document), None
+    key = KEYS.get(kind, "name")
+    entry = validated(MODELS[kind], {key: name, **document})
     if isinstance(entry, PskEntry):
-        return psk_object(entry), opened_secret(entry.secret, "/secret")
-    assert isinstance(entry, ProposalObject | PeerObject)
-    return entry, None
+        thing: ConfigObject = psk_object(entry)
+        secret = opened_secret(entry.secret, "/secret")
+    else:
+        assert isinstance(entry, ProposalObject | PeerObject | ShuntObject | BlockObject)
+        thing, secret = entry, None
+    if entry.name != name:
+        raise Invalid([FieldError(f"/{key}", "name-differs", f"the object is addressed as {name!r}")])
+    return thing, secret
 
 
 def psk_object(entry: PskEntry) -> PskObject:
@@ -257,11 +284,12 @@ def unique_names(document: Document) -> None:
     """Raises Invalid when two objects of a kind have one name."""
     found: list[FieldError] = []
     for kind in KINDS:
+        key = KEYS.get(kind, "name")
         seen: set[str] = set()
         entries: tuple[Any, ...] = getattr(document, kind)
         for index, entry in enumerate(entries):
             if entry.name in seen:
-                found.append(FieldError(f"/{kind}/{index}/name", "duplicate", f"{entry.name!r} is there twice"))
+                found.append(FieldError(f"/{kind}/{index}/{key}", "duplicate", f"{entry.name!r} is there twice"))
             seen.add(entry.name)
     if found:
         raise Invalid(found)

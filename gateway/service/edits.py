@@ -1,11 +1,23 @@
 """How one inventory becomes the next: objects put, children put, objects taken away, whole documents laid over."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.service.documents import Document, opened_secret, psk_object
-from gateway.storage.objects import KINDS, ChildObject, ConfigObject, Inventory, PeerObject, ProposalObject, PskObject
+from gateway.storage.objects import (
+    KINDS,
+    SETTINGS,
+    BlockObject,
+    ChildObject,
+    ConfigObject,
+    Inventory,
+    PeerObject,
+    ProposalObject,
+    PskObject,
+    SettingsObject,
+    ShuntObject,
+)
 
 
 def with_object(inventory: Inventory, thing: ConfigObject, secret: bytes | None = None) -> Inventory:
@@ -18,6 +30,12 @@ def with_object(inventory: Inventory, thing: ConfigObject, secret: bytes | None 
             return replace(inventory, psks={**inventory.psks, thing.name: thing}, secrets=secrets)
         case PeerObject():
             return replace(inventory, peers={**inventory.peers, thing.name: thing})
+        case ShuntObject():
+            return replace(inventory, shunts={**inventory.shunts, thing.name: thing})
+        case BlockObject():
+            return replace(inventory, blocks={**inventory.blocks, thing.name: thing})
+        case SettingsObject():
+            return replace(inventory, settings=thing)
 
 
 def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:
@@ -44,7 +62,10 @@ def without_child(inventory: Inventory, peer: PeerObject, name: str) -> Inventor
 
 
 def with_document(inventory: Inventory, document: Document, prune: bool) -> Inventory:
-    """Every object of the document put; with `prune`, everything that is not in it taken away. Raises Invalid."""
+    """Every object of the document put; with `prune`, everything that is not in it taken away. Raises Invalid.
+
+    Settings that are taken away are what they were at the beginning.
+    """
     secrets = dict(inventory.secrets)
     psks: dict[str, PskObject] = {} if prune else dict(inventory.psks)
     for index, entry in enumerate(document.psks):
@@ -52,23 +73,30 @@ def with_document(inventory: Inventory, document: Document, prune: bool) -> Inve
         if secret is not None:
             secrets[entry.name] = secret
         psks[entry.name] = psk_object(entry)
-    proposals = {} if prune else dict(inventory.proposals)
-    peers = {} if prune else dict(inventory.peers)
-    proposals.update({proposal.name: proposal for proposal in document.proposals})
-    peers.update({peer.name: peer for peer in document.peers})
+    kept = Inventory() if prune else inventory
     return replace(
         inventory,
-        proposals=dict(sorted(proposals.items())),
+        proposals=_laid_over(kept.proposals, document.proposals),
         psks=dict(sorted(psks.items())),
-        peers=dict(sorted(peers.items())),
+        peers=_laid_over(kept.peers, document.peers),
         secrets={name: secret for name, secret in secrets.items() if name in psks},
+        shunts=_laid_over(kept.shunts, document.shunts),
+        blocks=_laid_over(kept.blocks, document.blocks),
+        settings=document.settings or kept.settings,
     )
+
+
+Entry = TypeVar("Entry", ProposalObject, PeerObject, ShuntObject, BlockObject)
+
+
+def _laid_over(kept: Mapping[str, Entry], entries: Iterable[Entry]) -> dict[str, Entry]:
+    return dict(sorted({**kept, **{entry.name: entry for entry in entries}}.items()))
 
 
 def numbered(old: Inventory, new: Inventory, revision: int) -> Inventory:
     """The new inventory as `revision`: what differs from the old one says so, the rest keeps its number."""
     changed: dict[tuple[str, str], int] = {}
-    for kind in KINDS:
+    for kind in (*KINDS, SETTINGS[0]):
         before = old.objects(kind)
         for name, thing in new.objects(kind).items():
             same = before.get(name) is thing or before.get(name) == thing

@@ -62,6 +62,7 @@ class Gateway:
             log.error(self._problems[-1])
         else:
             self._runner.apply(self.config.snapshot())
+        self.config.watch()
         self._observing = asyncio.get_running_loop().create_task(self._observe())
 
     async def _observe(self) -> None:
@@ -74,6 +75,7 @@ class Gateway:
         """Delete every SA on both ends, leave no state or policy behind, end the streams, close the database."""
         if self._observing:
             self._observing.cancel()
+        self.config.stop()
         await self._runner.stop()
         self._database.close()
 

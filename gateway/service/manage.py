@@ -24,6 +24,7 @@ from gateway.service.documents import (
     validated,
 )
 from gateway.service.edits import used_by, with_child, with_document, with_object, without_child, without_object
+from gateway.service.expiry import Expiry
 from gateway.service.journal import Journal
 from gateway.service.planning import (
     Conflict,
@@ -66,6 +67,7 @@ from gateway.storage.repositories import (
     load_inventory,
     save_inventory,
 )
+from gateway.storage.rules import blocked_at, next_expiry
 from gateway.storage.secrets import SecretBox
 
 __all__ = [
@@ -110,7 +112,9 @@ class Configuration:
             self._inventory = load_inventory(session, secrets)
         if not self._inventory.revision:
             self._begin()
-        self._snapshot = compile_snapshot(self._inventory, lambda kind, name: pointer_of([kind, name]))
+        self._snapshot = compile_snapshot(self._inventory, lambda kind, name: pointer_of([kind, name]), now=clock())
+        self._expiry = Expiry(clock, self._expired)
+        self._expiring: asyncio.Task[None] | None = None
 
     def _begin(self) -> None:
         first = first_inventory()
@@ -292,7 +296,7 @@ class Configuration:
     async def _change(self, edit: Edit, target: Target, terms: Terms, document: Mapping[str, Any] | None) -> Written:
         async with self._writing:
             old = self._inventory
-            plan = await asyncio.to_thread(work_out, old, self._snapshot, edit, target, document)
+            plan = await asyncio.to_thread(work_out, old, self._snapshot, edit, target, document, self._clock())
             if not plan.differences:
                 return written(plan, target, terms, Changes())
             if terms.dry_run:
@@ -302,12 +306,42 @@ class Configuration:
             await asyncio.to_thread(self._store, plan, revision)
             self._inventory, self._snapshot = plan.new, plan.snapshot
             impact = self._push(plan.snapshot)
+            self.watch()
             sentence = f"{text} (revision {revision.number}, by {terms.author})"
             _log.info("%s", sentence)
             self._journal.write(
                 revision.at, "config.changed", sentence, revision=revision.number, author=terms.author, summary=text
             )
             return written(plan, target, terms, impact)
+
+    # Blocks run out by themselves.
+
+    def watch(self) -> None:
+        """Wait for the block that runs out next; call it once in the event loop, changes do it by themselves."""
+        self._expiry.wait_for(next_expiry(self._inventory, self._clock()))
+
+    def stop(self) -> None:
+        """Wait no more."""
+        self._expiry.cancel()
+        if self._expiring:
+            self._expiring.cancel()
+
+    def _expired(self) -> None:
+        self._expiring = asyncio.get_running_loop().create_task(self._let_in())
+
+    async def _let_in(self) -> None:
+        """Push the same configuration without the blocks that ran out; it stays the same revision."""
+        async with self._writing:
+            now = self._clock()
+            blocked = blocked_at(self._inventory, now)
+            over = [network for network in self._snapshot.blocked if network not in set(blocked)]
+            if over:
+                self._snapshot = replace(self._snapshot, blocked=blocked)
+                self._push(self._snapshot)
+                text = f"No longer blocked, the time is over: {', '.join(over)}"
+                _log.info("%s", text)
+                self._journal.write(now, "block.expired", text, networks=over)
+            self.watch()
 
     def _store(self, plan: Plan, revision: Revision) -> None:
         with self._database.write() as session:

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.policy.snapshot import Changes, Snapshot
 from gateway.service.documents import (
     API_VERSION,
+    SINGULAR,
     Difference,
     Document,
     Pointers,
@@ -18,7 +19,7 @@ from gateway.service.documents import (
 )
 from gateway.service.edits import numbered, with_document
 from gateway.storage.compiling import compile_snapshot
-from gateway.storage.objects import KINDS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
+from gateway.storage.objects import KINDS, SETTINGS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
 
 
 class NotFound(Exception):
@@ -92,14 +93,16 @@ class Plan:
     differences: tuple[Difference, ...]
 
 
-def work_out(old: Inventory, present: Snapshot, edit: Edit, target: Target, document: Mapping[str, Any] | None) -> Plan:
-    """The change made and checked, nothing stored. Raises what `edit` raises, and Invalid."""
+def work_out(
+    old: Inventory, present: Snapshot, edit: Edit, target: Target, document: Mapping[str, Any] | None, now: float
+) -> Plan:
+    """The change made and checked at a moment, nothing stored. Raises what `edit` raises, and Invalid."""
     edited = edit(old)
     found = differences(old, edited)
     new = numbered(old, edited, old.revision + 1) if found else edited
     pointers = places(validated(Document, document)) if document is not None else _pointers(target)
     try:
-        snapshot = compile_snapshot(new, pointers, (old, present))
+        snapshot = compile_snapshot(new, pointers, (old, present), now)
     except Invalid as error:
         raise _inside_child(error, edited, target) from None
     return Plan(old, new if found else old, snapshot, found)
@@ -149,13 +152,10 @@ def _at(inventory: Inventory, target: tuple[str, str]) -> ConfigObject | ChildOb
     return object_of(inventory, kind, name)
 
 
-_WORDS = {"proposals": "proposal", "psks": "key", "peers": "peer"}
-
-
 def object_of(inventory: Inventory, kind: str, name: str) -> ConfigObject:
     thing = inventory.objects(kind).get(name)
     if thing is None:
-        raise NotFound(_WORDS[kind], name)
+        raise NotFound(SINGULAR[kind], name)
     return thing
 
 
@@ -202,5 +202,6 @@ def _matches(header: str, etag: str | None) -> bool:
 
 def as_inventory(document: Mapping[str, Any]) -> Inventory:
     """A stored document as an inventory to compare."""
-    entries = validated(Document, {"apiVersion": API_VERSION, **{kind: document.get(kind, ()) for kind in KINDS}})
+    kinds = {kind: document.get(kind, ()) for kind in KINDS}
+    entries = validated(Document, {"apiVersion": API_VERSION, **kinds, SETTINGS[0]: document.get(SETTINGS[0])})
     return with_document(Inventory(), entries, prune=True)

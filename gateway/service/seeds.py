@@ -1,6 +1,6 @@
 """The proposals that a new gateway begins with."""
 
-from gateway.storage.objects import Inventory, ProposalObject
+from gateway.storage.objects import SETTINGS, Inventory, ProposalObject
 
 _MODERN_IKE = (
     "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp384-ecp256",
@@ -54,5 +54,5 @@ def first_inventory() -> Inventory:
             suites=_MODERN_IKE,
         ),
     )
-    changed = {("proposals", proposal.name): 1 for proposal in proposals}
+    changed = {SETTINGS: 1, **{("proposals", proposal.name): 1 for proposal in proposals}}
     return Inventory(1, {proposal.name: proposal for proposal in proposals}, changed=changed)

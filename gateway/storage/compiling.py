@@ -2,10 +2,8 @@
 
 import base64
 import binascii
-import ipaddress
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import (
@@ -23,46 +21,17 @@ from gateway.policy.peers import (
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
-from gateway.storage.objects import ChildObject, FieldError, Invalid, Inventory, PeerObject, ProposalObject, PskObject
+from gateway.storage.findings import Findings, address, destination
+from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
+from gateway.storage.rules import blocked_at, check_blocks, check_interfaces, compile_settings, compile_shunts
 from gateway.wire.numbers import Protocol
 
-_HOST = re.compile(
-    r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?"
-)
 _PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}
 MAX_SECRET_OCTETS = 1024
 _LEAST_FRAGMENT = 576  # RFC 791: what every IPv4 host must take
 _LEAST_MSS = 536  # of such a datagram without its two headers
 
-T = TypeVar("T")
 Suites = Mapping[str, tuple[str, tuple[Proposal, ...]]]  # by the proposal object's name: its protocol and its suites
-
-
-class Findings:
-    """Collects what is wrong, so that the person hears all of it at once."""
-
-    def __init__(self) -> None:
-        self.errors: list[FieldError] = []
-
-    def add(self, pointer: str, code: str, detail: str) -> None:
-        self.errors.append(FieldError(pointer, code, detail))
-
-    def parse(self, pointer: str, code: str, read: Callable[[str], T], text: str) -> T | None:
-        """The value read from the text, or None and a finding with the reader's own sentence."""
-        try:
-            return read(text)
-        except ValueError as error:
-            self.add(pointer, code, str(error))
-            return None
-
-    def parse_all(self, pointer: str, code: str, read: Callable[[str], T], texts: tuple[str, ...]) -> tuple[T, ...]:
-        read_values = (self.parse(f"{pointer}/{index}", code, read, text) for index, text in enumerate(texts))
-        return tuple(value for value in read_values if value is not None)
-
-    def check(self) -> None:
-        """Raises Invalid when anything was found."""
-        if self.errors:
-            raise Invalid(self.errors)
 
 
 def parse_secret(text: str) -> bytes:
@@ -117,8 +86,8 @@ def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings)
     )
     _check_fragments(document, at, found)
     peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
-    local = found.parse_all(f"{at}/local_addresses", "invalid-address", _address, document.local_addresses)
-    remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", _destination, document.remote_addresses)
+    local = found.parse_all(f"{at}/local_addresses", "invalid-address", address, document.local_addresses)
+    remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", destination, document.remote_addresses)
     _check_transport(document, children, {"local_selectors": local, "remote_selectors": remote}, at, found)
     if len(found.errors) > before or remote_id is None:
         return None
@@ -250,36 +219,16 @@ def _referred(
     return tuple(chosen)
 
 
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no IP address") from None
-
-
-def _destination(text: str) -> str:
-    """An address or network in its one canonical spelling, or a DNS name."""
-    if "/" in text:
-        try:
-            network = ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            raise ValueError(f"{text!r} is no network such as 10.0.0.0/8") from None
-        if str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
-            raise ValueError(f"{text!r} has bits beyond its prefix; did you mean {network}?")
-        return str(network)
-    if ":" in text or re.fullmatch(r"[0-9.]+", text):
-        return _address(text)
-    if not _HOST.fullmatch(text):
-        raise ValueError(f"{text!r} is no address, network or DNS name")
-    return text
-
-
 def compile_snapshot(
-    inventory: Inventory, pointer: Callable[[str, str], str], known: tuple[Inventory, Snapshot] | None = None
+    inventory: Inventory,
+    pointer: Callable[[str, str], str],
+    known: tuple[Inventory, Snapshot] | None = None,
+    now: float = 0.0,
 ) -> Snapshot:
     """The policy of a whole inventory. Raises Invalid with all findings, each under `pointer(kind, name)`.
 
-    Peers that are the very same in `known`, an inventory with its policy, are taken from there.
+    Peers that are the very same in `known`, an inventory with its policy, are taken from there. Blocks that ran out by
+    `now`, Unix time in seconds, are left out.
     """
     found = Findings()
     suites = {
@@ -298,36 +247,13 @@ def compile_snapshot(
         if (peer := unchanged.get(name) or compile_peer(document, suites, pointer("peers", name), found))
     ]
     check_interfaces(peers, unchanged, pointer, found)
+    shunts = compile_shunts(inventory, pointer, found)
+    settings = compile_settings(inventory.settings, pointer(*SETTINGS), found)
+    blocked = blocked_at(inventory, now)
+    if known is not None:  # what was stored is taken up whatever the clock says
+        check_blocks(blocked, peers, pointer, found)
     found.check()
-    return Snapshot.build(inventory.revision, peers, psks)
-
-
-def check_interfaces(
-    peers: Iterable[Peer], unchanged: Collection[str], pointer: Callable[[str, str], str], found: Findings
-) -> None:
-    """An XFRM interface has one name, its name no second id, and one enabled peer, with whom it comes and goes.
-
-    Of two that do not fit, the one that is not in `unchanged` is told.
-    """
-    by_id: dict[int, tuple[str, str]] = {}
-    by_name: dict[str, int] = {}
-    enabled = (peer for peer in peers if peer.enabled)
-    for peer in sorted(enabled, key=lambda peer: peer.name not in unchanged):
-        for index, child in enumerate(peer.children):
-            number, name = child.interface_id, child.interface_name
-            if not number:
-                continue
-            at = f"{pointer('peers', peer.name)}/children/{index}"
-            owner, known = by_id.setdefault(number, (peer.name, name))
-            if owner != peer.name:
-                detail = f"peer {owner!r} has the interface {number} already; choose another interface_id"
-                found.add(f"{at}/interface_id", "interface-in-use", detail)
-            elif known != name:
-                detail = f"interface {number} is named {known} and {name}: give it one name, or another interface_id"
-                found.add(f"{at}/interface", "interface-named-twice", detail)
-            elif by_name.setdefault(name, number) != number:
-                detail = f"interface {by_name[name]} is named {name} already; choose another name"
-                found.add(f"{at}/interface", "interface-in-use", detail)
+    return Snapshot.build(inventory.revision, peers, psks, settings, shunts=shunts, blocked=blocked)
 
 
 def _unchanged_peers(inventory: Inventory, known: tuple[Inventory, Snapshot]) -> dict[str, Peer]:

@@ -174,6 +174,52 @@ class ChildProposalRow(Base):
     proposal: Mapped[ProposalRow] = relationship(lazy="joined")
 
 
+class ShuntRow(Base):
+    __tablename__ = "shunts"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    action: Mapped[str]
+    local_selectors: Mapped[tuple[str, ...]]
+    remote_selectors: Mapped[tuple[str, ...]]
+    priority: Mapped[int]
+
+
+class BlockRow(Base):
+    __tablename__ = "blocks"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    network: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    reason: Mapped[str]
+    expires_at: Mapped[float | None]
+
+
+class SettingsRow(Base):
+    """The one row of the gateway's settings."""
+
+    __tablename__ = "settings"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    changed: Mapped[int]
+    half_open_timeout: Mapped[float]
+    half_open_limit: Mapped[int]
+    half_open_per_source: Mapped[int]
+    cookie_threshold: Mapped[int]
+    cookie_lifetime: Mapped[float]
+    puzzles: Mapped[bool]
+    keepalive: Mapped[float]
+    retry_base: Mapped[float]
+    retry_limit: Mapped[float]
+    attempts_kept: Mapped[int]
+    redirect_to: Mapped[str]
+
+
 class RevisionRow(Base):
     """One change: the whole document after it (JSON, deflated), without secrets."""
 

@@ -1,10 +1,11 @@
 """The configuration as an administrator writes it: peers, children, proposals and keys, with their forms and limits."""
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
@@ -22,7 +23,29 @@ Count = Annotated[int, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 LARGEST_COUNT = 2**53  # what JSON's numbers hold exactly
 
-KINDS = ("proposals", "psks", "peers")  # in the order in which they may refer to each other
+KINDS = ("proposals", "psks", "peers", "shunts", "blocks")  # in the order in which they may refer to each other
+SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
+KEYS = {"blocks": "network"}  # the field that names an object, where that is not `name`
+
+
+def network_of(text: str) -> str:
+    """A network, or one address as a network, in its one spelling. Raises ValueError."""
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+        exact = ipaddress.ip_address(text.strip().partition("/")[0])
+    except ValueError:
+        raise ValueError(f"{text!r} is no network such as 192.0.2.0/24 or 2001:db8::/64") from None
+    if network.network_address != exact:
+        raise ValueError(f"{text!r} has bits beyond its prefix; did you mean {network}?")
+    return str(network)
+
+
+Network = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    AfterValidator(network_of),
+    Field(description="A network; an address alone is taken as one", examples=["198.51.100.0/24"]),
+]
 
 
 class Described(BaseModel):
@@ -188,7 +211,83 @@ class PeerObject(PeerFields, Named):
         return next((child for child in self.children if child.name == name), None)
 
 
-ConfigObject = ProposalObject | PskObject | PeerObject
+class ShuntFields(Described):
+    """Traffic that never enters a tunnel: let past in the clear, or dropped. Every shunt wins over every child."""
+
+    action: Annotated[Literal["pass", "drop"], Field(description="pass: let past in the clear; drop: thrown away")]
+    local_selectors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=256, examples=[["10.1.0.0/24"]])]
+    remote_selectors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=256, examples=[["10.1.0.0/16"]])]
+    priority: Annotated[
+        Count, Field(ge=0, le=10_000, description="Among shunts, the lower number wins where two mean one packet")
+    ] = 100
+
+
+class ShuntObject(ShuntFields, Named):
+    """A shunt with its name."""
+
+
+class BlockFields(BaseModel):
+    """Why a source is blocked, and until when (Unix time in seconds; null: until it is taken away)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: Annotated[str, StringConstraints(max_length=1000), Field(examples=["guesses identities"])] = ""
+    expires_at: Annotated[Seconds | None, Field(ge=0, le=LARGEST_COUNT, examples=[1_900_000_000])] = None
+
+
+class NamedByNetwork(BaseModel):
+    """The network stands first in a document, and is the object's name."""
+
+    network: Network
+
+    @property
+    def name(self) -> str:
+        return self.network
+
+
+class BlockObject(BlockFields, NamedByNetwork):
+    """A network whose datagrams are dropped unread."""
+
+
+class SettingsObject(BaseModel):
+    """Limits and times of the whole gateway."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    half_open_timeout: Annotated[
+        Seconds, Field(ge=1, le=600, description="Seconds that an IKE SA may take to be set up")
+    ] = 30.0
+    half_open_limit: Annotated[
+        Count, Field(ge=1, le=1_000_000, description="IKE SAs being set up by peers at one time; more are not begun")
+    ] = 10_000
+    half_open_per_source: Annotated[
+        Count, Field(ge=1, le=1_000_000, description="Of these, from one address; more must show a cookie, then wait")
+    ] = 64
+    cookie_threshold: Annotated[
+        Count, Field(ge=0, le=1_000_000, description="From so many on, each newcomer must show a cookie; 0: always")
+    ] = 64
+    cookie_lifetime: Annotated[Seconds, Field(ge=5, le=3600, description="Seconds that a cookie is good for")] = 60.0
+    puzzles: Annotated[
+        Flag, Field(description="Under pressure, let newcomers solve puzzles first (RFC 8019); few peers can")
+    ] = False
+    keepalive: Annotated[Seconds, Field(ge=1, le=3600, description="Seconds between keepalives through our NAT")] = 20.0
+    retry_base: Annotated[
+        Seconds, Field(ge=0.1, le=3600, description="Seconds until a lost tunnel is tried again; then ever longer")
+    ] = 2.0
+    retry_limit: Annotated[Seconds, Field(ge=0.1, le=86_400, description="Seconds that this wait grows to")] = 300.0
+    attempts_kept: Annotated[Count, Field(ge=1, le=100_000, description="Attempts that are remembered")] = 2_000
+    redirect_to: Annotated[
+        str,
+        StringConstraints(max_length=253),
+        Field(
+            description="Where peers that can be redirected are sent (RFC 5685): an address or a DNS name; empty: "
+            "they are served here",
+            examples=["vpn2.example.net"],
+        ),
+    ] = ""
+
+
+ConfigObject = ProposalObject | PskObject | PeerObject | ShuntObject | BlockObject | SettingsObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +320,12 @@ class Inventory:
     peers: Mapping[str, PeerObject] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     changed: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
+    shunts: Mapping[str, ShuntObject] = field(default_factory=dict)
+    blocks: Mapping[str, BlockObject] = field(default_factory=dict)
+    settings: SettingsObject = field(default_factory=SettingsObject)
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
-        """The objects of one of KINDS, by name."""
+        """The objects of one of KINDS, by name; of the settings, which are one."""
         match kind:
             case "proposals":
                 return self.proposals
@@ -231,4 +333,10 @@ class Inventory:
                 return self.psks
             case "peers":
                 return self.peers
+            case "shunts":
+                return self.shunts
+            case "blocks":
+                return self.blocks
+            case "settings":
+                return {SETTINGS[1]: self.settings}
         raise ValueError(f"{kind!r} is no kind of object")

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from gateway.storage.models import (
+    BlockRow,
     ChildProposalRow,
     ChildRow,
     KeyRow,
@@ -18,14 +19,20 @@ from gateway.storage.models import (
     ProposalRow,
     PskRow,
     RevisionRow,
+    SettingsRow,
+    ShuntRow,
 )
 from gateway.storage.objects import (
+    SETTINGS,
+    BlockObject,
     ChildObject,
     Inventory,
     PeerObject,
     ProposalObject,
     PskObject,
     RetransmitFields,
+    SettingsObject,
+    ShuntObject,
 )
 from gateway.storage.secrets import Place, SecretBox
 
@@ -71,6 +78,9 @@ _CHILD_FIELDS = (
 )
 _PSK_FIELDS = ("description", "local_ids", "remote_ids")
 _PROPOSAL_FIELDS = ("description", "protocol", "suites")
+_SHUNT_FIELDS = ("description", "action", "local_selectors", "remote_selectors", "priority")
+_BLOCK_FIELDS = ("reason", "expires_at")
+_SETTINGS_FIELDS = tuple(SettingsObject.model_fields)
 
 
 def psk_place(row_id: int) -> Place:
@@ -96,7 +106,18 @@ def load_inventory(session: Session, box: SecretBox) -> Inventory:
         peers[peer.name] = _peer_object(peer)
         changed["peers", peer.name] = peer.changed
         changed.update({("children", f"{peer.name}/{child.name}"): child.changed for child in peer.children})
-    return Inventory(last_revision(session), proposals, psks, peers, secrets, changed)
+    shunts: dict[str, ShuntObject] = {}
+    for shunt in session.scalars(select(ShuntRow).order_by(ShuntRow.name)):
+        shunts[shunt.name] = ShuntObject.model_validate({"name": shunt.name, **_columns(shunt, _SHUNT_FIELDS)})
+        changed["shunts", shunt.name] = shunt.changed
+    blocks: dict[str, BlockObject] = {}
+    for block in session.scalars(select(BlockRow).order_by(BlockRow.network)):
+        blocks[block.network] = BlockObject.model_validate({"network": block.network, **_columns(block, _BLOCK_FIELDS)})
+        changed["blocks", block.network] = block.changed
+    one = session.scalars(select(SettingsRow)).one()
+    settings = SettingsObject.model_validate(_columns(one, _SETTINGS_FIELDS))
+    changed[SETTINGS] = one.changed
+    return Inventory(last_revision(session), proposals, psks, peers, secrets, changed, shunts, blocks, settings)
 
 
 def _columns(row: object, names: tuple[str, ...]) -> dict[str, Any]:
@@ -135,6 +156,7 @@ def save_inventory(session: Session, box: SecretBox, old: Inventory, new: Invent
     """Write what differs between the two; what nobody refers to any more goes last."""
     _save_proposals(session, old, new)
     _save_psks(session, box, old, new)
+    _save_rules(session, old, new)
     ids = {row.name: row.id for row in session.scalars(select(ProposalRow))}
     for name in old.peers.keys() - new.peers.keys():
         session.execute(delete(PeerRow).where(PeerRow.name == name))
@@ -176,6 +198,31 @@ def _save_psks(session: Session, box: SecretBox, old: Inventory, new: Inventory)
         session.flush()  # a new row gets its number here, and the seal is bound to it
         if old.secrets.get(name) != new.secrets[name]:
             row.secret = box.seal(new.secrets[name], psk_place(row.id))
+    session.flush()
+
+
+def _save_rules(session: Session, old: Inventory, new: Inventory) -> None:
+    """Shunts, blocks and settings, to which nothing refers."""
+    for name in old.shunts.keys() - new.shunts.keys():
+        session.execute(delete(ShuntRow).where(ShuntRow.name == name))
+    for name, shunt in new.shunts.items():
+        if old.shunts.get(name) != shunt:
+            row = session.scalar(select(ShuntRow).where(ShuntRow.name == name)) or ShuntRow(name=name)
+            _copy(shunt, row, _SHUNT_FIELDS)
+            row.changed = new.changed["shunts", name]
+            session.add(row)
+    for network in old.blocks.keys() - new.blocks.keys():
+        session.execute(delete(BlockRow).where(BlockRow.network == network))
+    for network, block in new.blocks.items():
+        if old.blocks.get(network) != block:
+            entry = session.scalar(select(BlockRow).where(BlockRow.network == network)) or BlockRow(network=network)
+            _copy(block, entry, _BLOCK_FIELDS)
+            entry.changed = new.changed["blocks", network]
+            session.add(entry)
+    if old.settings != new.settings:
+        one = session.scalars(select(SettingsRow)).one()
+        _copy(new.settings, one, _SETTINGS_FIELDS)
+        one.changed = new.changed[SETTINGS]
     session.flush()
 
 

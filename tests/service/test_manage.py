@@ -7,6 +7,7 @@ import pytest
 
 from gateway.policy.snapshot import Changes
 from gateway.service.manage import Configuration, Conflict, Invalid, NotFound, PreconditionFailed, Terms, Written
+from gateway.storage.objects import SettingsObject
 from tests.service.bench import Bench
 
 ME = Terms("me")
@@ -341,7 +342,11 @@ async def test_prune_takes_away_what_is_not_in_it(config: Configuration) -> None
     written = await config.apply({"apiVersion": "ikegate/v1"}, DRY, prune=True)
     assert written.impact == Changes(removed=("old",))
     await config.apply({"apiVersion": "ikegate/v1"}, ME, prune=True)
-    assert config.export() == {"apiVersion": "ikegate/v1", "proposals": [], "psks": [], "peers": []}
+    assert config.export() == {
+        "apiVersion": "ikegate/v1",
+        **{kind: [] for kind in ("proposals", "psks", "peers", "shunts", "blocks")},
+        "settings": SettingsObject().model_dump(),
+    }
 
 
 async def test_an_export_applied_is_no_change(config: Configuration) -> None:

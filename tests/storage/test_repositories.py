@@ -9,7 +9,17 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.storage.database import Database
 from gateway.storage.models import ChildRow, PeerRow, ProposalRow, PskRow
-from gateway.storage.objects import ChildObject, Inventory, PeerObject, ProposalObject, PskObject, RetransmitFields
+from gateway.storage.objects import (
+    BlockObject,
+    ChildObject,
+    Inventory,
+    PeerObject,
+    ProposalObject,
+    PskObject,
+    RetransmitFields,
+    SettingsObject,
+    ShuntObject,
+)
 from gateway.storage.repositories import (
     Revision,
     add_revision,
@@ -82,8 +92,33 @@ SECOND_PEER = PeerObject(
 PSK = PskObject(name="key", local_ids=("moon.example",), remote_ids=("*.example", "%any"))
 
 
+SHUNT = ShuntObject(
+    name="lan",
+    description="ours",
+    action="pass",
+    local_selectors=("10.1.0.0/16",),
+    remote_selectors=("10.1.0.0/16", "fd00::/64"),
+    priority=7,
+)
+BLOCK = BlockObject(network="198.51.100.0/24", reason="scans", expires_at=1_900_000_000.5)
+SETTINGS = SettingsObject(
+    half_open_timeout=9.5,
+    half_open_limit=9,
+    half_open_per_source=8,
+    cookie_threshold=0,
+    cookie_lifetime=7.5,
+    puzzles=True,
+    keepalive=6.5,
+    retry_base=0.5,
+    retry_limit=4.5,
+    attempts_kept=3,
+    redirect_to="vpn2.example",
+)
+
+
 def _numbered(inventory: Inventory) -> Inventory:
     changed = {(kind, name): 1 for kind in ("proposals", "psks", "peers") for name in inventory.objects(kind)}
+    changed |= {(kind, name): 1 for kind in ("shunts", "blocks", "settings") for name in inventory.objects(kind)}
     changed |= {
         ("children", f"{peer.name}/{child.name}"): 1 for peer in inventory.peers.values() for child in peer.children
     }
@@ -92,7 +127,14 @@ def _numbered(inventory: Inventory) -> Inventory:
 
 FULL = _numbered(
     Inventory(
-        0, {"esp": ESP, "ike": IKE}, {"key": PSK}, {"star": SECOND_PEER, "sun": PEER}, {"key": b"\x00a secret\xff"}
+        0,
+        {"esp": ESP, "ike": IKE},
+        {"key": PSK},
+        {"star": SECOND_PEER, "sun": PEER},
+        {"key": b"\x00a secret\xff"},
+        shunts={"lan": SHUNT},
+        blocks={BLOCK.network: BLOCK},
+        settings=SETTINGS,
     )
 )
 
@@ -109,8 +151,11 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
     [
         (PEER.children, ChildObject(name="x", local_selectors=("a",), remote_selectors=("b",))),
         ((PEER, SECOND_PEER), PeerObject(name="x")),
+        ((SHUNT,), ShuntObject(name="x", action="drop", local_selectors=("a",), remote_selectors=("b",))),
+        ((BLOCK,), BlockObject(network="192.0.2.0/24")),
+        ((SETTINGS,), SettingsObject()),
     ],
-    ids=["children", "peers"],
+    ids=["children", "peers", "shunts", "blocks", "settings"],
 )
 def test_each_field_has_another_value_than_its_default_in_a_sample(
     samples: tuple[BaseModel, ...], plain: BaseModel
@@ -140,7 +185,20 @@ def test_each_step_between_inventories_is_saved(database: Database, box: SecretB
     )
     less = _numbered(Inventory(0, {"ike": IKE}, {"new": PSK.model_copy(update={"name": "new"})}, {}, {"new": b"s"}))
     state = Inventory()
-    for step in (FULL, other, less, FULL, Inventory(), other):
+    for step in (FULL, other, less, FULL, _numbered(Inventory()), other):
+        assert _save(database, box, state, step) == step
+        state = step
+
+
+def test_rules_change_one_by_one(database: Database, box: SecretBox) -> None:
+    state = _save(database, box, Inventory(), FULL)
+    later = replace(
+        FULL,
+        shunts={"lan": SHUNT.model_copy(update={"action": "drop"}), "more": SHUNT.model_copy(update={"name": "more"})},
+        blocks={BLOCK.network: BLOCK.model_copy(update={"expires_at": None})},
+        settings=SettingsObject(),
+    )
+    for step in (_numbered(later), FULL, _numbered(replace(FULL, shunts={}, blocks={}))):
         assert _save(database, box, state, step) == step
         state = step
 

@@ -20,11 +20,23 @@ PUBLIC = {
     ("GET", "/readyz"),
 }
 ANY_CALLER = {("GET", "/api/v1/auth/session"), ("POST", "/api/v1/auth/password")}
-PARAMETERS = {"name": "sun", "child": "net", "number": "1", "id": "aaaaaaaa", "verb": "rekey"}
+PARAMETERS = {
+    "name": "sun",
+    "child": "net",
+    "number": "1",
+    "id": "aaaaaaaa",
+    "verb": "rekey",
+    "network": "192.0.2.0/24",
+}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/auth/password"): {"password": "x", "new_password": "y"},
     ("POST", "/api/v1/tokens"): {"name": "t", "scopes": ["admin"]},
     ("PUT", "/api/v1/proposals/{name}"): {"protocol": "ike", "suites": ["aes256gcm16-prfsha256-x25519"]},
+    ("PUT", "/api/v1/shunts/{name}"): {
+        "action": "drop",
+        "local_selectors": ["10.1.0.0/24"],
+        "remote_selectors": ["10.9.0.0/24"],
+    },
     ("PUT", "/api/v1/peers/{name}/children/{child}"): {
         "local_selectors": ["10.1.0.0/24"],
         "remote_selectors": ["10.2.0.0/24"],

@@ -28,6 +28,9 @@ V1 = "/api/v1"
         ("PUT", "/tokens", "GET, POST"),
         ("PATCH", "/auth/session", "DELETE, GET, POST"),
         ("BREW", "/status", "GET"),
+        ("POST", "/shunts/lan", "DELETE, GET, PATCH, PUT"),
+        ("POST", "/blocks/192.0.2.0/24", "DELETE, GET, PATCH, PUT"),
+        ("DELETE", "/settings", "GET, PATCH, PUT"),
     ],
 )
 async def test_another_method_is_told_all_that_are_there(
@@ -231,6 +234,10 @@ peer_like = st.dictionaries(
             "dpd_delay",
             "name",
             "unique",
+            "reauth_time",
+            "fragment_octets",
+            "dscp",
+            "mobike",
         ]
     ),
     json_values,

@@ -90,6 +90,12 @@ def page_of(
     return rest[:limit], encode_cursor(key(rest[limit - 1])) if len(rest) > limit else None
 
 
+def given(body: BaseModel) -> dict[str, Any]:
+    """The fields that were sent; a name or network that is null is none."""
+    sent = body.model_dump(exclude_unset=True)
+    return {key: value for key, value in sent.items() if value is not None or key not in ("name", "network")}
+
+
 def mentions(q: str, *texts: str) -> bool:
     return not q or any(q.casefold() in text.casefold() for text in texts)
 
@@ -128,7 +134,12 @@ class ImpactAnswer(BaseModel):
     removed: list[str] = Field(description="Their SAs are deleted")
     renegotiate: list[str] = Field(description="Their IKE SA is set up anew")
     children: dict[str, list[str]] = Field(description="Of these peers, these children alone are set up anew")
-    adjusted: list[str] = Field(description="Only timers changed")
+    adjusted: list[str] = Field(description="They take up what changed as they are")
+    shunts_added: list[str] = Field(description="Laid now, or laid anew")
+    shunts_removed: list[str] = Field(description="Taken away; one that is laid anew is in both lists")
+    blocked_added: list[str] = Field(description="Networks whose datagrams are dropped from now on")
+    blocked_removed: list[str] = Field(description="Networks that are let in again")
+    settings: list[str] = Field(description="Settings of the gateway that changed")
     text: str
 
 
@@ -163,33 +174,46 @@ def impact_answer(impact: Changes) -> ImpactAnswer:
         renegotiate=list(impact.renegotiate),
         children={name: list(children) for name, children in impact.children.items()},
         adjusted=list(impact.adjusted),
+        shunts_added=[shunt.name for shunt in impact.shunts_added],
+        shunts_removed=[shunt.name for shunt in impact.shunts_removed],
+        blocked_added=list(impact.blocked_added),
+        blocked_removed=list(impact.blocked_removed),
+        settings=list(impact.settings),
         text=impact_text(impact),
     )
 
 
 def impact_text(impact: Changes) -> str:
     """The impact in one sentence."""
+    laid = {shunt.name for shunt in impact.shunts_added}
+    lifted = {shunt.name for shunt in impact.shunts_removed}
+    children = tuple(f"{peer}/{child}" for peer, names in impact.children.items() for child in names)
     parts = [
-        f"{verb} {_named(names, 'tunnel')}"
-        for verb, names in (
-            ("begins", impact.added),
-            ("ends", impact.removed),
-            ("sets up anew", impact.renegotiate),
-            ("adjusts timers of", impact.adjusted),
+        f"{verb} {_named(names, word)}"
+        for verb, word, names in (
+            ("begins", "tunnel", impact.added),
+            ("ends", "tunnel", impact.removed),
+            ("sets up anew", "tunnel", impact.renegotiate),
+            ("adjusts", "tunnel", impact.adjusted),
+            ("sets up anew", "child", children),
+            ("lays", "shunt", sorted(laid - lifted)),
+            ("lays anew", "shunt", sorted(laid & lifted)),
+            ("takes away", "shunt", sorted(lifted - laid)),
+            ("blocks", "network", impact.blocked_added),
+            ("lets in", "network", impact.blocked_removed),
+            ("sets", "setting", impact.settings),
         )
         if names
     ]
-    children = tuple(f"{peer}/{child}" for peer, names in impact.children.items() for child in names)
-    if children:
-        parts.append(f"sets up anew {_named(children, 'child')}")
-    return ("; ".join(parts) or "disturbs no tunnel").capitalize() + "."
+    text = "; ".join(parts) or "disturbs no tunnel"
+    return text[:1].upper() + text[1:] + "."
 
 
 def _named(names: Sequence[str], word: str) -> str:
     if len(names) > 3:
         plural = "children" if word == "child" else f"{word}s"
         return f"{len(names)} {plural}"
-    return ", ".join(names)
+    return ("shunt " if word == "shunt" else "") + ", ".join(names)
 
 
 def write_answer(written: Written, response: Response, shown: T | None) -> WriteAnswer[T]:

@@ -19,6 +19,7 @@ from web.api.common import (
     Search,
     WriteAnswer,
     WriteConfig,
+    given,
     mentions,
     page_of,
     read_terms,
@@ -41,11 +42,6 @@ class ChildBody(ChildFields):
     """A child as it comes in; a name, if given, is the one in the address."""
 
     name: Name | None = None
-
-
-def given(body: PeerFields | ChildFields) -> dict[str, Any]:
-    """The fields that were sent, a null name left out."""
-    return {key: value for key, value in body.model_dump(exclude_unset=True).items() if (key, value) != ("name", None)}
 
 
 @router.get("/peers", responses=LIST)

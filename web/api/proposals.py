@@ -23,6 +23,7 @@ from web.api.common import (
     Search,
     WriteAnswer,
     WriteConfig,
+    given,
     mentions,
     page_of,
     read_terms,
@@ -100,10 +101,7 @@ async def put_proposal(
     request: Request, response: Response, caller: WriteConfig, name: ObjectName, body: ProposalBody, terms: AskedTerms
 ) -> WriteAnswer[ProposalAnswer]:
     config = current_gateway(request).config
-    document = {
-        key: value for key, value in body.model_dump(exclude_unset=True).items() if (key, value) != ("name", None)
-    }
-    written = await config.put("proposals", name, document, replace(terms, author=caller.name))
+    written = await config.put("proposals", name, given(body), replace(terms, author=caller.name))
     return write_answer(written, response, _shown(config, written.document))
 
 

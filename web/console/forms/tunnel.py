@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.service.documents import as_document
-from gateway.storage.compiling import Findings, compile_peer, compile_proposal
+from gateway.storage.compiling import compile_peer, compile_proposal
+from gateway.storage.findings import Findings
 from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 
