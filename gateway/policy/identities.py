@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -18,7 +19,10 @@ _PREFIXES = {
     "ipv4": IdType.ID_IPV4_ADDR,
     "ipv6": IdType.ID_IPV6_ADDR,
 }
+_ADDRESS_OCTETS: dict[int, int] = {IdType.ID_IPV4_ADDR: 4, IdType.ID_IPV6_ADDR: 16}
 _MAX_OCTETS = 1024
+MAX_IDENTITY_OCTETS = 2048
+"""What a peer may be called: any longer identity is no one's, and is not worth the time to look at it."""
 
 
 class InvalidIdentity(ValueError):
@@ -145,8 +149,12 @@ def _distinguished_name(text: str) -> x509.Name:
 
 def _parse_name(der: bytes) -> x509.Name | None:
     """A DER Name; the library parses one only inside a structure, so walk its three levels with it."""
+    if len(der) > MAX_IDENTITY_OCTETS:
+        return None
     try:
-        return _decode_name(der)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's remarks about lengths: a peer could fill a log with them
+            return _decode_name(der)
     except (ValueError, IndexError):
         return None
 
@@ -261,7 +269,7 @@ class IdentityPattern:
             if wants_mail is not (identity.id_type == IdType.ID_RFC822_ADDR):
                 return False
             return fnmatchcase(_printable(identity.data).lower(), self.text.lower())
-        if identity.id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR) and "/" in self.text:
+        if len(identity.data) == _ADDRESS_OCTETS.get(identity.id_type) and "/" in self.text:
             return ipaddress.ip_address(identity.data) in ipaddress.ip_network(self.text, strict=False)
         return False
 

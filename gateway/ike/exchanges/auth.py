@@ -11,7 +11,7 @@ from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import establish
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.uniqueness import initial_contact, resolve_duplicates
-from gateway.policy.identities import Identity
+from gateway.policy.identities import MAX_IDENTITY_OCTETS, Identity
 from gateway.policy.peers import Child, Peer
 from gateway.policy.proposals import choose
 from gateway.wire import payloads as wire
@@ -73,6 +73,14 @@ def _note_identities(sa: IkeSa, remote: Identity | None) -> None:
         sa.attempt.remote_id = str(remote) if remote else ""
 
 
+def _claimed(core: Core, sa: IkeSa, sent: wire.Identification) -> Identity:
+    """Who the peer says it is; attempts and logs keep it, so that it has a length to keep to."""
+    if len(sent.data) > MAX_IDENTITY_OCTETS:
+        why = f"an identity of {len(sent.data)} octets; up to {MAX_IDENTITY_OCTETS} are allowed"
+        raise core.give_up(sa, "syntax", Step.IDENTITY, NotifyType.INVALID_SYNTAX, why)
+    return Identity(sent.id_type, sent.data)
+
+
 def _key(core: Core, sa: IkeSa, remote: Identity) -> bytes:
     assert sa.local_id is not None
     found = core.snapshot.psk_for(sa.local_id, remote)
@@ -98,7 +106,7 @@ def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message) -> No
         _refused(core, sa, response)
     assert auth is not None
     sent = response.one(wire.IDr)
-    identity = Identity(sent.id_type, sent.data)
+    identity = _claimed(core, sa, sent)
     _note_identities(sa, identity)
     if not peer.remote_id.matches(identity):
         why = f"the peer says it is {identity}, we expect {peer.remote_id}"
@@ -133,8 +141,8 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
         asked = request.maybe(wire.IDr)
     except Reject as reject:
         raise core.give_up(sa, "syntax", Step.IDENTITY, reject.notify, reject.why) from None
-    identity = Identity(sent.id_type, sent.data)
-    wanted = Identity(asked.id_type, asked.data) if asked else None
+    identity = _claimed(core, sa, sent)
+    wanted = _claimed(core, sa, asked) if asked else None
     _note_identities(sa, identity)
     peer = _find_peer(core, sa, identity, wanted)
     sa.local_id = peer.local_id or (wanted if _is_our_address(sa, wanted) else None) or Identity.parse(sa.path.local)
