@@ -236,6 +236,9 @@ class Engine:
             core.count("repeated")
             core.send_all(opening.responses.last_response, path)
             return
+        ours = core.sas.get(header.spi_i)
+        if ours is not None and ours.initiator:  # who reflects all that we send would make us our own peer
+            raise Drop("our own IKE_SA_INIT came back")
         if len(datagram) > _INIT_OCTETS:
             raise Drop("IKE_SA_INIT too large")
         answer_init(core, parse(datagram), datagram, path)
