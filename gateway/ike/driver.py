@@ -14,6 +14,8 @@ from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, name_of
 from gateway.wire.outcome import Close, Reject
 
+_LAST_MESSAGE_ID = 0xFFFFFFFF
+
 
 def start(core: Core, sa: IkeSa, task: Task) -> None:
     """Run the task now, or when the SA's turn comes: one request is outstanding at a time (RFC 7296 2.3)."""
@@ -82,6 +84,9 @@ def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-er
 
 def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], label: str) -> None:
     message_id = sa.requests.next_id
+    if message_id > _LAST_MESSAGE_ID:  # RFC 7296 2.2: they must not wrap
+        advance(core, sa, script, label, error=Close(None, "its message IDs are used up"))
+        return
     request = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, question.payloads)
     if question.exchange == ExchangeType.IKE_SA_INIT:
         request.spi_r = bytes(8)

@@ -155,13 +155,15 @@ def _refuse(core: Core, opening: Opening, peers: list[Peer]) -> None:
     if not peers:
         why = f"no peer is configured for {opening.path.remote}"
         attempt = _failed(core, opening, None, "unknown-peer", NotifyType.NO_PROPOSAL_CHOSEN, why)
-        attempt_log.mismatch(attempt, explain((), opening.offered))
+        if attempt:
+            attempt_log.mismatch(attempt, explain((), opening.offered))
         return
     names = ", ".join(peer.name for peer in peers[:4])
     why = f"no IKE proposal of the peer is acceptable for {names} (NO_PROPOSAL_CHOSEN)"
     attempt = _failed(core, opening, peers[0], "no-proposal", NotifyType.NO_PROPOSAL_CHOSEN, why)
-    ours = tuple(dict.fromkeys(proposal for peer in peers[:16] for proposal in peer.proposals))
-    attempt_log.mismatch(attempt, explain(ours, opening.offered))
+    if attempt:  # to compare costs time, and a flood of such offers leaves no attempts
+        ours = tuple(dict.fromkeys(proposal for peer in peers[:16] for proposal in peer.proposals))
+        attempt_log.mismatch(attempt, explain(ours, opening.offered))
 
 
 def _failed(core: Core, opening: Opening, peer: Peer | None, cause: str, notify: int, why: str) -> Attempt | None:

@@ -22,6 +22,7 @@ from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, HashAlgorithm, NotifyType, name_of
 
 _ROUNDS = 6
+_COOKIE_OCTETS = 64  # RFC 7296 2.6
 _HASHES = (HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512)
 _SIGNATURE_HASHES = b"".join(int(algorithm).to_bytes(2) for algorithm in _HASHES)
 
@@ -50,6 +51,9 @@ async def open_sa(core: Core, sa: IkeSa, came_from: str = "") -> str | None:
             return host
         if wanted := response.notify(NotifyType.COOKIE):
             cookie = wanted.data
+            if not 1 <= len(cookie) <= _COOKIE_OCTETS:
+                why = f"the peer sent a cookie of {len(cookie)} octets; 1 to {_COOKIE_OCTETS} are allowed"
+                raise core.give_up(sa, "syntax", Step.REACH, None, why)
         elif wanted := response.notify(NotifyType.INVALID_KE_PAYLOAD):
             number = int.from_bytes(wanted.data[:2])
             if number not in offered or number == method:
