@@ -48,7 +48,7 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
     fits = [fit for wish in wishes for fit in _fits(sa.peer.children, wish, prefer)]
     for fit in fits:
         chosen = choose(fit.agreed.config.proposals, offered, with_ke=with_ke)
-        if chosen is not None and len(chosen.spi) == 4 and int.from_bytes(chosen.spi) > 255:
+        if chosen is not None and usable_spi(chosen.spi):
             return Found(chosen, fit.agreed, fit.more)
     if not fits:
         raise _unacceptable(core, sa, request, wishes)
@@ -56,6 +56,11 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
     attempt_log.mismatch(sa.attempt, explain(proposals, offered, with_ke=with_ke))
     why = f"no ESP proposal of the peer is acceptable for {fits[0].agreed.config.name} (NO_PROPOSAL_CHOSEN)"
     raise core.refuse(sa, "no-esp-proposal", Step.NETWORKS, NotifyType.NO_PROPOSAL_CHOSEN, why)
+
+
+def usable_spi(spi: bytes) -> bool:
+    """Whether a peer can receive ESP on it (RFC 4303 2.1: 0 means none, up to 255 are reserved)."""
+    return len(spi) == 4 and int.from_bytes(spi) > 255
 
 
 def _fits(configs: Sequence[Child], wish: Wish, prefer: ChildSa | None) -> list[_Fit]:

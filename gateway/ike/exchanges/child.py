@@ -19,7 +19,7 @@ from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
 from gateway.ike.interfaces import need_interface
 from gateway.ike.modes import Agreed, answered, answers, ends, networks_text, wishes
-from gateway.ike.narrowing import Found, choose_child
+from gateway.ike.narrowing import Found, choose_child, usable_spi
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.parts import as_made, split, stands
 from gateway.ike.plane import Refused
@@ -77,17 +77,23 @@ def conclude(
     replacing: ChildSa | None = None,
 ) -> ChildSa | None:
     """Check the responder's half and install; a failure is recorded, told to the peer if it must know, and raised."""
-    sent = response.maybe(wire.SA)
-    if sent is None:
+    try:
+        sent = response.maybe(wire.SA)
+        agreed = answered(offer.config, sa.path, sa.nat, response) if sent else None
+    except Reject as reject:
+        offer.withdraw(core, sa)
+        delete_spi(core, sa, offer.spi)
+        raise core.refuse(sa, "syntax", Step.NETWORKS, reject.notify, reject.why) from None
+    if sent is None or agreed is None:
         offer.withdraw(core, sa)
         _refused(core, sa, offer, response)
     answer = sent.proposals
     chosen = accepted(offer.config.proposals, answer[0], with_ke=offer.with_ke) if len(answer) == 1 else None
-    if chosen is None or len(chosen.spi) != 4:
+    if chosen is None or not usable_spi(chosen.spi):
         offer.withdraw(core, sa)
+        delete_spi(core, sa, offer.spi)
         why = "the peer chose ESP algorithms that we did not offer"
         raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
-    agreed = answered(offer.config, sa.path, sa.nat, response)
     if problem := _not_as_asked(core, sa, offer, agreed):
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
@@ -244,9 +250,9 @@ def _agreed(
     core: Core, sa: IkeSa, offer: Offer, response: Message, nonce: bytes, exchange: groups.Offer | None
 ) -> tuple[Nonces, bytes]:
     """The nonces and the shared secret of the exchange; empty when the peer refused (conclude tells why)."""
-    if response.maybe(wire.SA) is None:
-        return (nonce, b""), b""
     try:
+        if response.maybe(wire.SA) is None:
+            return (nonce, b""), b""
         theirs = check_nonce(response.one(wire.Nonce).data)
         ke = response.maybe(wire.KE)
         if (ke is None) is not (exchange is None):
@@ -279,7 +285,8 @@ def _replaced(sa: IkeSa, request: Message) -> ChildSa | None:
     notify = request.notify(NotifyType.REKEY_SA)
     if notify is None:
         return None
-    child = sa.child_by_spi_out(int.from_bytes(notify.spi)) if len(notify.spi) == 4 else None
+    named = notify.protocol == Protocol.ESP and len(notify.spi) == 4
+    child = sa.child_by_spi_out(int.from_bytes(notify.spi)) if named else None
     if child is None:
         raise Reject(NotifyType.CHILD_SA_NOT_FOUND, f"the peer rekeys a CHILD_SA {notify.spi.hex()} that is not there")
     if child.rekeying or sa.state != Lifecycle.ESTABLISHED:

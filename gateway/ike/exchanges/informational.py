@@ -41,8 +41,10 @@ async def _delete_sa(core: Core, sa: IkeSa, why: str) -> None:
     """--> HDR, SK {D(IKE)}   <-- HDR, SK {}"""
     try:
         await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
-    finally:
+    except Exception:  # no answer, or none that makes sense: over either way
         close(core, sa, why, "stopped")
+        raise
+    close(core, sa, why, "stopped")
 
 
 def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
@@ -93,7 +95,7 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
             sa.state = Lifecycle.DELETING  # closed when the answer is on its way
             return []
         for octets in delete.spis if delete.protocol == Protocol.ESP else ():
-            child = sa.child_by_spi_out(int.from_bytes(octets))
+            child = sa.child_by_spi_out(int.from_bytes(octets)) if len(octets) == 4 else None
             if child is None:
                 continue
             if sa.state != Lifecycle.DELETING:
