@@ -29,6 +29,8 @@ from gateway.policy.selectors import Selector
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import TsType
 
+_SHOWN_SELECTORS = 16
+
 
 def wire_selectors(wanted: Sequence[Selector]) -> list[wire.TrafficSelector]:
     return [selector.to_wire() for selector in wanted]
@@ -38,13 +40,15 @@ ANY = frozenset({Selector.parse("0.0.0.0/0"), Selector.parse("::/0")})
 
 
 def selector_texts(payload: wire.TSi | wire.TSr) -> str:
-    """The peer's selectors for people, including those of unknown types."""
+    """The peer's selectors for people, including those of unknown types; of very many only the first."""
     texts = []
-    for sent in payload.selectors:
+    for sent in payload.selectors[:_SHOWN_SELECTORS]:
         known = Selector.from_wire(sent)
         texts.append(
             known.text if known else f"type {TsType(sent.ts_type).name if sent.ts_type in (7, 8) else sent.ts_type}"
         )
+    if (more := len(payload.selectors) - len(texts)) > 0:
+        texts.append(f"and {more} more")
     return ", ".join(texts)
 
 

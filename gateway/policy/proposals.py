@@ -242,6 +242,8 @@ class Mismatch:
     differences: tuple[str, ...]
 
 
+_SHOWN_PROPOSALS = 32  # of what a peer offers: attempts are kept, and their number alone does not bound their size
+_SHOWN_CHARACTERS = 500
 _KINDS = {
     "encr": "encryption",
     "integ": "integrity",
@@ -254,13 +256,14 @@ _KINDS = {
 def explain(ours: Sequence[Proposal], offered: Sequence[wire.Proposal], *, with_ke: bool = True) -> Mismatch:
     """Compare every pair of proposals and tell the difference of the pair that comes closest."""
     closest: tuple[str, ...] | None = None
+    shown = offered[:_SHOWN_PROPOSALS]
     for our in ours:
-        for theirs in offered:
+        for theirs in shown:
             found = _differences(our, theirs, with_ke)
             if closest is None or len(found) < len(closest):
                 closest = found
     return Mismatch(
-        tuple(offer_text(theirs) for theirs in offered),
+        tuple(offer_text(theirs) for theirs in shown),
         tuple(our.keywords for our in ours),
         closest or ("there is nothing to compare: one side has no proposal",),
     )
@@ -283,9 +286,8 @@ def _differences(ours: Proposal, theirs: wire.Proposal, with_ke: bool) -> tuple[
         other["ke"] = []
     for kind, label in _KINDS.items():
         if mine[kind] != other[kind] and not set(mine[kind]) & set(other[kind]):
-            found.append(
-                f"{label}: they offer {', '.join(other[kind]) or 'none'}; we accept {', '.join(mine[kind]) or 'none'}"
-            )
+            theirs_text, ours_text = _short(", ".join(other[kind])), ", ".join(mine[kind])
+            found.append(f"{label}: they offer {theirs_text or 'none'}; we accept {ours_text or 'none'}")
     if offer.other:
         found.append("the offer has a kind of transform that we do not know")
     return tuple(found)
@@ -311,4 +313,8 @@ def offer_text(proposal: wire.Proposal) -> str:
     words = _offer_words(_Offer(proposal))
     if words["esn"] == ["noesn"]:
         words["esn"] = []
-    return "-".join(word for kind in _KINDS for word in words[kind])
+    return _short("-".join(word for kind in _KINDS for word in words[kind]))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -37,6 +37,7 @@ _VERSIONS: dict[int, int] = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_R
 _ICMP = (1, 58)
 _ICMP_END = re.compile(r"(?P<type>[0-9]{1,5})(\((?P<code>[0-9]{1,3})\))?")
 ANY_PORT = (0, 65535)
+MAX_NARROWED = 64
 OPAQUE_PORT = (65535, 0)  # RFC 7296 3.13.1
 
 
@@ -235,14 +236,19 @@ def _narrow_ports(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, 
 
 
 def narrow(ours: Sequence[Selector], theirs: Sequence[Selector]) -> list[Selector]:
-    """Every overlap of our selectors with theirs, none inside another, in our order (RFC 7296 2.9)."""
-    overlaps = [both for our in ours for their in theirs if (both := our.narrow(their)) is not None]
-    return _outermost(overlaps)
+    """Every overlap of our selectors with theirs, none inside another, in our order (RFC 7296 2.9).
+
+    No more than MAX_NARROWED, or as many as we have ourselves: a part is a right answer too, and each costs policies.
+    """
+    overlaps = (both for our in ours for their in theirs if (both := our.narrow(their)) is not None)
+    return _outermost(overlaps, max(MAX_NARROWED, len(ours)))
 
 
-def _outermost(selectors: Iterable[Selector]) -> list[Selector]:
+def _outermost(selectors: Iterable[Selector], most: int) -> list[Selector]:
     kept: list[Selector] = []
     for selector in selectors:
+        if len(kept) == most:
+            break
         if any(other.contains(selector) for other in kept):
             continue
         kept = [other for other in kept if not selector.contains(other)]
