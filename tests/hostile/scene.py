@@ -2,8 +2,9 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 
+from gateway.ike.admission import Budget
 from gateway.ike.effects import Effect
 from gateway.ike.engine import Engine
 from gateway.ike.path import Path
@@ -17,8 +18,8 @@ ROGUE_NET = "10.66.0.0/24"
 PATTERNS = ("*.pattern.example", "*@pattern.example", "10.0.0.0/8", "O=Pattern, CN=*", "CN=exact, O=Name")
 """What further peers of the gateway expect to be: each kind of comparison that an identity can meet."""
 
-MAY_GROW = {"counters", "attempts", "out", "_numbers", "_reqids", "failures", "held"}
-"""What the core keeps by design: bounded by other means, or by the configuration."""
+MAY_GROW = {"counters", "attempts", "out", "_numbers", "_reqids", "failures", "held", "_heap", "_counters", "redirects"}
+"""What the core keeps by design: bounded by other means, as budgets are too, or by the configuration."""
 
 
 class Scene:
@@ -59,12 +60,8 @@ class Scene:
 
     def books(self) -> dict[str, int]:
         """The size of everything that the core and its data plane keep, whatever its name."""
-        core, plane = self.engine.core, self.gate.plane
-        found = {
-            name: len(kept) for name, kept in vars(core).items() if isinstance(kept, Sized) and name not in MAY_GROW
-        }
-        found["timers"] = len(core.timers._when)
-        found["half_open_total"] = core.half_open_total
+        plane = self.gate.plane
+        found = dict(_sizes("", self.engine.core))
         lying = {"states": plane.states(), "policies": plane.policies(), "held": plane.held, "routes": plane.routes()}
         return found | {f"plane.{name}": len(kept) for name, kept in lying.items()}
 
@@ -89,4 +86,18 @@ class Scene:
         assert self.engine.stopped
         grown = Counter(self.books())
         grown.subtract(self.before)
-        assert not {name: count for name, count in grown.items() if count > 0}
+        kept = {name: count for name, count in grown.items() if count > 0}
+        assert kept == {}
+
+
+def _sizes(prefix: str, thing: object) -> Iterator[tuple[str, int]]:
+    """Each collection that an object of the engine holds, and those of the objects that it is made of."""
+    names = getattr(thing, "__dict__", None) or getattr(type(thing), "__slots__", ())
+    for name in names:
+        kept = getattr(thing, name)
+        if name in MAY_GROW or isinstance(kept, str | bytes | Budget):
+            continue
+        if isinstance(kept, Sized):
+            yield prefix + name, len(kept)
+        elif type(kept).__module__.startswith("gateway.ike"):
+            yield from _sizes(f"{prefix}{name}.", kept)
