@@ -31,6 +31,15 @@ def _encode(host: str) -> bytes:
     return bytes((kind, len(octets))) + octets
 
 
+def names_gateway(text: str) -> bool:
+    """Whether this is an address or a DNS name that a REDIRECT can carry."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST.fullmatch(text) is not None
+    return True
+
+
 def redirect(host: str, nonce: bytes = b"") -> wire.Notify:
     """N(REDIRECT): go to this address or DNS name; with the initiator's nonce in IKE_SA_INIT only (RFC 5685 9.2)."""
     return wire.Notify(0, b"", NotifyType.REDIRECT, _encode(host) + nonce)

@@ -11,6 +11,7 @@ from gateway.dataplane.driver import Driver
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.engine import Engine
 from gateway.ike.plane import EspState, Policy
+from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
 from gateway.service.done import Done
 from gateway.service.journal import Journal
@@ -190,6 +191,17 @@ class Gateway:
             done = self._generation(peer, child) != before
             return Done(ok=done, text=f"{label} is rekeyed" if done else f"{label} is still being rekeyed")
         return Done(ok=True, text=f"{label} is being rekeyed")
+
+    async def redirect(self, peer: str, to: str) -> Done:
+        """Send a peer that called us on to another gateway: an address, or a DNS name (RFC 5685). Raises NotFound."""
+        self._known(peer, None)
+        if not names_gateway(to):
+            return Done(ok=False, text=f"{to!r} is neither an address nor a DNS name")
+        told, effects = self._engine.redirect(peer, to, self._runner.clock())
+        self._runner.perform(effects)
+        if not told:
+            return Done(ok=False, text=f"{peer} is not up, did not call us, or cannot be sent to another gateway")
+        return Done(ok=True, text=f"{peer} is being sent on to {to}")
 
     def _generation(self, peer: str, child: str | None) -> frozenset[int]:
         """The numbers of what stands: they change with a rekey, and when the old one is gone."""

@@ -31,7 +31,7 @@ def test_ikev1_is_answered_once_in_a_while_and_counted() -> None:
     (answer,) = ask(engine, version_1())
     assert (answer.spi_i, answer.spi_r) == (b"ikev1 me", bytes(8))
     assert answer.version == 0x20
-    assert (answer.exchange, answer.message_id) == (MAIN_MODE, 0)
+    assert (answer.exchange, answer.message_id) == (ExchangeType.INFORMATIONAL, 0)
     assert answer.response
     assert not answer.initiator
     assert [type(payload) for payload in answer.payloads] == [wire.Notify]

@@ -69,6 +69,9 @@ class Desk:
     async def rekey(self, peer: str, child: str | None = None, wait: float = 10) -> Any:
         return await self.gateway.rekey(peer, child, wait)
 
+    async def redirect(self, peer: str, to: str) -> Any:
+        return await self.gateway.redirect(peer, to)
+
     async def states(self) -> Any:
         return self.gateway.kernel_states()
 

@@ -14,7 +14,7 @@ from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen, choose, explain
 from gateway.wire import payloads as wire
 from gateway.wire.message import HEADER_OCTETS, Header, Message, build
-from gateway.wire.numbers import NotifyType
+from gateway.wire.numbers import ExchangeType, NotifyType
 from gateway.wire.outcome import Drop, Reject
 
 _INFORMATIONAL_V1 = 5  # RFC 2408 3.1
@@ -188,7 +188,8 @@ def answer_other_version(core: Core, header: Header, datagram: bytes, path: Path
     <-- HDR(SPIi, SPIr) of version 2.0, N(INVALID_MAJOR_VERSION)
 
     The answer is what 1.5 makes of the request: its SPIs, exchange type and message ID, unprotected. For IKEv1 no text
-    asks for an answer; it gets the same, so that its log can say why nothing works.
+    asks for an answer; it gets one so that its log can say why nothing works, as an INFORMATIONAL: IKEv1's exchange
+    types are none in IKEv2, and strongSwan for one does not read past them.
     """
     core.count("ikev1" if header.major == 1 else "other-version")
     # an answer is never answered: in IKEv1 only what opens a negotiation surely is none
@@ -200,7 +201,8 @@ def answer_other_version(core: Core, header: Header, datagram: bytes, path: Path
     notify = wire.Notify(0, b"", NotifyType.INVALID_MAJOR_VERSION, b"")
     spis = header.spi_i, header.spi_r
     initiator = header.major != 1 and not header.initiator
-    answer = build(Message(*spis, header.exchange, initiator, True, header.message_id, [notify]))
+    exchange = ExchangeType.INFORMATIONAL if header.major == 1 else header.exchange
+    answer = build(Message(*spis, exchange, initiator, True, header.message_id, [notify]))
     if len(answer) <= len(datagram):
         core.count("versions-told")
         core.send(answer, path)
