@@ -100,10 +100,12 @@ def _show_ike_sa(sa: dict[str, Any]) -> None:
     for child in sa["children"]:
         click.echo()
         networks = f"{', '.join(child['local_selectors'])} - {', '.join(child['remote_selectors'])}"
+        unmet = ", ".join(child["unmet_local"] + child["unmet_remote"])
         show_pairs(
             [
                 ("child", f"{child['name']}, {child['state']}, {child['rekeys']} rekeys"),
                 ("networks", networks),
+                ("not agreed to", unmet),
                 ("SPIs", f"{child['spi_in']} in, {child['spi_out']} out"),
                 ("algorithms", child["algorithms"] + (", in UDP" if child["encapsulation"] else "")),
                 ("packets", f"{child['packets_in']} in, {child['packets_out']} out"),

@@ -12,7 +12,7 @@ from gateway.ike.modes import fits
 from gateway.ike.plane import Packet
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.policy.peers import Child, Mode
-from gateway.policy.selectors import Selector
+from gateway.policy.selectors import Selector, subtract
 
 
 def parts(core: Core, peer: str, child: Child) -> list[Child]:
@@ -33,6 +33,17 @@ def stands(core: Core, sa: IkeSa, part: Child) -> bool:
     """Whether a CHILD_SA of this IKE SA carries the part, or what the peer agreed to of it."""
     split = _is_split(core, sa.peer_name or "", part)
     return any(made.name == part.name and (not split or _meets(part, made)) for made in sa.children.values())
+
+
+def unmet(core: Core, peer: str, child: Child, made: ChildSa) -> tuple[list[Selector], list[Selector]]:
+    """What was asked for, of the child or of its part, and the peer did not agree to: our side, then its side.
+
+    In transport mode nothing but the two ends was asked for.
+    """
+    if child.mode is Mode.TRANSPORT:
+        return [], []
+    part = next((one for one in parts(core, peer, child) if _meets(one, made)), child)
+    return subtract(part.local, made.local), subtract(part.remote, made.remote)
 
 
 def _is_split(core: Core, peer: str, child: Child) -> bool:

@@ -244,6 +244,26 @@ def narrow(ours: Sequence[Selector], theirs: Sequence[Selector]) -> list[Selecto
     return _outermost(overlaps, max(MAX_NARROWED, len(ours)))
 
 
+def subtract(asked: Sequence[Selector], agreed: Sequence[Selector]) -> list[Selector]:
+    """What of `asked` is not wholly in `agreed`, by addresses: a range of which some protocol or port lacks stays."""
+    left = list(asked)
+    for taken in agreed:
+        left = [rest for one in left for rest in _without(one, taken)]
+    return left
+
+
+def _without(one: Selector, taken: Selector) -> list[Selector]:
+    both = one.narrow(taken)
+    if both is None or both[3:] != one[3:]:
+        return [one]
+    found = []
+    if one.start < both.start:
+        found.append(one._replace(end=both.start - 1))
+    if both.end < one.end:
+        found.append(one._replace(start=both.end + 1))
+    return found
+
+
 def _outermost(selectors: Iterable[Selector], most: int) -> list[Selector]:
     kept: list[Selector] = []
     for selector in selectors:

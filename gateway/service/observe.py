@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.driver import waiting_for
 from gateway.ike.engine import Engine
+from gateway.ike.modes import networks_text
+from gateway.ike.parts import parts, stands, unmet
 from gateway.ike.plane import Counters, DataPlane, StateKey
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child, Peer, Start
@@ -117,7 +119,7 @@ class Observer:
         if not peer.enabled:
             return TunnelState.DISABLED, "disabled by configuration"
         if established is not None:
-            down = [child for child in children if child.state == TunnelState.DOWN]
+            down = [child for child in children if child.state in (TunnelState.DOWN, TunnelState.DEGRADED)]
             up = any(child.state == TunnelState.UP for child in children)
             if not down and (up or not children):
                 return TunnelState.UP, ""
@@ -143,8 +145,8 @@ class Observer:
         carried = (
             self._carried[peer.name, child.name].total() if (peer.name, child.name) in self._carried else (0, 0, 0, 0)
         )
-        if live:
-            state, reason = TunnelState.UP, ""
+        if live and established is not None:
+            state, reason = self._how_far(peer, child, established)
         elif not peer.enabled:
             state, reason = TunnelState.DISABLED, "disabled by configuration"
         elif (peer.name, child.name) in self._engine.core.held:
@@ -159,6 +161,17 @@ class Observer:
             reason = "waiting for traffic" if child.start == Start.ON_DEMAND else "waiting for the peer"
         number = live[-1].id if live else None
         return WantedChildStatus(child.name, state, reason, number, carried[0], carried[1], carried[2], carried[3])
+
+    def _how_far(self, peer: Peer, child: Child, established: IkeSa) -> tuple[TunnelState, str]:
+        """Up; or, where each pair of networks has a CHILD_SA of its own and some lack, how many."""
+        core = self._engine.core
+        wanted = parts(core, peer.name, child)
+        lacking = [part for part in wanted if not stands(core, established, part)]
+        if not lacking or child.start != Start.ALWAYS:
+            return TunnelState.UP, ""
+        example = networks_text(lacking[0].local, lacking[0].remote)
+        count = f"{len(wanted) - len(lacking)} of {len(wanted)}"
+        return TunnelState.DEGRADED, f"{count} pairs of networks are up; {example} is not"
 
     def _ike_sa(self, sa: IkeSa) -> IkeSaStatus:
         return IkeSaStatus(
@@ -181,7 +194,10 @@ class Observer:
         )
 
     def _child_sa(self, sa: IkeSa, child: ChildSa) -> ChildSaStatus:
-        carried = self._carried[sa.peer_name or "", child.name].total()
+        books = self._carried[sa.peer_name or "", child.name]
+        carried = books.total() if len(books.living) < 2 else books.living.get(child.id, (0, 0, 0, 0))
+        config = sa.peer.child(child.name) if sa.peer else None
+        local, remote = unmet(self._engine.core, sa.peer_name or "", config, child) if config else ([], [])
         return ChildSaStatus(
             id=child.id,
             name=child.name,
@@ -193,7 +209,7 @@ class Observer:
             local_selectors=tuple(selector.text for selector in child.local),
             remote_selectors=tuple(selector.text for selector in child.remote),
             algorithms=child.chosen.keywords,
-            mode="tunnel",
+            mode=child.inbound.mode.value,
             encapsulation=child.inbound.encapsulation is not None,
             installed_at=child.installed + self._offset,
             octets_in=carried[0],
@@ -201,6 +217,8 @@ class Observer:
             packets_in=carried[2],
             packets_out=carried[3],
             rekeys=child.rekeys,
+            unmet_local=tuple(selector.text for selector in local),
+            unmet_remote=tuple(selector.text for selector in remote),
         )
 
 

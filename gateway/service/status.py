@@ -18,7 +18,11 @@ class TunnelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChildSaStatus:
-    """One installed CHILD_SA; times are Unix seconds, octets and packets are accumulated across rekeys."""
+    """One installed CHILD_SA; times are Unix seconds, octets and packets are accumulated across rekeys.
+
+    Where a child has several CHILD_SAs at once, each has its own counts alone. `unmet_…` are networks that were asked
+    for, and that the peer did not agree to.
+    """
 
     id: int
     name: str
@@ -38,6 +42,8 @@ class ChildSaStatus:
     packets_in: int
     packets_out: int
     rekeys: int = 0
+    unmet_local: tuple[str, ...] = ()
+    unmet_remote: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, InvalidSelector, Selector, narrow
+from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, InvalidSelector, Selector, narrow, subtract
 
 
 @st.composite
@@ -105,3 +105,21 @@ def test_a_range_that_runs_backwards_is_not_understood() -> None:
     sent = Selector.parse("10.0.0.1-10.0.0.9").to_wire()
     sent.start, sent.end = sent.end, sent.start
     assert Selector.from_wire(sent) is None
+
+
+@given(selectors(), st.lists(selectors(), max_size=4))
+def test_what_is_subtracted_and_what_is_left_make_the_whole(asked: Selector, agreed: list[Selector]) -> None:
+    left = subtract([asked], agreed)
+    assert all(asked.contains(one) for one in left)
+    for edge in (asked.start, asked.end):
+        point = asked._replace(start=edge, end=edge)
+        taken = any(one.contains(point) for one in agreed)
+        assert any(one.contains(point) for one in left) is not taken
+
+
+def test_a_hole_leaves_both_sides() -> None:
+    left = subtract([Selector.parse("10.0.0.0/24")], [Selector.parse("10.0.0.64/26"), Selector.parse("::/0")])
+    assert [one.text for one in left] == ["10.0.0.0/26", "10.0.0.128/25"]
+    tcp = [Selector.parse("10.0.0.0/24[tcp]")]
+    assert subtract([Selector.parse("10.0.0.0/24")], tcp) == [Selector.parse("10.0.0.0/24")]
+    assert subtract(tcp, [Selector.parse("10.0.0.0/24")]) == []

@@ -4,10 +4,12 @@ import pytest
 
 from gateway.ike.attempts import Outcome
 from gateway.ike.engine import Engine
-from gateway.ike.plane import Acquire, Action
+from gateway.ike.plane import Acquire, Action, Counters
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer, Start
 from gateway.policy.selectors import Selector
+from gateway.service.observe import Observer
+from gateway.service.status import TunnelState
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType
@@ -128,6 +130,47 @@ def test_single_pair_required_is_told_apart_and_obeyed(childless: bool) -> None:
     network.run(5)
     assert len([one for one in a.engine.core.attempts.latest(999) if one.cause == "single-pair"]) == 2
     assert sorted(pairs(a)) == [(ours, "10.2.0.0/24") for ours in OURS.split()]
+
+
+# --- what status tells ---
+
+
+def observed(network: Network, host: Host) -> Observer:
+    observer = Observer(host.engine, host.plane, lambda: network.now, 0.0)
+    observer.refresh(force=True)
+    return observer
+
+
+def test_networks_that_the_peer_leaves_out_are_told() -> None:
+    network = Network(20)
+    left = left_peer(child("10.1.0.0/16", "10.2.0.0/24 fd02::/64 10.3.0.0/24"))
+    a, b = up(network, left, right_peer(child("10.2.0.0/24", "10.1.0.0/17")))
+    (ours,), (theirs,) = observed(network, a).status((), ()).child_sas, observed(network, b).status((), ()).child_sas
+    assert ours.mode == "tunnel"
+    assert (ours.local_selectors, ours.unmet_local) == (("10.1.0.0/17",), ("10.1.128.0/17",))
+    assert (ours.remote_selectors, ours.unmet_remote) == (("10.2.0.0/24",), ("fd02::/64", "10.3.0.0/24"))
+    assert (theirs.unmet_local, theirs.unmet_remote) == ((), ())
+
+
+def test_a_child_of_pairs_is_one_child_and_up_when_all_are() -> None:
+    network = Network(21)
+    left = left_peer(child(OURS, THEIRS, single_pair=True))
+    a, b = up(network, left, right_peer(child(THEIRS, "10.1.0.0/24")), 5)
+    observer = observed(network, a)
+    told = observer.peer(left)
+    assert [(one.name, one.state) for one in told.children] == [("net", TunnelState.DEGRADED)]
+    assert told.state == TunnelState.DEGRADED
+    assert told.children[0].reason.startswith("2 of 4 pairs of networks are up; 10.1.1.0/24 = 10.2.")
+    assert all(one.unmet_local == one.unmet_remote == () for one in observer.status((), ()).child_sas)
+    for number, made in enumerate(standing(a), 1):
+        a.plane.count(made.inbound.key, Counters(octets=100 * number))
+    observer.refresh(force=True)
+    assert [one.octets_in for one in observer.status((), ()).child_sas] == [100, 200]
+    assert observer.peer(left).octets_in == 300
+    configure(network, b, right_peer(child(THEIRS, OURS)))
+    network.run(600)
+    assert_four(a, b)
+    assert observer.peer(left).state == TunnelState.UP
 
 
 # --- a packet waits ---

@@ -87,6 +87,7 @@ ACME_NET = replace(
     ike_sa=5,
     local_selectors=("10.1.20.0/24",),
     remote_selectors=("172.16.8.0/24",),
+    unmet_local=("10.1.0.0-10.1.19.255", "10.1.21.0-10.1.255.255"),
     octets_in=0,
     octets_out=8122,
     packets_in=0,

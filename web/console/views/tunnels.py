@@ -144,11 +144,7 @@ def _network_row(child: WantedChildStatus, wanted: Child | None, installed: Mapp
     sa = installed.get(child.child_sa) if child.child_sa is not None else None
     local = tuple(selector.text for selector in wanted.local) if wanted else ()
     remote = tuple(selector.text for selector in wanted.remote) if wanted else ()
-    narrowed = (
-        sa is not None
-        and wanted is not None
-        and (set(sa.local_selectors), set(sa.remote_selectors)) != (set(local), set(remote))
-    )
+    narrowed = sa is not None and bool(sa.unmet_local or sa.unmet_remote)
     return NetworkRow(
         child.name,
         TUNNEL_STATES[child.state],
