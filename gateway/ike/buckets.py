@@ -18,3 +18,17 @@ class Bucket:
             return False
         self._left -= 1
         return True
+
+
+class Rates:
+    """What anybody can make us do without being known, each kind so often."""
+
+    __slots__ = ("answers", "hints", "strangers")
+
+    def __init__(self) -> None:
+        self.strangers = Bucket(20, 2)
+        """Attempts of their own for refused IKE_SA_INITs."""
+        self.hints = Bucket(20, 10)
+        """Looks into what was said in the open about an SA or a peer."""
+        self.answers = Bucket(1000, 500)
+        """Answers to messages for SAs that are not here; a whole fleet asks after we restarted."""

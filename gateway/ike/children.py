@@ -218,13 +218,16 @@ def remove(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool = Fal
         owner = core.policy_owners.get(policy.key)
         if owner and owner[1] is child:
             del core.policy_owners[policy.key]
-            orders.append(RemovePolicy(policy))
+            beneath = core.vacancies.beneath(policy.key)
+            orders.append(AddPolicy(beneath) if beneath else RemovePolicy(policy))
     orders += [RemoveRoute(route) for route in child.routes]
     orders += [RemoveState(child.inbound.key, inbound=True), RemoveState(child.outbound.key, inbound=False)]
     try:
         core.plane.apply(orders)
     except Refused as refused:
         core.event("data-plane.refused", f"could not remove CHILD_SA {child.name}: {refused.why}", sa.peer_name)
+        # a policy without its state lets nothing through: that is what it may do until something else replaces it
+        core.plane.apply([order for order in orders if isinstance(order, RemoveRoute | RemoveState)])
     if not quiet:
         core.event(
             "child-sa.closed",

@@ -7,7 +7,7 @@ from gateway.ike import attempt_log
 from gateway.ike.admission import Admission
 from gateway.ike.attempt_log import AttemptLog
 from gateway.ike.attempts import Attempt, Step
-from gateway.ike.buckets import Bucket
+from gateway.ike.buckets import Rates
 from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
 from gateway.ike.extensions import Extensions
@@ -17,6 +17,7 @@ from gateway.ike.plane import DataPlane, Interface, Policy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Relocation
 from gateway.ike.timers import Timers
 from gateway.ike.traffic import Traffic
+from gateway.ike.vacancies import Vacancies
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.outcome import Close, Reject
@@ -25,13 +26,7 @@ _FIRST_REQID = 4096
 _UNPROVEN_FRAGMENTS = 4 * 1024 * 1024
 """Octets of unfinished messages that peers before IKE_AUTH may make us keep, all together."""
 _PROVEN_FRAGMENTS = 8 * 1024 * 1024
-_STRANGERS_NOTED = 20.0
 _COUNTERS = 256
-_STRANGERS_A_SECOND = 2.0
-_HINTS_AT_ONCE = 20.0
-_HINTS_A_SECOND = 10.0
-_ANSWERS_AT_ONCE = 1000.0
-_ANSWERS_A_SECOND = 500.0
 
 
 class Core:
@@ -65,7 +60,9 @@ class Core:
         self.asked_where: dict[int, IkeSa] = {}
         self.asked_traps: dict[int, str] = {}
         self.relocations: dict[int, Relocation] = {}
-        self.traps: dict[str, tuple[str, str, list[Policy]]] = {}
+        self.traps: dict[str, tuple[str, str]] = {}
+        """Where on-demand peers are, as trap policies need it: our address and theirs."""
+        self.vacancies = Vacancies()
         self.held: set[tuple[str, str | None]] = set()
         """Peers, and (peer, child) pairs, that an administrator took down: (name, None) is the whole peer."""
         self.failures: Counter[str] = Counter()
@@ -75,9 +72,7 @@ class Core:
         self.unproven_fragments, self.proven_fragments = Pool(_UNPROVEN_FRAGMENTS), Pool(_PROVEN_FRAGMENTS)
         self.ike_port = IKE_PORT
         self.nat_port = NAT_PORT
-        self._strangers = Bucket(_STRANGERS_NOTED, _STRANGERS_A_SECOND)
-        self.hints = Bucket(_HINTS_AT_ONCE, _HINTS_A_SECOND)
-        self.answers = Bucket(_ANSWERS_AT_ONCE, _ANSWERS_A_SECOND)
+        self.rates = Rates()
         self._numbers: Counter[str] = Counter()
         self._reqids: dict[tuple[str, str], int] = {}
 
@@ -112,7 +107,7 @@ class Core:
 
     def may_note_stranger(self) -> bool:
         """Whether a refused IKE_SA_INIT still gets an attempt of its own: a flood must not push out the useful ones."""
-        return self._strangers.take(self.now)
+        return self.rates.strangers.take(self.now)
 
     def send(self, data: bytes, path: Path) -> None:
         self.out.append(Send(data, path))

@@ -28,7 +28,7 @@ from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.shunts import lay_shunts
-from gateway.ike.supervise import connect, disconnect, go_on, keep_up, lay_traps, obey, retry_later
+from gateway.ike.supervise import connect, disconnect, go_on, keep_up, lay_traps, obey, retry_later, want_traps
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.wire import payloads as wire
@@ -172,6 +172,8 @@ class Engine:
             peer = core.snapshot.peers.get(name)
             if peer and found:
                 lay_traps(core, peer, *found)
+            elif peer:
+                core.timers.set(("trap", name), core.now + 30 * (0.8 + 0.4 * core.chance()))
             return self._settle()
         driver.located(core, token, found, why)
         return self._settle()
@@ -385,8 +387,8 @@ class Engine:
             case ("rekey-child", IkeSa() as sa, int() as spi):
                 if child := sa.children.get(spi):
                     self._rekey_child(sa, child)
-            case ("retry", str() as name):
-                keep_up(core, name)
+            case ("trap" | "retry" as what, str() as name):
+                (want_traps if what == "trap" else keep_up)(core, name)
 
     def _outlived(self, what: str, sa: IkeSa) -> None:
         """An SA that another one has replaced, here or elsewhere, has had its time."""
@@ -445,8 +447,5 @@ class Engine:
         peer = core.snapshot.peers.get(name)
         if peer is None:
             return
-        if name in core.traps:
-            local, remote, _ = core.traps[name]
-            lay_traps(core, peer, local, remote)
         if any(child.start == Start.ALWAYS for child in peer.children):
             retry_later(core, name)

@@ -48,7 +48,7 @@ def suspect_address(core: Core, remote: str, spi: int = 0) -> bool:
 
     `spi` other than 0 is told to it too: ESP for it came, and nobody has it.
     """
-    if not core.hints.take(core.now):
+    if not core.rates.hints.take(core.now):
         core.count("hints-not-followed")
         return True
     found = [sa for sa in core.sas.values() if sa.path.remote == remote and sa.state == Lifecycle.ESTABLISHED]

@@ -32,7 +32,7 @@ def hear_unprotected(core: Core, sa: IkeSa, datagram: bytes) -> None:
     """With the peer's token it is true and the SA ends, silently; all else only makes us ask. Raises Drop."""
     if sa.state not in (Lifecycle.ESTABLISHED, Lifecycle.REKEYED, Lifecycle.DELETING):
         raise Drop("unprotected message")
-    if not core.hints.take(core.now):
+    if not core.rates.hints.take(core.now):
         raise Drop("unprotected message, too many of them")
     message = parse(datagram)
     if (message.spi_i, message.spi_r) != (sa.spi_i, sa.spi_r):
@@ -64,5 +64,5 @@ def _hint(core: Core, sa: IkeSa, message: Message) -> None:
 def hear_esp(core: Core, spi: int, source: str) -> None:
     """ESP for an SPI that nobody has: its sender is asked whether it lives, or told when we do not know it."""
     core.count("esp-unknown-spi")
-    if not suspect_address(core, source, spi) and core.answers.take(core.now):
+    if not suspect_address(core, source, spi) and core.rates.answers.take(core.now):
         core.send(unknown_esp(spi), Path("", source, IKE_PORT))

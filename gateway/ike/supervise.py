@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.ike import childless
+from gateway.ike import blocking, childless
 from gateway.ike.attempts import Step
-from gateway.ike.children import make_policies
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.effects import Locate
@@ -15,10 +14,8 @@ from gateway.ike.exchanges.informational import delete_child, delete_sa
 from gateway.ike.exchanges.init import open_sa
 from gateway.ike.flow import ask_where
 from gateway.ike.lifecycle import watch
-from gateway.ike.modes import ends
 from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
-from gateway.ike.plane import AddPolicy, Order, Policy, Refused, RemovePolicy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.policy.peers import Child, Peer, Start, Unique
 from gateway.policy.snapshot import Changes
@@ -166,59 +163,41 @@ def disconnect(core: Core, name: str, child: str | None, why: str) -> int:
     return ended
 
 
-def want_traps(core: Core, peer: Peer) -> None:
-    """Trap policies need both outer addresses: ask where they are; `lay_traps` follows."""
-    assert peer.dialable is not None
+def want_traps(core: Core, name: str) -> None:
+    """Trap policies need both outer addresses: ask where they are; `lay_traps` follows. Until then packets drop."""
+    peer = core.snapshot.peers.get(name)
+    if peer is None or not peer.enabled or peer.dialable is None:
+        return
     token = core.number("where")
     core.asked_traps[token] = peer.name
     core.out.append(Locate(token, peer.dialable, peer.local_addresses))
 
 
 def lay_traps(core: Core, peer: Peer, local: str, remote: str) -> None:
-    """Policies without a state: the first packet makes the data plane ask for one (Acquire)."""
-    orders: list[Order] = []
-    laid: list[Policy] = []
-    for child in peer.children:
-        if child.start != Start.ON_DEMAND:
-            continue
-        ours, theirs = ends(child, local, remote)
-        for policy in make_policies(child, ours, theirs, local, remote, core.reqid(peer.name, child.name), None):
-            if policy.key not in core.policy_owners:
-                laid.append(policy)
-                orders.append(AddPolicy(policy))
-    try:
-        core.plane.apply(orders)
-    except Refused as refused:
-        core.event("data-plane.refused", f"could not lay the trap for {peer.name}: {refused.why}", peer.name)
-        return
-    core.traps[peer.name] = (local, remote, laid)
-
-
-def lift_traps(core: Core, name: str) -> None:
-    """Remove the peer's trap policies that no CHILD_SA has taken over."""
-    _, _, laid = core.traps.pop(name, ("", "", []))
-    orders: list[Order] = [RemovePolicy(policy) for policy in laid if policy.key not in core.policy_owners]
-    core.plane.apply(orders)
+    """The first packet of an on-demand child will make the data plane ask for a CHILD_SA."""
+    core.traps[peer.name] = (local, remote)
+    blocking.lay(core, [peer.name])
 
 
 def obey(core: Core, change: Changes, *, removed: str = "its configuration was removed") -> None:
     """Move from the last snapshot to this one: only what changed is touched."""
     for name in change.removed:
         disconnect(core, name, None, removed)
-        lift_traps(core, name)
+        core.traps.pop(name, None)
         _let_go(core, name)
         core.attempts.forget(name)
         core.extensions.redirects.pop(name, None)
     for name in change.renegotiate:
         disconnect(core, name, None, "its configuration changed")
-        lift_traps(core, name)
+        core.traps.pop(name, None)
         _let_go(core, name)
     for name, names in change.children.items():
         for child in names:
             disconnect(core, name, child, "its configuration changed")
             core.held.discard((name, child))
             core.single_pairs.discard((name, child))
-        lift_traps(core, name)
+        core.traps.pop(name, None)
+    blocking.lay(core, (*change.removed, *change.added, *change.renegotiate, *change.children, *change.adjusted))
     refresh = {*change.children, *change.adjusted}
     for name in refresh:
         for sa in core.of_peer(name):
@@ -251,5 +230,5 @@ def begin(core: Core, name: str) -> None:
     """Start what a new or changed peer wants: traps laid, always-on children called."""
     peer = core.snapshot.peers[name]
     if peer.dialable and any(child.start == Start.ON_DEMAND for child in peer.children):
-        want_traps(core, peer)
+        want_traps(core, name)
     keep_up(core, name)

@@ -9,6 +9,7 @@ from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send
 from gateway.ike.engine import Engine
 from gateway.ike.fragments import ip_overhead
 from gateway.ike.path import Path
+from gateway.ike.plane import Action, Policy
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start
 from gateway.policy.proposals import Proposal
@@ -42,6 +43,10 @@ class Host:
     events: list[Event] = field(default_factory=list)
     keys: list[KeysMade] = field(default_factory=list)
     alive: bool = True
+
+    def protecting(self) -> list[Policy]:
+        """The policies that protect; those that drop while a child is down are not among them."""
+        return [policy for policy in self.plane.policies() if policy.action is Action.PROTECT]
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.events]

@@ -65,7 +65,7 @@ def failed(host: Host) -> Attempt:
 def assert_nothing_of_esp(*hosts: Host) -> None:
     for host in hosts:
         assert not host.plane.states()
-        assert not host.plane.policies()
+        assert not host.protecting()
         assert not host.plane.held
 
 
@@ -84,7 +84,7 @@ def test_transport_mode_is_for_the_two_ends(wide: bool) -> None:
             assert state.original is None
         assert made.outbound.selectors == (made.local[0], made.remote[0])
         assert made.inbound.selectors == (made.remote[0], made.local[0])
-        assert {(policy.direction, policy.mode) for policy in host.plane.policies()} == {
+        assert {(policy.direction, policy.mode) for policy in host.protecting()} == {
             (Direction.OUT, Mode.TRANSPORT),
             (Direction.IN, Mode.TRANSPORT),
         }

@@ -40,7 +40,7 @@ def assert_nothing_left(*hosts: Host) -> None:
     for host in hosts:
         assert not host.engine.ike_sas()
         assert not list(host.plane.states())
-        assert not list(host.plane.policies())
+        assert not host.protecting()
 
 
 def test_tunnel_comes_up_in_four_messages() -> None:
@@ -336,13 +336,13 @@ def test_on_demand_waits_for_the_first_packet() -> None:
     a, b = two(network, left=left)
     network.run(5)
     assert not network.carried
-    (trap,) = [policy for policy in a.plane.policies() if policy.spi is None]
+    (trap,) = a.protecting()
     network.perform(a, a.engine.kernel(Acquire(trap.reqid), network.now))
     network.run(1)
     assert_agree(a, b)
     network.perform(b, b.engine.disconnect("left", None, network.now)[1])
     network.run(1)
-    assert [policy.spi for policy in a.plane.policies()] == [None]
+    assert [policy.spi for policy in a.protecting()] == [None]
 
 
 def test_a_changed_child_is_remade_on_the_same_ike_sa() -> None:

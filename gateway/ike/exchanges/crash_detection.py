@@ -62,7 +62,7 @@ def answer_unknown(core: Core, header: Header, datagram: bytes) -> bytes:
     # RFC 6290 9.2: whoever reads our datagrams knows both SPIs, and must not get the token of an SA that lives
     if header.spi_i in core.sas or header.spi_r in core.sas or bytes(8) in (header.spi_i, header.spi_r):
         raise Drop("unknown SPI, of two that do not belong together")
-    if not core.crash_secret or not core.answers.take(core.now):
+    if not core.crash_secret or not core.rates.answers.take(core.now):
         raise Drop("unknown SPI, not answered")
     token = wire.Notify(Protocol.IKE, b"", _KIND, _token(core, header.spi_i, header.spi_r))
     answer = Message(

@@ -1,0 +1,84 @@
+"""What lies in the data plane while a child has no CHILD_SA: its packets are dropped, or make one wanted.
+
+They never pass in the clear unless the child says so. A CHILD_SA's own policies take the place of these, and give it
+back, under the same keys in one batch, so that there is no moment between.
+"""
+
+import contextlib
+from collections.abc import Iterable
+
+from gateway.ike.children import make_policies
+from gateway.ike.core import Core
+from gateway.ike.modes import ends
+from gateway.ike.plane import Action, AddPolicy, Order, Policy, PolicyKey, Refused, RemovePolicy
+from gateway.policy.peers import Child, Mode, Peer, Start, WhenDown
+from gateway.policy.selectors import InvalidSelector, Selector, narrow
+
+
+def lay(core: Core, names: Iterable[str]) -> None:
+    """Make what lies where no CHILD_SA does fit the configuration of these peers; the same again does nothing."""
+    before: dict[PolicyKey, Policy | None] = {}
+    for name in names:
+        peer = core.snapshot.peers.get(name)
+        wanted = _when_down(core, peer) if peer and peer.enabled else ()
+        for key, policy in core.vacancies.replace(name, wanted).items():
+            before.setdefault(key, policy)
+    orders: list[Order] = []
+    for key, was in before.items():
+        now = core.vacancies.beneath(key)
+        if key in core.policy_owners or was == now:
+            continue
+        if now is not None:
+            orders.append(AddPolicy(now))
+        elif was is not None:
+            orders.append(RemovePolicy(was))
+    _apply(core, orders)
+
+
+def _apply(core: Core, orders: list[Order]) -> None:
+    """All at once; where the data plane refuses something, the rest still goes in, and what does not is told."""
+    if not orders:
+        return
+    with contextlib.suppress(Refused):
+        core.plane.apply(orders)
+        return
+    for order in orders:
+        try:
+            core.plane.apply([order])
+        except Refused as refused:
+            core.event("data-plane.refused", f"what should be dropped while a tunnel is down is not: {refused.why}")
+
+
+def _when_down(core: Core, peer: Peer) -> tuple[Policy, ...]:
+    """Of all children, by key: of two that would lie in one place the one that makes a CHILD_SA wanted."""
+    found: dict[PolicyKey, Policy] = {}
+    for child in peer.children:
+        if child.when_down is WhenDown.DROP and not child.interface_id:
+            found.update((policy.key, policy) for policy in _drops(peer, child))
+    for child in peer.children:
+        if child.start == Start.ON_DEMAND and peer.name in core.traps:
+            found.update((policy.key, policy) for policy in _traps(core, peer, child))
+    return tuple(found.values())
+
+
+def _drops(peer: Peer, child: Child) -> Iterable[Policy]:
+    """They depend on the selectors alone. What is routed into an XFRM interface is dropped there without a policy."""
+    remote = child.remote if child.mode is Mode.TUNNEL else tuple(narrow(child.remote, _places(peer)))
+    for policy in make_policies(child, child.local, remote, "", "", 0, 0):
+        yield policy._replace(spi=None, action=Action.DROP, mode=Mode.TUNNEL)
+
+
+def _places(peer: Peer) -> list[Selector]:
+    """Where the peer can be, as far as its configuration tells; transport mode has nothing to do with other hosts."""
+    found = []
+    for place in peer.remote_addresses:
+        with contextlib.suppress(InvalidSelector):  # a DNS name
+            found.append(Selector.parse(place))
+    return found
+
+
+def _traps(core: Core, peer: Peer, child: Child) -> Iterable[Policy]:
+    """OUT policies without a state: the first packet makes the data plane ask for one (Acquire)."""
+    here, there = core.traps[peer.name]
+    local, remote = ends(child, here, there)
+    return make_policies(child, local, remote, here, there, core.reqid(peer.name, child.name), None)
