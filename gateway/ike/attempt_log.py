@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from gateway.ike.attempts import Attempt, MessageSeen, Outcome, Step, StepTaken
-from gateway.policy.proposals import Mismatch
+from gateway.policy.differences import Mismatch
 from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType
 from gateway.wire.payloads import Notify, Payload

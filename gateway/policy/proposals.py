@@ -1,13 +1,14 @@
 """Proposals: algorithms to be used together, in strongSwan's keywords, and the choice between two ends' lists."""
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gateway.crypto import suites
 from gateway.crypto.suites import Encryption, Integrity, KeyExchangeMethod, PseudoRandom
 from gateway.wire import payloads as wire
-from gateway.wire.numbers import Encr, Integ, KeMethod, Prf, Protocol, SequenceNumbers, TransformType, name_of
+from gateway.wire.numbers import KeMethod, Protocol, SequenceNumbers, TransformType
 
 _IMPLIED_PRF = {
     "sha1": "prfsha1",
@@ -17,6 +18,8 @@ _IMPLIED_PRF = {
     "aesxcbc": "prfaesxcbc",
     "aescmac": "prfaescmac",
 }
+_ADDITIONAL = re.compile(r"ke([1-7])_(\w+)")
+_FIRST_ADDITIONAL = TransformType.ADDKE1 - 1
 _SEQUENCE_NUMBERS: dict[str, int] = {"noesn": SequenceNumbers(0), "esn": SequenceNumbers(1)}
 
 
@@ -30,9 +33,18 @@ def _implied_prf(integ: Integrity) -> PseudoRandom:
     return row
 
 
+Additional = tuple[tuple[int, tuple[KeyExchangeMethod | None, ...]], ...]
+"""By number, 1 to 7: what may be the additional key exchange, best first; None among them: it may be left out."""
+Agreed = tuple[tuple[int, KeyExchangeMethod | None], ...]
+"""By number: the additional key exchange that both ends agreed on, or None to leave it out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One proposal (RFC 7296 3.3.1): of each kind of algorithm those acceptable, best first."""
+    """One proposal (RFC 7296 3.3.1): of each kind of algorithm those acceptable, best first.
+
+    `additional` are the key exchanges that follow the one of `ke`, in the order of their numbers (RFC 9370).
+    """
 
     protocol: int
     encr: tuple[Encryption, ...]
@@ -40,18 +52,26 @@ class Proposal:
     prf: tuple[PseudoRandom, ...] = ()
     ke: tuple[KeyExchangeMethod, ...] = ()
     esn: tuple[int, ...] = ()
+    additional: Additional = ()
 
     @classmethod
     def parse(cls, text: str, protocol: int) -> "Proposal":
-        """Read `aes256gcm16-prfsha256-x25519` (IKE) or `aes256-sha256-x25519-esn` (ESP). Raises InvalidProposal."""
+        """Read `aes256gcm16-prfsha256-x25519-ke1_mlkem768` (IKE) or `aes256-sha256-x25519-esn` (ESP).
+
+        `ke1_none` beside `ke1_mlkem768` makes that additional key exchange optional. Raises InvalidProposal.
+        """
         encr: list[Encryption] = []
         integ: list[Integrity] = []
         prf: list[PseudoRandom] = []
         ke: list[KeyExchangeMethod] = []
         esn: list[int] = []
+        additional: dict[int, list[KeyExchangeMethod | None]] = {}
         for word in text.lower().split("-"):
             if word in _SEQUENCE_NUMBERS:
                 esn.append(_SEQUENCE_NUMBERS[word])
+                continue
+            if numbered := _ADDITIONAL.fullmatch(word):
+                additional.setdefault(int(numbered[1]), []).append(_additional_method(text, numbered[2]))
                 continue
             match suites.by_keyword(word):
                 case Encryption() as row:
@@ -68,8 +88,10 @@ class Proposal:
             prf = prf or [_implied_prf(row) for row in integ]
         elif not esn:
             esn = [SequenceNumbers(0)]
-        proposal = cls(protocol, tuple(encr), tuple(integ), tuple(prf), tuple(ke), tuple(esn))
+        further = tuple((number, tuple(additional[number])) for number in sorted(additional))
+        proposal = cls(protocol, tuple(encr), tuple(integ), tuple(prf), tuple(ke), tuple(esn), further)
         proposal._check(text)
+        proposal._check_additional(text)
         return proposal
 
     def _check(self, text: str) -> None:
@@ -94,6 +116,16 @@ class Proposal:
         elif self.prf:
             raise wrong("ESP has no pseudo-random function of its own")
 
+    def _check_additional(self, text: str) -> None:
+        if self.additional and not self.ke:
+            raise InvalidProposal(f"{text!r}: an additional key exchange (ke1_…) follows a first one, such as x25519")
+        for place, rows in self.additional:
+            if rows == (None,):
+                raise InvalidProposal(f"{text!r}: beside ke{place}_none there must be a method to agree on")
+        offered = {place: [row.number if row else 0 for row in rows] for place, rows in self.additional}
+        if agree_additional(self.additional, offered) is None:
+            raise InvalidProposal(f"{text!r}: no two additional key exchanges may be the same (RFC 9370 2.2.1)")
+
     @property
     def aead(self) -> bool:
         return self.encr[0].aead
@@ -102,6 +134,7 @@ class Proposal:
     def keywords(self) -> str:
         """The proposal in the form that `parse` reads."""
         words = [row.keyword for rows in (self.encr, self.integ, self.prf, self.ke) for row in rows]
+        words += additional_words(self.additional)
         names = {number: word for word, number in _SEQUENCE_NUMBERS.items()}
         words += [names[number] for number in self.esn if self.esn != (0,)]
         return "-".join(words)
@@ -111,19 +144,43 @@ class Proposal:
         """Keywords of algorithms that are there for legacy peers only (RFC 8247, RFC 8221)."""
         return tuple(row.keyword for rows in (self.encr, self.integ, self.prf, self.ke) for row in rows if row.weak)
 
+    def without_ke(self) -> "Proposal":
+        """What can be offered for the first CHILD_SA, which has no key exchange of its own (RFC 7296 1.2)."""
+        return replace(self, ke=(), additional=())
+
     def to_wire(self, number: int, spi: bytes) -> wire.Proposal:
-        """The proposal as offered; the first CHILD_SA's has `ke` taken out (RFC 7296 1.2)."""
+        """The proposal as offered."""
         transforms = [wire.Transform(TransformType.ENCR, row.number, row.key_bits or None) for row in self.encr]
         transforms += [wire.Transform(TransformType.PRF, row.number, None) for row in self.prf]
         transforms += [wire.Transform(TransformType.INTEG, row.number, None) for row in self.integ]
         transforms += [wire.Transform(TransformType.KE, row.number, None) for row in self.ke]
+        for place, rows in self.additional:
+            transforms += [
+                wire.Transform(_FIRST_ADDITIONAL + place, row.number if row else KeMethod.NONE, None) for row in rows
+            ]
         transforms += [wire.Transform(TransformType.SN, number, None) for number in self.esn]
         return wire.Proposal(number, self.protocol, spi, transforms)
 
 
+def _additional_method(text: str, word: str) -> KeyExchangeMethod | None:
+    if word == "none":
+        return None
+    row = suites.by_keyword(word)
+    if not isinstance(row, KeyExchangeMethod):
+        raise InvalidProposal(f"{text!r}: {word!r} is no key exchange method we know")
+    return row
+
+
+def additional_words(additional: Additional) -> list[str]:
+    return [f"ke{place}_{row.keyword if row else 'none'}" for place, rows in additional for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The one algorithm of each kind that both ends agreed on."""
+    """The one algorithm of each kind that both ends agreed on.
+
+    `additional` has what was agreed for each number that was offered; None where that key exchange is left out.
+    """
 
     number: int
     protocol: int
@@ -133,6 +190,12 @@ class Chosen:
     prf: PseudoRandom | None = None
     ke: KeyExchangeMethod | None = None
     esn: bool = False
+    additional: Agreed = ()
+
+    @property
+    def following(self) -> tuple[KeyExchangeMethod, ...]:
+        """The additional key exchanges to be done, in their order."""
+        return tuple(row for _, row in self.additional if row)
 
     def to_wire(self, spi: bytes) -> wire.Proposal:
         """The answer: the offer's number, our SPI, one transform of each kind."""
@@ -143,6 +206,9 @@ class Chosen:
             transforms.append(wire.Transform(TransformType.INTEG, self.integ.number, None))
         if self.ke:
             transforms.append(wire.Transform(TransformType.KE, self.ke.number, None))
+        for place, row in self.additional:
+            number = row.number if row else KeMethod.NONE
+            transforms.append(wire.Transform(_FIRST_ADDITIONAL + place, number, None))
         if self.protocol != Protocol.IKE:
             transforms.append(wire.Transform(TransformType.SN, int(self.esn), None))
         return wire.Proposal(self.number, self.protocol, spi, transforms)
@@ -150,13 +216,15 @@ class Chosen:
     @property
     def keywords(self) -> str:
         rows = (self.encr, self.integ, self.prf, self.ke)
-        return "-".join([row.keyword for row in rows if row] + (["esn"] if self.esn else []))
+        words = [row.keyword for row in rows if row]
+        words += [f"ke{place}_{row.keyword}" for place, row in self.additional if row]
+        return "-".join(words + (["esn"] if self.esn else []))
 
 
-class _Offer:
+class Offered:
     """The numbers of one offered proposal by transform type, looked at once."""
 
-    __slots__ = ("encr", "esn", "integ", "ke", "other", "prf")
+    __slots__ = ("additional", "encr", "esn", "integ", "ke", "other", "prf")
 
     def __init__(self, proposal: wire.Proposal) -> None:
         self.encr: list[tuple[int, int]] = []
@@ -164,6 +232,7 @@ class _Offer:
         self.prf: list[int] = []
         self.ke: list[int] = []
         self.esn: list[int] = []
+        self.additional: dict[int, list[int]] = {}
         self.other = False
         for transform in proposal.transforms:
             if transform.attributes:  # RFC 7296 3.3.6: a transform with an unknown attribute is not acceptable
@@ -179,6 +248,8 @@ class _Offer:
                     self.ke.append(transform.number)
                 case TransformType.SN:
                     self.esn.append(transform.number)
+                case number if TransformType.ADDKE1 <= number <= TransformType.ADDKE7:
+                    self.additional.setdefault(number - _FIRST_ADDITIONAL, []).append(transform.number)
                 case _:
                     self.other = True  # RFC 7296 3.3.6: an unknown transform type fails its proposal
 
@@ -190,7 +261,38 @@ def _first(rows: Iterable[Row], numbers: Sequence[int]) -> Row | None:
     return next((row for row in rows if row.number in numbers), None)
 
 
-def _match(ours: Proposal, offer: _Offer, theirs: wire.Proposal, with_ke: bool) -> Chosen | None:
+def agree_additional(ours: Additional, offered: dict[int, list[int]]) -> Agreed | None:
+    """One method for each number that either end names, none twice (RFC 9370 2.2.1); None when there is no such choice.
+
+    What an end does not name is to it as if it had named NONE alone.
+    """
+    if not ours and not offered:
+        return ()
+    mine = dict(ours)
+    places = sorted({*mine, *offered})
+    options = [
+        [row for row in mine.get(place, (None,)) if (row.number if row else 0) in offered.get(place, [0])]
+        for place in places
+    ]
+    chosen: list[KeyExchangeMethod | None] = []
+
+    def fill(index: int) -> bool:
+        if index == len(places):
+            return True
+        for row in options[index]:
+            if row is None or row not in chosen:
+                chosen.append(row)
+                if fill(index + 1):
+                    return True
+                chosen.pop()
+        return False
+
+    if not fill(0):
+        return None
+    return tuple((place, row) for place, row in zip(places, chosen, strict=True) if place in offered)
+
+
+def _match(ours: Proposal, offer: Offered, theirs: wire.Proposal, with_ke: bool, additional: bool) -> Chosen | None:
     encr = next((row for row in ours.encr if (row.number, row.key_bits) in offer.encr), None)
     integ = _first(ours.integ, offer.integ)
     if offer.other or encr is None or (ours.integ and integ is None):
@@ -203,118 +305,42 @@ def _match(ours: Proposal, offer: _Offer, theirs: wire.Proposal, with_ke: bool) 
     ke = _first(ours.ke, offer.ke) if with_ke else None
     if with_ke and ke is None and (ours.ke or (offer.ke and KeMethod.NONE not in offer.ke)):
         return None
+    if with_ke and offer.additional and not additional:
+        return None  # RFC 9370 2.2.1: without IKE_INTERMEDIATE such a transform is of an unknown type
+    following = agree_additional(ours.additional, offer.additional) if with_ke else ()
+    if following is None:
+        return None
     esn = 0
     if ours.esn:
         agreed = next((number for number in ours.esn if number in (offer.esn or [0])), None)
         if agreed is None:
             return None
         esn = agreed
-    return Chosen(theirs.number, ours.protocol, theirs.spi, encr, integ, prf, ke, bool(esn))
+    return Chosen(theirs.number, ours.protocol, theirs.spi, encr, integ, prf, ke, bool(esn), following)
 
 
-def choose(ours: Sequence[Proposal], offered: Sequence[wire.Proposal], *, with_ke: bool = True) -> Chosen | None:
+def choose(
+    ours: Sequence[Proposal], offered: Sequence[wire.Proposal], *, with_ke: bool = True, additional: bool = False
+) -> Chosen | None:
     """The first of our proposals that the peer offers too, with our preferred algorithm of each kind (RFC 7296 2.7).
 
     `with_ke` is off in IKE_AUTH, where a key exchange offered for the first CHILD_SA has no meaning (RFC 7296 1.2).
+    `additional` tells whether both ends have IKE_INTERMEDIATE, which additional key exchanges need (RFC 9370 2.2.1).
     """
-    offers = [(_Offer(theirs), theirs) for theirs in offered]
+    offers = [(Offered(theirs), theirs) for theirs in offered]
     for our in ours:
         for offer, theirs in offers:
-            if theirs.protocol == our.protocol and (chosen := _match(our, offer, theirs, with_ke)):
+            if theirs.protocol == our.protocol and (chosen := _match(our, offer, theirs, with_ke, additional)):
                 return chosen
     return None
 
 
-def accepted(ours: Sequence[Proposal], answer: wire.Proposal, *, with_ke: bool = True) -> Chosen | None:
+def accepted(
+    ours: Sequence[Proposal], answer: wire.Proposal, *, with_ke: bool = True, additional: bool = False
+) -> Chosen | None:
     """What the responder chose, if it is one of each kind out of what we offered; None when it is not."""
-    offer = _Offer(answer)
-    if any(len(numbers) > 1 for numbers in (offer.encr, offer.integ, offer.prf, offer.ke, offer.esn)):
+    offer = Offered(answer)
+    numbers = (offer.integ, offer.prf, offer.ke, offer.esn, *offer.additional.values())
+    if len(offer.encr) > 1 or any(len(several) > 1 for several in numbers):
         return None
-    return choose(ours, [answer], with_ke=with_ke)
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Why none was chosen, for people: both lists, and in the closest pair the kinds with nothing in common."""
-
-    offered: tuple[str, ...]
-    acceptable: tuple[str, ...]
-    differences: tuple[str, ...]
-
-
-_SHOWN_PROPOSALS = 32  # of what a peer offers: attempts are kept, and their number alone does not bound their size
-_SHOWN_CHARACTERS = 500
-_KINDS = {
-    "encr": "encryption",
-    "integ": "integrity",
-    "prf": "pseudo-random function",
-    "ke": "key exchange",
-    "esn": "sequence numbers",
-}
-
-
-def explain(ours: Sequence[Proposal], offered: Sequence[wire.Proposal], *, with_ke: bool = True) -> Mismatch:
-    """Compare every pair of proposals and tell the difference of the pair that comes closest."""
-    closest: tuple[str, ...] | None = None
-    shown = offered[:_SHOWN_PROPOSALS]
-    for our in ours:
-        for theirs in shown:
-            found = _differences(our, theirs, with_ke)
-            if closest is None or len(found) < len(closest):
-                closest = found
-    return Mismatch(
-        tuple(offer_text(theirs) for theirs in shown),
-        tuple(our.keywords for our in ours),
-        closest or ("there is nothing to compare: one side has no proposal",),
-    )
-
-
-def _differences(ours: Proposal, theirs: wire.Proposal, with_ke: bool) -> tuple[str, ...]:
-    offer = _Offer(theirs)
-    found = []
-    if theirs.protocol != ours.protocol:
-        return tuple(f"{kind}: the offer is for another protocol" for kind in _KINDS.values())
-    mine: dict[str, list[str]] = {
-        "encr": [row.keyword for row in ours.encr],
-        "integ": [row.keyword for row in ours.integ],
-        "prf": [row.keyword for row in ours.prf],
-        "ke": [row.keyword for row in ours.ke] if with_ke else [],
-        "esn": ["esn" if number else "noesn" for number in ours.esn],
-    }
-    other: dict[str, list[str]] = _offer_words(offer)
-    if not with_ke:
-        other["ke"] = []
-    for kind, label in _KINDS.items():
-        if mine[kind] != other[kind] and not set(mine[kind]) & set(other[kind]):
-            theirs_text, ours_text = _short(", ".join(other[kind])), ", ".join(mine[kind])
-            found.append(f"{label}: they offer {theirs_text or 'none'}; we accept {ours_text or 'none'}")
-    if offer.other:
-        found.append("the offer has a kind of transform that we do not know")
-    return tuple(found)
-
-
-def _offer_words(offer: _Offer) -> dict[str, list[str]]:
-    def word(row: Encryption | Integrity | PseudoRandom | KeyExchangeMethod | None, name: str) -> str:
-        return row.keyword if row else name
-
-    return {
-        "encr": [
-            word(suites.encryption(n, bits), name_of(Encr, n) + (f"_{bits}" if bits else "")) for n, bits in offer.encr
-        ],
-        "integ": [word(suites.integrity(n), name_of(Integ, n)) for n in offer.integ if n],
-        "prf": [word(suites.pseudo_random(n), name_of(Prf, n)) for n in offer.prf],
-        "ke": [word(suites.key_exchange(n), name_of(KeMethod, n)) for n in offer.ke],
-        "esn": ["esn" if number else "noesn" for number in offer.esn],
-    }
-
-
-def offer_text(proposal: wire.Proposal) -> str:
-    """An offered proposal in keywords, with the registry's names for what we have no keyword for."""
-    words = _offer_words(_Offer(proposal))
-    if words["esn"] == ["noesn"]:
-        words["esn"] = []
-    return _short("-".join(word for kind in _KINDS for word in words[kind]))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    return choose(ours, [answer], with_ke=with_ke, additional=additional)

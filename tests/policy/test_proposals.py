@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.crypto import suites
-from gateway.policy.proposals import InvalidProposal, Proposal, accepted, choose, explain
-from gateway.wire.numbers import Protocol
+from gateway.policy.differences import explain
+from gateway.policy.proposals import InvalidProposal, Proposal, accepted, choose
+from gateway.wire.numbers import Protocol, TransformType
 from gateway.wire.payloads import Transform, TransformAttribute
 
 AEAD = [row.keyword for row in suites.ENCRYPTIONS if row.aead]
@@ -104,3 +105,87 @@ def test_an_answer_with_two_of_a_kind_is_not_accepted() -> None:
 def test_what_is_wrong_is_said(text: str, protocol: Protocol, says: str) -> None:
     with pytest.raises(InvalidProposal, match=says):
         Proposal.parse(text, protocol)
+
+
+def ike(text: str) -> Proposal:
+    return Proposal.parse(f"aes256gcm16-prfsha256-{text}", Protocol.IKE)
+
+
+def agreed(ours: str, theirs: str, *, additional: bool = True) -> str | None:
+    chosen = choose([ike(ours)], [ike(theirs).to_wire(1, b"")], additional=additional)
+    return chosen.keywords.removeprefix("aes256gcm16-prfsha256-") if chosen else None
+
+
+def test_additional_key_exchanges_are_read_and_written() -> None:
+    text = "aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke1_none-ke3_ecp384"
+    assert Proposal.parse(text, Protocol.IKE).keywords == text
+    assert ike("x25519-ke1_mlkem768").without_ke().additional == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("x25519-ke1_mlkem999", "no key exchange method"),
+        ("x25519-ke1_aes256gcm16", "no key exchange method"),
+        ("x25519-ke8_mlkem768", "no algorithm we know"),
+        ("x25519-ke1_none", "there must be a method"),
+        ("x25519-ke1_mlkem768-ke2_mlkem768", "no two additional key exchanges may be the same"),
+    ],
+)
+def test_additional_key_exchanges_that_make_no_sense(words: str, why: str) -> None:
+    with pytest.raises(InvalidProposal, match=why):
+        ike(words)
+
+
+def test_an_additional_key_exchange_needs_a_first_one() -> None:
+    with pytest.raises(InvalidProposal, match="follows a first one"):
+        Proposal.parse("aes256gcm16-ke1_mlkem768", Protocol.ESP)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "outcome"),
+    [
+        ("x25519-ke1_mlkem768", "x25519-ke1_mlkem768", "x25519-ke1_mlkem768"),
+        ("x25519-ke1_mlkem768", "x25519", None),  # required, but not offered
+        ("x25519-ke1_mlkem768-ke1_none", "x25519", "x25519"),
+        ("x25519", "x25519-ke1_mlkem768", None),  # offered without NONE
+        ("x25519", "x25519-ke1_mlkem768-ke1_none", "x25519"),
+        ("x25519-ke2_mlkem768-ke2_none", "x25519-ke1_mlkem768", None),
+        # RFC 9370 2.2.1: no method twice, and the first wish gives way where the second has no other choice
+        ("x25519-ke1_mlkem768-ke1_mlkem1024-ke2_mlkem768", "x25519-ke1_mlkem768-ke1_mlkem1024-ke2_mlkem768",
+         "x25519-ke1_mlkem1024-ke2_mlkem768"),
+        ("x25519-ke1_mlkem768-ke2_mlkem768-ke2_mlkem1024", "x25519-ke1_mlkem768-ke2_mlkem768-ke2_none", None),
+        ("x25519-ke2_mlkem768-ke5_ecp384", "x25519-ke2_mlkem768-ke5_ecp384", "x25519-ke2_mlkem768-ke5_ecp384"),
+    ],
+)  # fmt: skip
+def test_additional_key_exchanges_agreed_on(ours: str, theirs: str, outcome: str | None) -> None:
+    assert agreed(ours, theirs) == outcome
+
+
+def test_without_intermediate_exchanges_additional_ones_are_unknown() -> None:
+    assert agreed("x25519-ke1_mlkem768-ke1_none", "x25519-ke1_mlkem768-ke1_none", additional=False) is None
+    assert agreed("x25519-ke1_mlkem768-ke1_none", "x25519", additional=False) == "x25519"
+    assert agreed("x25519-ke1_mlkem768", "x25519", additional=False) is None
+
+
+def test_a_left_out_key_exchange_is_answered_with_none() -> None:
+    offered = ike("x25519-ke1_mlkem768-ke1_none").to_wire(1, b"")
+    chosen = choose([ike("x25519")], [offered], additional=True)
+    assert chosen is not None and chosen.following == ()
+    answer = chosen.to_wire(b"")
+    assert [(t.type, t.number) for t in answer.transforms if t.type == TransformType.ADDKE1] == [(6, 0)]
+    assert accepted([ike("x25519-ke1_mlkem768-ke1_none")], answer, additional=True) is not None
+    assert accepted([ike("x25519-ke1_mlkem768")], answer, additional=True) is None
+
+
+def test_the_answer_may_not_name_two_for_one_number() -> None:
+    answer = ike("x25519-ke1_mlkem768-ke1_mlkem1024").to_wire(1, b"")
+    assert accepted([ike("x25519-ke1_mlkem768-ke1_mlkem1024")], answer, additional=True) is None
+
+
+def test_the_difference_in_additional_key_exchanges_is_told() -> None:
+    found = explain([ike("x25519-ke1_mlkem768")], [ike("x25519").to_wire(1, b"")])
+    assert found.differences == ("additional key exchanges: they offer none; we accept ke1_mlkem768",)
+    assert explain([ike("x25519")], [ike("x25519-ke1_mlkem768").to_wire(1, b"")]).offered == (
+        "aes256gcm16-prfsha256-x25519-ke1_mlkem768",
+    )

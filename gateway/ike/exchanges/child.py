@@ -1,6 +1,6 @@
 """CHILD_SAs: the payloads of one in IKE_AUTH, CREATE_CHILD_SA for further and rekeyed ones (RFC 7296 1.3, 2.9)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
@@ -24,8 +24,9 @@ from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.parts import as_made, split, stands
 from gateway.ike.plane import Refused
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.policy.differences import Mismatch
 from gateway.policy.peers import Child
-from gateway.policy.proposals import Mismatch, accepted
+from gateway.policy.proposals import accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
@@ -58,7 +59,7 @@ class Offer:
         need_interface(core, sa.peer_name or "", config)
         spi = allocate_spi(core, sa)
         octets = spi.to_bytes(4)
-        wanted = config.proposals if with_ke else dict.fromkeys(replace(p, ke=()) for p in config.proposals)
+        wanted = config.proposals if with_ke else dict.fromkeys(p.without_ke() for p in config.proposals)
         proposals = [proposal.to_wire(number, octets) for number, proposal in enumerate(wanted, 1)]
         tsi, tsr = wire.TSi(wire_selectors(local)), wire.TSr(wire_selectors(remote))
         return cls(config, spi, [wire.SA(proposals), tsi, tsr], wishes(config), with_ke)
