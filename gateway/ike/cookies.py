@@ -17,14 +17,14 @@ class Cookies:
 
     def __init__(self, random: Callable[[int], bytes], lifetime: float) -> None:
         self._random = random
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._version = 0
         self._secrets = (random(32), random(32))
         self._changed = 0.0
         self._spent: tuple[set[bytes], set[bytes]] = (set(), set())
 
     def _rotate(self, now: float) -> None:
-        if now - self._changed >= self._lifetime:
+        if now - self._changed >= self.lifetime:
             self._version = (self._version + 1) & 0xFF
             self._secrets = (self._random(32), self._secrets[0])
             self._spent = (set(), self._spent[0])

@@ -77,6 +77,7 @@ class Engine:
             core.admission.blocked = Blocked(snapshot.blocked)
         core.snapshot = snapshot
         core.attempts.kept = snapshot.settings.attempts_kept
+        core.cookies.lifetime = snapshot.settings.cookie_lifetime
         lay_shunts(core)
         make_interfaces(core)
         obey(core, difference)
