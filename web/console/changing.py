@@ -8,6 +8,7 @@ from gateway.service.access import Session
 from gateway.service.done import Done
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Invalid, PreconditionFailed, Written
+from web.console.forms import advanced
 from web.console.forms import tunnel as form
 from web.console.forms.fields import Errors, Typed, api_call, impact, random_secret, remark_on, typed_in
 from web.console.render import go, page
@@ -50,6 +51,8 @@ def _new_page(
         typed=typed,
         errors=errors,
         children=form.child_numbers(typed),
+        child_options=advanced.CHILD_FIELDS,
+        peer_options=advanced.PEER_FIELDS,
         psks=keys.key_names(inventory),
         ike_options=keys.proposal_options(inventory, "ike", tuple(typed.get("ike", "").split(","))),
         esp_options=keys.proposal_options(inventory, "esp", tuple(typed.get("esp", "").split(","))),
@@ -125,6 +128,8 @@ def _settings_page(
         "errors": errors,
         "etag": etag,
         "children": form.child_numbers(typed),
+        "child_options": advanced.CHILD_FIELDS,
+        "peer_options": advanced.PEER_FIELDS,
         "ike_options": keys.proposal_options(config.inventory, "ike", tuple(typed.get("ike", "").split(","))),
         "esp_options": esp + keys.proposal_options(config.inventory, "esp", tuple(typed.get("esp", "").split(","))),
         "keys": keys.keys_of_peer(config.snapshot(), compiled) if compiled else (),

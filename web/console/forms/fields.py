@@ -101,10 +101,26 @@ def impact(changes: Changes, *, done: bool) -> str:
     for peer, children in changes.children.items():
         which = f"the networks {listed(list(children))} of {peer}"
         parts.append(f"{which} are negotiated anew" if done else f"negotiate {which} anew")
+    parts += _rules(changes, done=done)
     if not parts:
         return "No session was touched." if done else "touch no session."
     text = ", ".join(parts) + "."
     return f"With that, {text}" if done else text
+
+
+def _rules(changes: Changes, *, done: bool) -> list[str]:
+    laid, lifted = ({shunt.name for shunt in some} for some in (changes.shunts_added, changes.shunts_removed))
+    told = (
+        (sorted(laid), "is in force", "put {} in force"),
+        (sorted(lifted - laid), "is no longer in force", "end {}"),
+        (changes.blocked_added, "is blocked", "block {}"),
+        (changes.blocked_removed, "is let in again", "let {} in again"),
+    )
+    return [
+        f"{listed(list(names))} {now}" if done else then.format(listed(list(names)))
+        for names, now, then in told
+        if names
+    ]
 
 
 def random_secret() -> str:

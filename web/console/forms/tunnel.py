@@ -2,17 +2,24 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from gateway.service.documents import as_document
 from gateway.storage.compiling import compile_peer, compile_proposal
 from gateway.storage.findings import Findings
 from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
+from web.console.forms import advanced
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 
 _CHILD_KEY = re.compile(r"child-([0-9]{1,3})-local")
 MOST_CHILDREN = 100
-_CHILD_FIELDS = {"name": "name", "local_selectors": "local", "remote_selectors": "remote", "start": "start"}
+_CHILD_FIELDS = {
+    "name": "name",
+    "local_selectors": "local",
+    "remote_selectors": "remote",
+    "start": "start",
+    **{name: name for name in advanced.CHILD_FIELDS},
+}
 _PEER_FIELDS = (
     (r"/name", "name"),
     (r"/description", "description"),
@@ -23,6 +30,7 @@ _PEER_FIELDS = (
     (r"/ike_proposals(/.*)?", "ike"),
     (r"/children/[0-9]+/esp_proposals(/.*)?", "esp"),
     (r"/children/[0-9]+/rekey_time", "child_rekey_time"),
+    (rf"/({'|'.join(advanced.PEER_FIELDS)})", r"\1"),
 )
 NEW: Typed = {
     "side": "address",
@@ -31,6 +39,8 @@ NEW: Typed = {
     "esp": "modern-esp",
     "child-0-name": "net",
     "child-0-start": "always",
+    **advanced.NEW_PEER,
+    **advanced.new_child("child-0-"),
 }
 
 
@@ -48,7 +58,8 @@ def with_another_child(typed: Typed) -> Typed:
         return typed
     names = {typed.get(f"child-{n}-name", "") for n in numbers}
     free = next(name for n in range(2, MOST_CHILDREN + 3) if (name := f"net{n}") not in names)
-    return {**typed, at + "name": free, at + "local": "", at + "remote": "", at + "start": "always"}
+    block = {at + "name": free, at + "local": "", at + "remote": "", at + "start": "always"}
+    return {**typed, **block, **advanced.new_child(at)}
 
 
 def without_child(typed: Typed, dropped: str) -> Typed:
@@ -77,6 +88,7 @@ def typed_of(peer: PeerObject) -> Typed:
         "factor": plain(peer.retransmit.factor),
         "unique": peer.unique,
         "force_encapsulation": "yes" if peer.force_encapsulation else "",
+        **advanced.typed_of_peer(peer),
     }
     for index, child in enumerate(peer.children):
         at = f"child-{index}-"
@@ -86,6 +98,7 @@ def typed_of(peer: PeerObject) -> Typed:
             at + "local": "\n".join(child.local_selectors),
             at + "remote": "\n".join(child.remote_selectors),
             at + "start": child.start,
+            **advanced.typed_of_child(child, at),
         }
     return typed
 
@@ -108,11 +121,11 @@ def document_of(typed: Typed, base: PeerObject | None, errors: Errors) -> dict[s
         "remote_addresses": addresses,
         "remote_id": _remote_id(typed, addresses, errors),
         "local_id": typed.get("local_id", "").strip() or None,
-        "children": [_child(typed, number, base) for number in child_numbers(typed)],
+        "children": [_child(typed, number, base, errors) for number in child_numbers(typed)],
     }
     if chosen := typed.get("ike"):
         document["ike_proposals"] = chosen.split(",")
-    document |= _settings(typed, errors)
+    document |= _settings(typed, errors) | advanced.peer_options(typed, errors)
     retransmit = _numbers(typed, errors, {"tries": True, "base": False, "factor": False})
     document["retransmit"] = (as_document(base.retransmit) if base else {}) | retransmit
     _spread_rekey_time(typed, document, errors)
@@ -136,7 +149,7 @@ def _remote_id(typed: Typed, addresses: list[str], errors: Errors) -> str:
     return "%any"
 
 
-def _child(typed: Typed, at: int, base: PeerObject | None) -> dict[str, Any]:
+def _child(typed: Typed, at: int, base: PeerObject | None, errors: Errors) -> dict[str, Any]:
     def value(name: str) -> str:
         return typed.get(f"child-{at}-{name}", "").strip()
 
@@ -147,6 +160,7 @@ def _child(typed: Typed, at: int, base: PeerObject | None) -> dict[str, Any]:
         "local_selectors": entries(value("local")),
         "remote_selectors": entries(value("remote")),
         "start": value("start") or "always",
+        **advanced.child_options(typed, f"child-{at}-", errors),
     }
     if chosen := typed.get("esp"):
         document["esp_proposals"] = chosen.split(",")
@@ -204,7 +218,7 @@ def _joined(known: list[str], more: list[str]) -> list[str]:
 def second_look(document: dict[str, Any], inventory: Inventory, root: str = "") -> list[FieldError]:
     """What else is wrong with a peer whose form is refused already, so that a person hears everything at once."""
     harmless = {"retransmit": RetransmitFields(), "unique": "replace"}
-    children = tuple(ChildObject.model_construct(**{**child, "start": "always"}) for child in document["children"])
+    children = tuple(ChildObject.model_construct(**{**child, **_choices(child)}) for child in document["children"])
     peer = PeerObject.model_construct(**{**document, **harmless, "children": children})
     suites = {
         name: (proposal.protocol, compile_proposal(proposal, "", Findings()))
@@ -213,6 +227,13 @@ def second_look(document: dict[str, Any], inventory: Inventory, root: str = "") 
     found = Findings()
     compile_peer(peer, suites, root, found)
     return found.errors
+
+
+def _choices(child: dict[str, Any]) -> dict[str, str]:
+    """What was chosen from lists; another in the place of what is in none."""
+    harmless = {"start": "passive", "mode": "tunnel", "when_down": "drop", "offload": "none"}
+    lists = {name: get_args(ChildObject.model_fields[name].annotation) for name in harmless}
+    return {name: child[name] if child.get(name) in lists[name] else other for name, other in harmless.items()}
 
 
 def placed(found: list[FieldError], typed: Typed, *, root: str = "") -> Errors:

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.policy.peers import Child, Peer, Start
+from gateway.policy.peers import Child, Offload, Peer, Start, WhenDown
 from gateway.policy.snapshot import Snapshot
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
-from web.console.words import TUNNEL_STATES, State, sa_state
+from web.console.words import TUNNEL_STATES, State, duration, sa_state
 
 START_WORDS = {
     Start.ALWAYS: "always up",
     Start.ON_DEMAND: "when there is traffic",
     Start.PASSIVE: "when the other side asks",
 }
+_WHEN_DOWN_WORDS = {WhenDown.DROP: "dropped while down", WhenDown.PASS: "in the clear while down"}
+_OFFLOAD_WORDS = {Offload.CRYPTO: "encrypted by the device", Offload.PACKET: "ESP done by the device"}
 FILTERS = (("", "Every state"), *((state.value, shown.word) for state, shown in TUNNEL_STATES.items()))
 
 
@@ -39,6 +41,7 @@ class NetworkRow:
     state: State
     reason: str
     start: str
+    options: tuple[str, ...]
     local: tuple[str, ...]
     remote: tuple[str, ...]
     narrowed: bool
@@ -150,6 +153,7 @@ def _network_row(child: WantedChildStatus, wanted: Child | None, installed: Mapp
         TUNNEL_STATES[child.state],
         child.reason,
         START_WORDS[wanted.start] if wanted else "",
+        options_of(wanted) if wanted else (),
         local,
         remote,
         narrowed,
@@ -159,6 +163,20 @@ def _network_row(child: WantedChildStatus, wanted: Child | None, installed: Mapp
         child.packets_in,
         child.packets_out,
     )
+
+
+def options_of(child: Child) -> tuple[str, ...]:
+    """How a child's traffic is treated, in words: the mode and what happens while it is down, then what is unusual."""
+    unusual = (
+        (child.interface_id, f"through interface {child.interface_name}"),
+        (child.mark, f"only packets marked {child.mark.text}" if child.mark else ""),
+        (child.single_pair, "a CHILD_SA for each pair of networks"),
+        (child.idle_timeout, f"taken down after {duration(child.idle_timeout)} of silence"),
+        (child.mss, f"TCP segments up to {child.mss} octets"),
+        (child.offload is not Offload.NONE, _OFFLOAD_WORDS.get(child.offload, "")),
+        (not child.replay_window, "no protection against repeats"),
+    )
+    return (f"{child.mode} mode", _WHEN_DOWN_WORDS[child.when_down], *(words for is_so, words in unusual if is_so))
 
 
 def complete(status: Status, snapshot: Snapshot) -> Status:
