@@ -32,6 +32,9 @@ _COUNTERS = 256
 class Core:
     """One engine's state. `now` is set at every input; nothing here reads a clock or makes chance."""
 
+    addresses: tuple[str, ...] = ()
+    """Our own, as last told."""
+
     def __init__(
         self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False, crash_secret: bytes = b""
     ) -> None:

@@ -9,12 +9,15 @@ from gateway.ike.fragments import PROBES, room, smaller
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
 from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.ike.whereabouts import look_elsewhere
 from gateway.ike.window import Pending
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, name_of
 from gateway.wire.outcome import Close, Reject
 
 _LAST_MESSAGE_ID = 0xFFFFFFFF
+_LOOK_ELSEWHERE = 3
+"""With so many transmissions unanswered, a peer with MOBIKE is tried at other addresses too."""
 
 
 def start(core: Core, sa: IkeSa, task: Task) -> None:
@@ -126,7 +129,20 @@ def retransmit(core: Core, sa: IkeSa) -> None:
         if datagrams is not pending.datagrams:
             pending.datagrams, pending.sent = datagrams, 1  # RFC 7383 2.5.2: a new probe starts the timers over
     core.send_all(pending.datagrams, sa.path)
+    if sa.mobility is not None and sa.mobility.leads:
+        for path in sa.mobility.probes:
+            core.send_all(pending.datagrams, path)
+        if pending.sent == _LOOK_ELSEWHERE and not sa.mobility.probes:
+            look_elsewhere(core, sa)
     _arm(core, sa)
+
+
+def resend(core: Core, sa: IkeSa) -> None:
+    """The SA has another path: the request under way goes there at once, with all patience again."""
+    if (pending := sa.requests.pending) is not None:
+        pending.sent = 1
+        core.send_all(pending.datagrams, sa.path)
+        _arm(core, sa)
 
 
 def shrink(core: Core, sa: IkeSa, datagrams: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -7,6 +7,7 @@ from gateway.ike import attempt_log, driver
 from gateway.ike.admission import Blocked
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
+from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child import answer_create_child, create_child
 from gateway.ike.exchanges.entry import answer_init, answer_other_version
@@ -224,7 +225,7 @@ class Engine:
         elif is_unprotected(header):
             hear_unprotected(self.core, sa, datagram)
         elif header.response:
-            self._response(sa, header, datagram)
+            self._response(sa, header, datagram, path)
         else:
             self._request(sa, header, datagram, path)
 
@@ -246,7 +247,7 @@ class Engine:
             raise Drop("IKE_SA_INIT too large")
         answer_init(core, parse(datagram), datagram, path)
 
-    def _response(self, sa: IkeSa, header: Header, datagram: bytes) -> None:
+    def _response(self, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
         core = self.core
         pending = sa.requests.pending
         if pending is None or header.message_id != pending.message_id or header.exchange != pending.exchange:
@@ -269,6 +270,7 @@ class Engine:
         sa.last_heard = core.now
         if sa.state == Lifecycle.CONNECTING:
             attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
+        mobike.arrived(core, sa, path)
         driver.answered(core, sa, message)
 
     def _request(self, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
@@ -302,7 +304,7 @@ class Engine:
         sa.last_heard = core.now
         if sa.state == Lifecycle.CONNECTING:
             sa.path = path if path.local == sa.path.local else sa.path
-        else:
+        elif sa.mobility is None:  # RFC 4555 3.8: else only UPDATE_SA_ADDRESSES moves it
             follow(core, sa, path)
         if sa.state == Lifecycle.CONNECTING:
             attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
@@ -315,6 +317,8 @@ class Engine:
         try:
             refuse_unknown_critical(request)
             payloads = self._script(sa, request)
+            if request.exchange == ExchangeType.INFORMATIONAL:
+                payloads += mobike.answer(core, sa, request, path)
         except Reject as reject:
             payloads = [wire.Notify(0, b"", reject.notify, reject.data)]
             if connecting:

@@ -35,16 +35,17 @@ def move(core: Core, sa: IkeSa, path: Path, *, encapsulate: bool) -> None:
             continue
         same = (inbound.key, outbound.key) == (child.inbound.key, child.outbound.key)
         if child.inbound.mode is Mode.TRANSPORT and not same:
-            raise Refused(f"CHILD_SA {child.name} is in transport mode and bound to {was.local} and {was.remote}")
+            raise Refused(f"CHILD_SA {child.name} is in transport mode, for its two addresses alone")
         policies = child.policies if same else tuple(_redirected(policy, path) for policy in child.policies)
         moved.append((child, inbound, outbound, policies))
         orders += [MoveState(child.inbound.key, inbound), MoveState(child.outbound.key, outbound)]
         orders += [AddPolicy(policy) for policy in policies if not same and _owns(core, child, policy)]
-    routed = [child for child, inbound, *_ in moved if inbound.key != child.inbound.key or was.remote != path.remote]
+    routed = [child for child, *_, policies in moved if policies != child.policies]
     orders += [RemoveRoute(route) for child in routed for route in child.routes]
     orders += [AddRoute(route._replace(remote=path.remote)) for child in routed for route in child.routes]
-    if orders:
-        core.plane.apply(orders)
+    if not orders and was == path:
+        return
+    core.plane.apply(orders)
     for child, inbound, outbound, policies in moved:
         for policy in policies:
             if _owns(core, child, policy):
@@ -53,7 +54,7 @@ def move(core: Core, sa: IkeSa, path: Path, *, encapsulate: bool) -> None:
     for child in routed:
         child.routes = tuple(route._replace(remote=path.remote) for route in child.routes)
     name = sa.peer_name
-    core.event("ike-sa.moved", f"IKE SA with {name} moved from {was.text} to {path.text}", name, ike_sa=sa.id)
+    core.event("ike-sa.moved", f"IKE SA with {name} moved: {path.local} to {path.text}", name, ike_sa=sa.id)
 
 
 def _states(core: Core, child: ChildSa, path: Path, *, encapsulate: bool) -> tuple[EspState, EspState]:

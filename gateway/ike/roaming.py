@@ -1,48 +1,77 @@
 """Our own addresses come and go: which IKE SAs that touches, and what becomes of them."""
 
 from gateway.ike.core import Core
-from gateway.ike.effects import Locate
+from gateway.ike.driver import start
+from gateway.ike.exchanges.informational import liveness
+from gateway.ike.exchanges.mobike import go, tell_addresses
 from gateway.ike.lifecycle import close
-from gateway.ike.sa import IkeSa, Lifecycle, Relocation
-from gateway.ike.supervise import keep_up
+from gateway.ike.plane import Refused
+from gateway.ike.sa import IkeSa, Lifecycle, Relocation, Task
+from gateway.ike.supervise import keep_up, want_traps
+from gateway.ike.whereabouts import ask, places
+
+_STANDING = (Lifecycle.CONNECTING, Lifecycle.ESTABLISHED)
 
 
 def network_changed(core: Core, addresses: tuple[str, ...]) -> None:
     """Our addresses are `addresses` now, and the routes may be others: look again where each peer is reached from."""
+    core.addresses = addresses
     for sa in list(core.sas.values()):
-        if sa.state not in (Lifecycle.CONNECTING, Lifecycle.ESTABLISHED) or sa.peer is None or not sa.path.local:
+        if sa.state not in _STANDING or sa.peer is None or not sa.path.local or sa.requests.waiting is not None:
             continue
-        if sa.path.local in addresses or sa.requests.waiting is not None:
-            continue
-        if sa.initiator or sa.peer.dialable:
-            _ask(core, Relocation(sa), sa.path.remote)
-
-
-def _ask(core: Core, relocation: Relocation, remote: str) -> None:
-    assert relocation.sa.peer is not None
-    token = core.number("where")
-    core.relocations[token] = relocation
-    core.out.append(Locate(token, remote, relocation.sa.peer.local_addresses))
+        gone = sa.path.local not in addresses
+        if sa.mobility is not None and not sa.mobility.leads and not gone:
+            tell_addresses(core, sa)
+        elif sa.mobility is not None or (gone and sa.peer.dialable):
+            ask(core, Relocation(sa, places(sa)))
+    for name, (local, _) in core.traps.items():
+        if local not in addresses:
+            want_traps(core, name)
 
 
 def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None) -> None:
     """The answer: from which address of ours the peer is reached now. Without any, DPD will judge."""
     sa = relocation.sa
-    if sa.state not in (Lifecycle.CONNECTING, Lifecycle.ESTABLISHED) or sa.peer is None:
+    while sa.replaced_by is not None:
+        sa = sa.replaced_by
+    if sa.state not in _STANDING or sa.peer is None:
         return
     if found is None:
-        if relocation.others:
-            _ask(core, relocation, relocation.others.pop(0))
+        ask(core, relocation)
+    elif relocation.probe:
+        _probe(core, sa, *found)
+    elif found != (sa.path.local, sa.path.remote):
+        _move(core, sa, *found)
+    elif sa.mobility is not None and sa.mobility.leads and sa.nat.here and not sa.requests.busy:
+        # another way out of our network may lead through another NAT: the answer tells (RFC 4555 3.8)
+        start(core, sa, Task("checking liveness", lambda sa: liveness(core, sa)))
+
+
+def _move(core: Core, sa: IkeSa, local: str, remote: str) -> None:
+    if sa.mobility is None:
+        if local != sa.path.local:
+            _call_again(core, sa, f"our address {sa.path.local} is gone, {local} takes its place")
         return
-    local, _ = found
-    if local != sa.path.local:
-        _call_again(core, sa, local)
+    try:
+        go(core, sa, sa.path._replace(local=local, remote=remote))
+    except Refused as refused:
+        _call_again(core, sa, f"it cannot move to our address {local}: {refused.why}")
 
 
-def _call_again(core: Core, sa: IkeSa, local: str) -> None:
-    """The SA is bound to an address that is gone, and the peer cannot follow: a new one takes its place at once."""
+def _call_again(core: Core, sa: IkeSa, why: str) -> None:
+    """The SA is bound to an address that is gone, and cannot follow: a new one takes its place at once."""
     assert sa.peer is not None
     name = sa.peer.name
-    close(core, sa, f"our address {sa.path.local} is gone, {local} takes its place", "address-changed")
+    close(core, sa, why, "address-changed")
     core.failures.pop(name, None)
     keep_up(core, name)
+
+
+def _probe(core: Core, sa: IkeSa, local: str, remote: str) -> None:
+    """Send the request under way on this path too."""
+    path = sa.path._replace(local=local, remote=remote)
+    pending, mobility = sa.requests.pending, sa.mobility
+    if pending is None or mobility is None or path == sa.path or path in mobility.probes:
+        return
+    mobility.probes = (*mobility.probes, path)
+    core.send_all(pending.datagrams, path)

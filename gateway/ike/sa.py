@@ -8,6 +8,7 @@ from gateway.crypto.keys import IkeKeys
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Attempt
 from gateway.ike.flow import Script
+from gateway.ike.mobility import Mobility
 from gateway.ike.path import NO_NAT, Nat, Path
 from gateway.ike.plane import EspState, Policy, Route
 from gateway.ike.protect import Protection
@@ -94,6 +95,8 @@ class IkeSa:
     peer: Peer | None = None
     nat: Nat = NO_NAT
     encapsulate: bool = False
+    mobility: Mobility | None = None
+    """Where both ends speak MOBIKE."""
     moved: float = 0.0
     """When the peer's NAT last made us follow it."""
     fragmentation: int = 0
@@ -145,7 +148,11 @@ class IkeSa:
 
 @dataclass(slots=True)
 class Relocation:
-    """We asked where the SA's peer is reached from now; `others` are further addresses of it, still to be asked for."""
+    """We asked where the SA's peer is reached from now; `places` (host, our addresses) are still to be asked for.
+
+    A `probe` does not move the SA: the request under way is only tried there too.
+    """
 
     sa: IkeSa
-    others: list[str] = field(default_factory=list)
+    places: list[tuple[str, tuple[str, ...]]]
+    probe: bool = False

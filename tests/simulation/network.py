@@ -129,7 +129,7 @@ class Network:
         inside = self._inside(path)
         if len(send.data) + ip_overhead(path) > self.mtu:
             return
-        if (host.address, inside) in self.cut or self.random.random() < weather.loss:
+        if (path.local, inside) in self.cut or self.random.random() < weather.loss:
             return
         for _ in range(2 if self.random.random() < weather.duplicate else 1):
             when = self.now + weather.delay + self.random.random() * weather.jitter

@@ -5,6 +5,7 @@ from gateway.ike.attempts import Step
 from gateway.ike.authentication import psk
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
+from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.flow import ask_peer
@@ -37,7 +38,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
     if expected := sa.peer.remote_id.exact:
         request.append(wire.IDr(expected.id_type, expected.data))
     key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, sa.peer)
-    request += [psk.prove(sa, key, sa.local_id), *offer_token(core, sa)]
+    request += [psk.prove(sa, key, sa.local_id), *offer_token(core, sa), *mobike.offer(core, sa)]
     offer = children.Offer.make(core, sa, wanted) if wanted else None
     try:
         response = await ask_peer(ExchangeType.IKE_AUTH, request + (offer.notifies + offer.payloads if offer else []))
@@ -51,6 +52,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
         raise
     core.reach(sa, Step.IDENTITY, f"{sa.remote_id} proved itself")
     take_token(sa, response)
+    mobike.agree(core, sa, response, leads=True)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     if elsewhere:  # RFC 5685 6: proven, but without a child
@@ -151,6 +153,9 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
         raise core.give_up(
             sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use"
         )
+    if mobike.nat_is_unexpected(core, request, sa.path):
+        why = f"{identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
+        raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
     key = _key(core, sa, identity)
     if not psk.verify(sa, key, sent, auth):
         raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, _why_not_proven(identity, auth))
@@ -159,6 +164,8 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     response: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data), psk.prove(sa, key, sa.local_id)]
     response += offer_token(core, sa)
     take_token(sa, request)
+    if mobike.agree(core, sa, request, leads=False):
+        response += mobike.offer(core, sa)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     if request.notify(NotifyType.INITIAL_CONTACT):

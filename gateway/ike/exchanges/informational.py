@@ -5,6 +5,7 @@ from gateway.ike.children import remove
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.crash_detection import hear_protected
+from gateway.ike.exchanges.mobike import compare_mapping, hashes_for_liveness
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import close
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -66,10 +67,11 @@ def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
 async def liveness(core: Core, sa: IkeSa, spi: int = 0) -> None:
     """Is the peer still there? With `spi`: and does it know that its ESP finds nobody here (RFC 7296 2.21.4)?
 
-    --> HDR, SK {[N(INVALID_SPI)]}   <-- HDR, SK {}
+    --> HDR, SK {[N(INVALID_SPI),] [N(NAT_DETECTION_*)]}   <-- HDR, SK {[N(NAT_DETECTION_*)]}
     """
     told: list[wire.Payload] = [wire.Notify(0, b"", NotifyType.INVALID_SPI, spi.to_bytes(4))] if spi else []
-    await ask_peer(ExchangeType.INFORMATIONAL, told)
+    response = await ask_peer(ExchangeType.INFORMATIONAL, told + hashes_for_liveness(core, sa))
+    compare_mapping(core, sa, response)
 
 
 def farewell(core: Core, sa: IkeSa, notify: int) -> None:

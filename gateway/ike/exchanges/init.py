@@ -149,7 +149,8 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     _protect(core, sa, chosen, shared)
     sa.nat = detect_nat(core, response, sa.path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, sa.peer))
-    if sa.encapsulate and not sa.path.marked:
+    # RFC 4555 3.3: who speaks MOBIKE changes ports at once, so that a NAT on some later path is no trouble
+    if (sa.encapsulate or (sa.nat.supported and sa.peer.mobike)) and not sa.path.marked:
         sa.path = sa.path.moved_to_nat_port(NAT_PORT if sa.path.port == IKE_PORT else sa.path.port)
     core.reach(sa, Step.NAT, sa.nat.text)
 

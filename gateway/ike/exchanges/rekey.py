@@ -5,7 +5,7 @@ from gateway.crypto.keys import ike_keys, rekey_skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
-from gateway.ike.driver import start
+from gateway.ike.driver import next_task, start
 from gateway.ike.exchanges.crash_detection import offer_token, present_token, take_token
 from gateway.ike.exchanges.init import name_of_method
 from gateway.ike.flow import Closed, ask_peer
@@ -52,6 +52,8 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
                 NotifyType.NO_PROPOSAL_CHOSEN, f"the peer wants key exchange {name_of_method(method)} for the rekey"
             )
     _conclude(core, sa, response, (spi, nonce, offer))
+    if sa.replaced_by is not None:
+        next_task(core, sa.replaced_by)  # what waited for its turn goes on there
     await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
     close(core, sa, "rekeyed", "replaced")
 
@@ -97,7 +99,7 @@ def _succeed(
     seed = rekey_skeyseed(old.chosen.prf, old.keys.d, shared, *nonces)
     new = IkeSa(core.number("ike-sa"), initiator, old.path, core.now, *spis, state=Lifecycle.ESTABLISHED, peer=old.peer)
     new.chosen, new.nat, new.encapsulate = chosen, old.nat, old.encapsulate
-    new.fragmentation, new.abilities = old.fragmentation, old.abilities
+    new.fragmentation, new.mobility, new.abilities = old.fragmentation, old.mobility, old.abilities
     new.keys = ike_keys(chosen.prf, seed, *nonces, *spis, chosen.encr, chosen.integ)
     new.protection = Protection(chosen.encr, chosen.integ, new.keys, initiator=initiator, random=core.random)
     new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes
