@@ -354,3 +354,13 @@ def test_raw_octets_are_refused_while_connecting_too() -> None:
     assert errors(rogue.ask(rogue.seal(35, raw(33, b"")))) == [SYNTAX]
     scene.assert_serves()
     scene.assert_forgets()
+
+
+def test_a_call_that_lost_to_another_holds_no_spi() -> None:
+    """Both called at once: what was offered on the SA that goes is given back."""
+    scene = Scene()
+    scene.connect("honest")
+    scene.assert_serves()
+    assert scene.books()["plane.held"] == 0
+    assert not scene.honest.plane.held
+    scene.assert_forgets()

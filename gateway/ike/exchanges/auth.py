@@ -67,6 +67,8 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
         childless.stands(core, sa)
     elif sa.state == Lifecycle.ESTABLISHED:
         children.conclude(core, sa, offer, response, nonces)
+    else:  # another SA with this peer stays in place of this one
+        offer.withdraw(core, sa)
 
 
 def _note_identities(sa: IkeSa, remote: Identity | None) -> None:
