@@ -186,7 +186,7 @@ class Rogue:
         found = [m for m in self.deliver(datagram) if m.response and m.message_id == number]
         if not found:
             return None
-        self.next_id = number + 1
+        self.next_id = (number + 1) & 0xFFFFFFFF
         return found[-1]
 
     def respond(self, *inside: wire.Payload, octets: Inner | None = None) -> list[Message]:

@@ -1,0 +1,295 @@
+"""Fuzzing of the codec, of what stands behind real keys, and of the whole engine with its state.
+
+`FUZZ_SECONDS=600 python -m tests.hostile.fuzz [target] [seed]` goes on from a seed that it prints, and stops at the
+first failure with the seed that shows it again. The tests run some seeds of each target.
+"""
+
+import os
+import random
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gateway.ike.path import Path
+from gateway.ike.plane import Acquire, EventsLost, Expire, Remapped, StateKey, UnknownSpi
+from gateway.policy.snapshot import EngineSettings, Snapshot
+from gateway.wire import payloads as wire
+from gateway.wire.message import build, build_payloads, parse, parse_header, parse_payloads
+from gateway.wire.numbers import ExchangeType, Protocol
+from gateway.wire.outcome import Drop
+from tests.hostile.abuses import ABUSES
+from tests.hostile.mutation import damaged, rearranged, with_true_length
+from tests.hostile.rogue import AUTH, CREATE, INFORM, STATES, Inner, Rogue, delete
+from tests.hostile.scene import GATE, HONEST, ROGUE, Scene
+
+MOST = 4000
+"""No collection of the engine's may grow beyond this, whatever one story does."""
+
+Corpus = Sequence[bytes]
+
+
+def codec(seed: int, corpus: Corpus) -> None:
+    """Any octets are a message or dropped, and what is a message is built to the same octets."""
+    chance = random.Random(seed)
+    for _ in range(200):
+        octets = damaged(chance, chance.choice(corpus))
+        if chance.random() < 0.8:
+            octets = with_true_length(octets)
+        try:
+            message = parse(octets)
+        except Drop:
+            pass
+        else:
+            assert build(message) == octets
+        first, inside = chance.choice((0, *range(33, 55))), octets[28:]
+        try:
+            payloads = parse_payloads(first, inside)
+        except Drop:
+            continue
+        assert build_payloads(payloads) == (first, inside)
+
+
+def inside(seed: int, corpus: Corpus) -> None:
+    """One state of the SA; some messages under its keys; an honest peer is served after, and nothing stays."""
+    chance = random.Random(seed)
+    scene = Scene(seed)
+    rogue = chance.choice(list(STATES.values()))(scene)
+    for _ in range(chance.randint(1, 6)):
+        if rogue.keys is None:
+            break
+        _say(chance, rogue, corpus)
+    scene.assert_serves()
+    scene.assert_forgets()
+
+
+def _words(chance: random.Random, rogue: Rogue) -> list[wire.Payload]:
+    """Something that a peer could say, not always at the right time."""
+    match chance.randrange(7):
+        case 0:
+            return [*rogue.credentials(), *rogue.child()]
+        case 1:
+            return rogue.new_child(chance.randbytes(4))
+        case 2 if rogue.sa and rogue.sa.children:
+            named = next(iter(rogue.sa.children.values())).spi_out.to_bytes(4)
+            return rogue.new_child(chance.randbytes(4), wire.Notify(Protocol.ESP, named, 16393, b""))
+        case 3 if rogue.sa and rogue.sa.children:
+            return [delete(next(iter(rogue.sa.children.values())).spi_out.to_bytes(4))]
+        case 4:
+            return [delete(protocol=Protocol.IKE)]
+    made = chance.choice(list(ABUSES.values()))(rogue)
+    return [] if isinstance(made, Inner) else list(made)
+
+
+def _say(chance: random.Random, rogue: Rogue, corpus: Corpus) -> None:
+    """A request that is due, or the response that is waited for, with some of it wrong."""
+    payloads = rearranged(chance, _words(chance, rogue), _words(chance, rogue))
+    try:
+        sealed = Inner(*build_payloads(payloads))
+    except (ValueError, struct.error, AttributeError, TypeError):
+        return  # altered so far that it cannot be written
+    if chance.random() < 0.3:
+        sealed = Inner(sealed.first, damaged(chance, sealed.octets), chance.choice((b"\0", b"\0\0\2", b"\xff")))
+    if len(sealed.octets) > 60_000 or sealed.first > 255:
+        return
+    asked = [message for message in rogue.heard() if not message.response and message.message_id]
+    exchange = chance.choice((AUTH, CREATE, CREATE, INFORM, INFORM, chance.randrange(256)))
+    number, response = rogue.next_id, False
+    if asked and chance.random() < 0.5:
+        exchange, number, response = asked[-1].exchange, asked[-1].message_id, True
+    if chance.random() < 0.05:
+        number = chance.choice((0, number + 1, number - 1, 0xFFFFFFFF)) & 0xFFFFFFFF
+    if chance.random() < 0.2:
+        total = chance.choice((1, 2, 3, 65535))
+        for part in {1, 2, total, chance.randint(1, total)}:
+            if part <= total:
+                piece = Inner(sealed.first, sealed.octets[part - 1 :: total][:500], sealed.padding)
+                rogue.deliver(rogue.seal(exchange, piece, response=response, message_id=number, fragment=(part, total)))
+        return
+    datagram = rogue.seal(exchange, sealed, response=response, message_id=number)
+    if response:
+        rogue.deliver(datagram)
+    else:
+        rogue.ask(datagram)
+
+
+class Story:
+    """A gateway's life with rogue peers, an honest one, a bad data plane and an administrator who cannot decide."""
+
+    def __init__(self, seed: int, corpus: Corpus) -> None:
+        self.chance = random.Random(seed)
+        self.scene = Scene(seed)
+        self.corpus = corpus
+        self.rogues: list[Rogue] = []
+        self.configured = self.scene.engine.core.snapshot
+        self.steps: list[Callable[[], None]] = [
+            self.appear, self.speak, self.speak, self.speak, self.repeat, self.strange, self.wait, self.plane,
+            self.refuse, self.configure, self.command, self.honest,
+        ]  # fmt: skip
+
+    def live(self, count: int) -> None:
+        for _ in range(count):
+            self.chance.choice(self.steps)()
+            sizes = self.scene.books()
+            assert max(sizes.values()) < MOST, max(sizes.items(), key=lambda entry: entry[1])
+        self.end()
+
+    def appear(self) -> None:
+        made = Rogue(self.scene, self.chance.random() < 0.7, seed=self.chance.getrandbits(30))
+        if self.chance.random() < 0.3:
+            made.identity = self.chance.choice((b"honest.example", b"a.pattern.example", b"", b"\xff" * 3000))
+        if made.initiator:
+            made.call()
+            if made.keys is not None and self.chance.random() < 0.8:
+                made.authenticate()
+        elif "rogue" in self.scene.engine.core.snapshot.peers:
+            self.scene.connect()
+            calls = [m for m in made.heard() if m.exchange == ExchangeType.IKE_SA_INIT and not m.response]
+            if not calls or self.scene.engine.core.sas.get(calls[-1].spi_i) is None:
+                return
+            made.answer_call()
+            if self.chance.random() < 0.8:
+                self.answer(made)
+        self.rogues = [*self.rogues[-3:], made]
+
+    @staticmethod
+    def answer(made: Rogue) -> None:
+        if any(not m.response and m.exchange == AUTH for m in made.heard()):
+            made.respond(*made.credentials(), *made.child())
+
+    def speak(self) -> None:
+        able = [rogue for rogue in self.rogues if rogue.keys is not None]
+        if able:
+            _say(self.chance, self.chance.choice(able), self.corpus)
+
+    def repeat(self) -> None:
+        carried = self.scene.network.carried
+        if not carried:
+            return
+        for _ in range(self.chance.choice((1, 3, 20))):
+            data = self.chance.choice(carried)[3]
+            if self.chance.random() < 0.5:
+                data = with_true_length(damaged(self.chance, data))
+            self.scene.receive(data, self.somewhere())
+
+    def strange(self) -> None:
+        for _ in range(self.chance.choice((1, 5))):
+            data = self.chance.choice(self.corpus)
+            self.scene.receive(damaged(self.chance, data) if self.chance.random() < 0.5 else data, self.somewhere())
+
+    def somewhere(self) -> Path:
+        remote = self.chance.choice((ROGUE, HONEST, "198.51.100.9", "2001:db8::9"))
+        return Path(GATE, remote, self.chance.choice((500, 4500, 1)), self.chance.random() < 0.3)
+
+    def wait(self) -> None:
+        self.scene.network.run(self.chance.choice((0.01, 0.5, 3.0, 31.0, 200.0, 4000.0)))
+
+    def plane(self) -> None:
+        keys = [state.key for state in self.scene.gate.plane.states()] or [StateKey(GATE, 7)]
+        key, other = self.chance.choice(keys), self.chance.choice((ROGUE, HONEST, "198.51.100.9"))
+        event = self.chance.choice((
+            Acquire(self.chance.randrange(4090, 4110)),
+            Expire(key, hard=False),
+            Expire(key, hard=True),
+            Expire(StateKey("192.0.2.9", 9), hard=True),
+            Remapped(key, other, self.chance.choice((1, 4500, 65535))),
+            UnknownSpi(self.chance.getrandbits(32), other),
+            EventsLost(),
+        ))  # fmt: skip
+        self.scene.do(lambda engine, now: engine.kernel(event, now))
+
+    def refuse(self) -> None:
+        plane = self.scene.gate.plane
+        self.chance.choice((plane.fail_next, plane.fail_next_allocation))("the fuzzer does not want it")
+
+    def configure(self) -> None:
+        chance, was = self.chance, self.configured
+        peers = [peer for peer in was.peers.values() if chance.random() < 0.8]
+        peers = [replace(peer, dpd_delay=chance.choice((0.0, 5.0, 30.0))) for peer in peers]
+        if chance.random() < 0.5:
+            peers = [replace(p, children=tuple(replace(c, rekey_time=9.0) for c in p.children)) for p in peers]
+        settings = EngineSettings(
+            cookie_threshold=chance.choice((0, 64)), half_open_limit=chance.choice((1, 10_000)), attempts_kept=50
+        )
+        blocked = chance.choice(((), (), ("192.0.2.66",), ("192.0.2.0/24", "2001:db8::/32")))
+        self.apply(Snapshot.build(2, peers, was.psks, settings, blocked=blocked))
+
+    def apply(self, snapshot: Snapshot) -> None:
+        self.scene.do(lambda engine, now: engine.apply(snapshot, now)[1])
+
+    def command(self) -> None:
+        chance, engine = self.chance, self.scene.engine
+        peer, child = chance.choice(("rogue", "honest")), chance.choice((None, "net"))
+        if peer not in engine.core.snapshot.peers:
+            return
+        numbers = [sa.id for sa in engine.ike_sas()]
+        match chance.randrange(4):
+            case 0:
+                self.scene.do(lambda e, now: e.connect(peer, child, now)[1])
+            case 1:
+                self.scene.do(lambda e, now: e.disconnect(peer, child, now)[1])
+            case 2:
+                self.scene.do(lambda e, now: e.rekey(peer, child, now)[1])
+            case _ if numbers:
+                self.scene.do(lambda e, now: e.terminate(chance.choice(numbers), now))
+
+    def honest(self) -> None:
+        network, host = self.scene.network, self.scene.honest
+        call = self.chance.choice((host.engine.connect, host.engine.disconnect, host.engine.rekey))
+        network.perform(host, call("gate", None, network.now)[1])
+        network.run(self.chance.choice((0.0, 0.02, 1.0)))
+
+    def end(self) -> None:
+        """Peace: everything configured as at first, the data plane willing; who is honest and calls anew is served."""
+        plane = self.scene.gate.plane
+        plane._refuse_apply.clear()
+        plane._refuse_allocation.clear()
+        self.apply(self.configured)
+        network, host = self.scene.network, self.scene.honest
+        network.perform(host, host.engine.disconnect("gate", None, network.now)[1])
+        network.run(400)
+        self.scene.assert_serves()
+        self.scene.assert_forgets()
+
+
+def engine(seed: int, corpus: Corpus) -> None:
+    """A whole story."""
+    Story(seed, corpus).live(40)
+
+
+TARGETS: dict[str, Callable[[int, Corpus], None]] = {"codec": codec, "inside": inside, "engine": engine}
+
+
+def well_formed() -> list[bytes]:
+    """A corpus where there are no recordings: what two of our own gateways say."""
+    scene = Scene()
+    for make in STATES.values():
+        make(scene)
+    scene.assert_serves()
+    return [data for *_, data in scene.network.carried if parse_header(data)]
+
+
+def main(words: list[str]) -> int:
+    names = words[:1] or list(TARGETS)
+    start = int(words[1]) if len(words) > 1 else int.from_bytes(os.urandom(4))
+    seconds = float(os.environ.get("FUZZ_SECONDS", "60"))
+    corpus = well_formed()
+    print(f"from seed {start}, {seconds:g} s, {len(corpus)} datagrams to begin with", flush=True)  # noqa: T201
+    for name in names:
+        deadline, seed = time.monotonic() + seconds / len(names), start
+        while time.monotonic() < deadline:
+            try:
+                TARGETS[name](seed, corpus)
+            except Exception:  # noqa: BLE001  whatever it is, it is the finding
+                traceback.print_exc()
+                print(f"again with: python -m tests.hostile.fuzz {name} {seed}", file=sys.stderr)  # noqa: T201
+                return 1
+            seed += 1
+        print(f"{name}: {seed - start} rounds without a failure", flush=True)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
