@@ -30,7 +30,7 @@ _M64 = (1 << 64) - 1
 
 
 class Exhausted(Exception):
-    """The SA has no sequence number left; nothing more may be sent with its key."""
+    """The SA has no sequence number left, or has reached its hard limit; nothing more may be sent with its key."""
 
 
 class Malformed(Exception):
@@ -66,7 +66,9 @@ class OutboundEsp:
         self._esn = state.esn
         self.spi = state.spi
         self.sequence = 0
-        self.soft, self.hard = (_SOFT_LIMIT_ESN, _HARD_LIMIT_ESN) if state.esn else (SOFT_LIMIT, HARD_LIMIT)
+        soft, hard = (_SOFT_LIMIT_ESN, _HARD_LIMIT_ESN) if state.esn else (SOFT_LIMIT, HARD_LIMIT)
+        self.soft = min(state.limits.soft_packets or soft, soft)
+        self.hard = min(state.limits.hard_packets or hard, hard)
 
     def sealed_octets(self, octets: int) -> int:
         """How long the ESP packet around `octets` of packet is."""

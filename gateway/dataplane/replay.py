@@ -1,6 +1,6 @@
 """The anti-replay window of RFC 4303 3.4.3 and the receiver's guess at the high half of an extended sequence number."""
 
-LARGEST_WINDOW = 1024
+LARGEST_WINDOW = 4096
 _HALF = 1 << 32
 
 

@@ -21,12 +21,14 @@ from gateway.dataplane.userspace_sas import Drops, InboundSa, OutboundSa
 from gateway.dataplane.userspace_udp import prepare
 from gateway.ike.plane import (
     Action,
+    AddInterface,
     AddPolicy,
     AddRoute,
     AddState,
     Counters,
     Direction,
     EspState,
+    MoveState,
     Order,
     PlaneEvent,
     Policy,
@@ -37,10 +39,13 @@ from gateway.ike.plane import (
     Route,
     StateKey,
 )
+from gateway.policy.peers import Mode, Offload
 from gateway.policy.selectors import Selector
 
 _log = logging.getLogger(__name__)
 _SOCKET_FULL_SECONDS = 0.001
+
+_NO_INTERFACES = "XFRM interfaces are the kernel's; the userspace data plane has none"
 
 Sa = InboundSa | OutboundSa
 
@@ -128,6 +133,8 @@ class UserspacePlane:
                 case AddState(state):
                     self._held.discard(state.key)
                     self._install(made.pop(0))
+                case MoveState(key):
+                    self._move(key, made.pop(0))
                 case RemoveState(key):
                     self._held.discard(key)
                     self._inbound.remove(key)
@@ -140,6 +147,8 @@ class UserspacePlane:
                     self._policies.remove(policy)
                 case RemoveRoute(route):
                     self._routes.remove([route])
+        if self._outbound.waiting and self._loop is not None:
+            self._loop.call_soon(self._outbound.release)  # not now: packets may be on their way through this very call
 
     def _lift(self, policy: Policy) -> None:
         """A policy goes, or is replaced: so does the route of its own that led packets to it."""
@@ -168,7 +177,30 @@ class UserspacePlane:
                 _inherit(sa, removed)
                 new[state.key] = sa
                 made.append(sa)
+            elif isinstance(order, MoveState):
+                moving = new.pop(order.key, None) or (None if order.key in gone else self._existing(order.key))
+                gone.add(order.key)
+                there = [*new.values(), *(sa for sa in self._in_the_way(order.state) if sa.state.key not in gone)]
+                sa = self._moved(order, moving, there)
+                new[sa.state.key] = sa
+                made.append(sa)
+            elif isinstance(order, AddInterface):
+                raise Refused(f"the interface {order.interface.name}: {_NO_INTERFACES}")
+            elif isinstance(order, AddPolicy) and (why := _beyond(order.policy)):
+                raise Refused(f"a policy for {order.policy.source} to {order.policy.destination}: {why}")
         return made
+
+    def _moved(self, order: MoveState, old: Sa | None, there: Sequence[Sa]) -> Sa:
+        """What goes on where `old` is. Raises Refused."""
+        key, state = order.key, order.state
+        if old is None:
+            raise Refused(f"there is no state with SPI {key.spi:08x} to {key.destination} to move")
+        if any(_clash(sa.state, state) for sa in there):
+            raise Refused(f"a state with SPI {state.spi:08x} to {state.destination} exists already")
+        sa = self._sa(state)
+        if not _inherit(sa, [old]):
+            raise Refused(f"the state with SPI {key.spi:08x} can be moved, but not become another SA")
+        return sa
 
     def _in_the_way(self, state: EspState) -> list[Sa]:
         there = self._existing(state.key), self._inbound.find(state.spi)
@@ -176,6 +208,8 @@ class UserspacePlane:
 
     def _sa(self, state: EspState) -> Sa:
         try:
+            if why := _beyond(state):
+                raise ValueError(why)
             return InboundSa(state) if state.inbound else OutboundSa(state, self._random)
         except ValueError as error:
             raise Refused(f"the state with SPI {state.spi:08x} to {state.destination}: {error}") from error
@@ -185,6 +219,13 @@ class UserspacePlane:
         if inbound is not None and inbound.state.key == key:
             return inbound
         return self._outbound.find(key)
+
+    def _move(self, key: StateKey, sa: Sa) -> None:
+        if isinstance(sa, InboundSa):
+            self._inbound.remove(key)
+            self._inbound.add(sa)
+        else:
+            self._outbound.move(key, sa)
 
     def _install(self, sa: Sa) -> None:
         if isinstance(sa, InboundSa):
@@ -305,13 +346,33 @@ def _clash(one: EspState, two: EspState) -> bool:
     return one.key == two.key or (one.inbound and two.inbound and one.spi == two.spi)
 
 
-def _inherit(sa: Sa, removed: Sequence[Sa]) -> None:
-    """Go on with the sequence numbers and the window of the same SA, when it is only given other addresses or ports."""
+def _beyond(thing: EspState | Policy) -> str:
+    """What of a state or policy this data plane cannot do, as a sentence; "" when it can do it."""
+    if thing.mode is Mode.TRANSPORT:
+        return "the userspace data plane knows tunnel mode alone: packets to the peer itself do not come by its device"
+    if thing.interface_id:
+        return _NO_INTERFACES
+    if thing.mark:
+        return "the userspace data plane does not see the marks of packets"
+    if isinstance(thing, EspState) and thing.offload is not Offload.NONE:
+        return "the userspace data plane does ESP by itself: no device can take it off its hands"
+    return ""
+
+
+def _inherit(sa: Sa, removed: Sequence[Sa]) -> bool:
+    """Go on with the sequence numbers and the window of the same SA, when it is only given other addresses or ports.
+
+    Whether there was one.
+    """
+    found = False
     for old in removed:
         same = old.state.spi == sa.state.spi and old.state.encr_key == sa.state.encr_key
         if same and old.state.integ_key == sa.state.integ_key:
             match old, sa:
                 case (InboundSa() as before, InboundSa() as now):
                     now.inherit(before)
+                    found = True
                 case (OutboundSa() as before, OutboundSa() as now):
                     now.inherit(before)
+                    found = True
+    return found

@@ -5,13 +5,15 @@ import socket
 from collections.abc import Callable, Mapping
 
 from gateway.dataplane.esp import IPV4, IPV6, Exhausted
+from gateway.dataplane.userspace_packets import clamp_mss
 from gateway.dataplane.userspace_sas import Drops, Lane, OutboundSa
 from gateway.dataplane.userspace_udp import MOST_OCTETS, MOST_SEGMENTS, segmented
 from gateway.ike.plane import Expire, PlaneEvent
 
 LARGEST_PACKET = 1 << 11
 _ROOM = MOST_OCTETS - LARGEST_PACKET
-_V6 = 0x60
+_V4, _V6 = 4, 0x60
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT, _IP_PMTUDISC_WANT = 10, 0, 1  # uapi/linux/in.h
 # The kernel cannot cut this send into datagrams: they are larger than the path's MTU, or it lacks checksum offload.
 _NO_SEGMENTS = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})
 
@@ -19,7 +21,8 @@ _NO_SEGMENTS = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})
 class Batch:
     """Seals packets of one lane behind each other. All have one length, but the last may be shorter (UDP_SEGMENT).
 
-    `sockets` maps an IP version to the socket of that family. `emit` hears when sequence numbers run out.
+    `sockets` maps an IP version to the socket of that family. `emit` hears when limits are
+    reached or sequence numbers run out.
     """
 
     def __init__(self, sockets: Mapping[int, socket.socket], drops: Drops, clock: Callable[[], float]) -> None:
@@ -29,6 +32,7 @@ class Batch:
         self._out = memoryview(bytearray(1 << 16))
         self._lane: Lane | None = None
         self._end = self._size = self._count = self._octets = 0
+        self._fragmentable = False
         self.stuck = False
         """The socket is full: the batch waits for another `flush`, packets added meanwhile are lost."""
         self.emit: Callable[[PlaneEvent], None] = lambda event: None
@@ -41,6 +45,8 @@ class Batch:
                 self._drops.not_sent += 1
                 return
             end = 0
+        if lane.mss:
+            clamp_mss(plain[:octets], lane.mss)
         try:
             stop = lane.sa.esp.seal_into(plain, octets, IPV4 if plain[0] < _V6 else IPV6, self._out, end)
         except Exhausted:
@@ -79,7 +85,9 @@ class Batch:
             sa.packets += sent
             sa.octets += self._octets
             sa.last_used = self._clock()
-        if sa.esp.sequence >= sa.esp.soft and not sa.warned:
+        if sa.octets >= sa.hard_octets:
+            sa.esp.hard = min(sa.esp.hard, sa.esp.sequence)
+        if (sa.esp.sequence >= sa.esp.soft or sa.octets >= sa.soft_octets) and not sa.warned:
             sa.warned = True
             self.emit(Expire(sa.state.key, hard=False))
         self.stuck = False
@@ -89,6 +97,11 @@ class Batch:
 
     def _send(self, lane: Lane, sock: socket.socket) -> int:
         """How many datagrams the kernel took. Raises BlockingIOError when it takes none now."""
+        if lane.sa.fragmentable is not self._fragmentable and lane.sa.version == _V4:
+            self._fragmentable = lane.sa.fragmentable
+            sock.setsockopt(
+                socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT if self._fragmentable else _IP_PMTUDISC_WANT
+            )
         if self._count > 1 and not lane.whole:
             try:
                 sock.sendmsg([self._out[: self._end]], segmented(lane.control, self._size), 0, lane.sa.address)

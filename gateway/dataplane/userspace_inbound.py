@@ -8,12 +8,12 @@ from struct import Struct
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.esp import Forged, Malformed, Replayed
 from gateway.dataplane.tun import Tun
-from gateway.dataplane.userspace_packets import CE, congest, flow_key, keyed, parse_flow
+from gateway.dataplane.userspace_packets import CE, clamp_mss, congest, flow_key, keyed, parse_flow
 from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, InboundSa, Sparingly
 from gateway.dataplane.userspace_tcp import TunWriter
 from gateway.dataplane.userspace_udp import CONTROL_OCTETS, Control, local_address, received
-from gateway.ike.plane import PlaneEvent, Remapped, StateKey, UnknownSpi
+from gateway.ike.plane import Expire, PlaneEvent, Remapped, StateKey, UnknownSpi
 
 PACKETS_AT_ONCE = 64
 SECONDS_AT_ONCE = 0.003
@@ -109,6 +109,9 @@ class Inbound:
             sa.packets += 1
             sa.octets += inner
             sa.last_used = now
+            if sa.watched:
+                self._watch(sa, plain[at : at + inner])
+                spi = -1
             if moved and sa.esp.newest:
                 spi = -1
                 self._remap(sa, peer)
@@ -120,6 +123,21 @@ class Inbound:
                     continue
                 writer.begin(sa, plain, at, inner)
             at += inner
+
+    def _watch(self, sa: InboundSa, packet: memoryview) -> None:
+        """Clamp what a TCP handshake announces, tell limits that are reached, and let go of a state at its hard one."""
+        if sa.state.mss and packet:
+            clamp_mss(packet, sa.state.mss)
+        soft, hard = sa.reached()
+        told: list[bool] = [hard] if hard else []
+        if (soft or hard) and not sa.warned:
+            sa.warned = True
+            told.insert(0, False)
+        if hard:
+            self.remove(sa.state.key)
+        for event in told:
+            if self._emit is not None:
+                self._emit(Expire(sa.state.key, event))
 
     def _admits(self, sa: InboundSa, packet: memoryview) -> bool:
         """Whether the packet is one that this state may bring (RFC 4301 5.2, step 4)."""

@@ -23,6 +23,8 @@ V4_KEY_OCTETS, V6_KEY_OCTETS = 24, 44
 V4_KEY = int.from_bytes(bytes.fromhex("ffff0000 00003fff 00ff0000 ffffffff ffffffff ffffffff"))
 V6_KEY = int.from_bytes(bytes.fromhex("fff00000 0000ff00" + "ff" * 32 + "ffffffff"))
 
+_SYN = 0x02
+_END_OF_OPTIONS, _NO_OPERATION, _MAXIMUM_SEGMENT_SIZE = 0, 1, 2  # TCP's option kinds
 NOT_ECT, CE = 0, 3  # RFC 3168 5
 _PORTS = Struct("!HH")
 _HALF = Struct("!H")
@@ -112,6 +114,42 @@ def traffic_class(packet: memoryview) -> int:
     if packet[0] >> 4 == 4:
         return packet[1]
     return (packet[0] << 4 | packet[1] >> 4) & 0xFF
+
+
+def clamp_mss(packet: memoryview, most: int) -> None:
+    """Lower the maximum segment size that a TCP SYN announces (RFC 9293 3.7.1) to `most`, where it is more."""
+    if len(packet) < 40:  # the least that both headers take
+        return
+    if packet[0] >> 4 == 4:
+        fragment = (packet[6] << 8 | packet[7]) & _OFFSET
+        protocol, tcp = (0, 0) if fragment else (packet[9], (packet[0] & 15) * 4)
+    else:
+        protocol, tcp = _upper_layer(packet) or (0, 0)
+    if protocol != TCP or tcp + 20 > len(packet) or not packet[tcp + 13] & _SYN:
+        return
+    end = min(tcp + (packet[tcp + 12] >> 4) * 4, len(packet))
+    at = tcp + 20
+    while at + 1 < end and packet[at] != _END_OF_OPTIONS:
+        if packet[at] == _NO_OPERATION:
+            at += 1
+            continue
+        if packet[at] == _MAXIMUM_SEGMENT_SIZE and packet[at + 1] == 4 and at + 4 <= end:
+            _lower(packet, tcp, at + 2, most)
+            return
+        at += max(packet[at + 1], 2)
+
+
+def _lower(packet: memoryview, tcp: int, at: int, most: int) -> None:
+    (told,) = _HALF.unpack_from(packet, at)
+    if told <= most:
+        return
+    _HALF.pack_into(packet, at, most)
+    if (at - tcp) & 1:  # the checksum sees its octets in two words
+        told, most = ((value & 0xFF) << 8 | value >> 8 for value in (told, most))
+    (old,) = _HALF.unpack_from(packet, tcp + 16)
+    total = (old ^ 0xFFFF) + (told ^ 0xFFFF) + most  # RFC 1624 3: HC' = ~(~HC + ~m + m')
+    total = (total & 0xFFFF) + (total >> 16)
+    _HALF.pack_into(packet, tcp + 16, ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF)
 
 
 def checksum(header: bytes | bytearray | memoryview) -> int:

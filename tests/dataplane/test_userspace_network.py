@@ -225,6 +225,17 @@ def test_a_trap_acquires_and_the_next_packet_passes(network: Network) -> None:
         assert left.ping("10.2.0.1")
 
 
+def test_the_packet_that_met_a_trap_passes_when_its_state_comes(network: Network) -> None:
+    left, right = two_sites(network)
+    with ends(left, right, left_trap=True, left_routes=[]) as (one, _):
+        command = left.command("ping", "-n", "-q", "-c", "1", "-W", "5", "10.2.0.1")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pinging:
+            assert one.line()["event"] == "Acquire"
+            assert one.ask("states") == {"done": "states"}
+            assert "1 received" in pinging.communicate(timeout=10)[0]
+        assert one.drops() == {}
+
+
 def test_close_removes_everything_and_a_killed_run_is_no_hindrance(network: Network) -> None:
     left, right = two_sites(network)
     for _ in range(2):

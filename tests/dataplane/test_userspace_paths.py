@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from gateway.crypto.suites import Encryption, Integrity, by_keyword
+from gateway.dataplane import userspace_outbound
 from gateway.dataplane.esp import OutboundEsp
 from gateway.dataplane.tun import PLAIN, VNET_OCTETS
 from gateway.dataplane.userspace_inbound import Inbound
@@ -84,7 +85,9 @@ class Ends:
     paused: list[bool] = field(default_factory=list)
     lost: list[OSError] = field(default_factory=list)
 
-    def state(self, *, inbound: bool, spi: int = 0x1001, encr: str = "aes256gcm16", esn: bool = False) -> EspState:
+    def state(
+        self, *, inbound: bool, spi: int = 0x1001, encr: str = "aes256gcm16", esn: bool = False, **also: object
+    ) -> EspState:
         cipher = row(encr)
         integ = None if cipher.aead else by_keyword("sha256")
         assert integ is None or isinstance(integ, Integrity)
@@ -92,14 +95,24 @@ class Ends:
         return EspState(
             spi, address, address, inbound, 1, cipher, bytes(cipher.key_material_octets), integ,
             bytes(integ.key_octets) if integ else b"", esn, encapsulation=Encapsulation(*ports),
+            **also,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def add(self, **what: object) -> tuple[OutboundSa, InboundSa]:
-        one = OutboundSa(self.state(inbound=False, **what), os.urandom)  # type: ignore[arg-type]
-        two = InboundSa(self.state(inbound=True, **what))  # type: ignore[arg-type]
-        self.out.add(one)
-        self.into.add(two)
-        return one, two
+        return self.add_outbound(**what), self.add_inbound(**what)
+
+    def add_outbound(self, **what: object) -> OutboundSa:
+        """In place of the one of that SPI."""
+        sa = OutboundSa(self.state(inbound=False, **what), os.urandom)  # type: ignore[arg-type]
+        self.out.remove(sa.state.key)
+        self.out.add(sa)
+        return sa
+
+    def add_inbound(self, **what: object) -> InboundSa:
+        """In place of the one of that SPI."""
+        sa = InboundSa(self.state(inbound=True, **what))  # type: ignore[arg-type]
+        self.into.add(sa)
+        return sa
 
     def allow(self, source: str, destination: str, spi: int | None = 0x1001) -> None:
         for direction in (Direction.OUT, Direction.IN):
@@ -190,7 +203,8 @@ def test_packets_of_both_families_and_all_lengths_pass_in_order(ends: Ends, encr
         assert sa.counters().last_used == 1000.0
 
 
-def test_one_turn_of_the_loop_reads_no_more_than_its_share(plain: Ends) -> None:
+def test_one_turn_of_the_loop_reads_no_more_than_its_share(plain: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(userspace_outbound, "SECONDS_AT_ONCE", 60)  # whatever else this machine does
     one, _ = plain.add()
     plain.allow("10.1.0.0/24", "10.2.0.0/24")
     for number in range(PACKETS_AT_ONCE + 30):
@@ -219,7 +233,8 @@ def test_a_trap_asks_for_a_state_sparingly(plain: Ends) -> None:
     plain.pump()
     assert plain.heard == [Acquire(1)]
     assert plain.heard[0].packet == (Selector.parse("10.1.0.1[udp/1000]"), Selector.parse("10.2.0.1[udp/2000]"))
-    assert plain.drops.no_state == 5
+    assert plain.drops.no_state == 0
+    assert plain.out.waiting
     plain.now[0] += 1.5
     plain.tun.put(udp4(9))
     plain.pump()
@@ -377,27 +392,6 @@ def test_numbers_that_run_out_are_told_before_and_when_they_have(plain: Ends) ->
     assert plain.heard == [Expire(key, hard=False), Expire(key, hard=True)]
     assert plain.drops.exhausted == 3
     assert len(plain.tun.taken) == 5
-
-
-def test_dscp_and_ecn_are_copied_outside_and_congestion_inside(plain: Ends) -> None:
-    plain.add()
-    plain.allow("10.1.0.0/24", "10.2.0.0/24")
-    head = struct.pack("!HHHH", 1000, 2000, 8, 0)
-    for tos in (0xBA, 0x00, 0xBA):
-        plain.tun.put(ipv4(head, protocol=17, tos=tos))
-    plain.out.drain()
-    seen = []
-    for _ in range(3):
-        _, control, _, _ = plain.receiver.recvmsg(2048, 256)
-        seen += [data[0] for level, kind, data in control if (level, kind) == (socket.IPPROTO_IP, socket.IP_TOS)]
-    assert seen == [0xBA, 0x00, 0xBA]
-    esp = OutboundEsp(plain.state(inbound=False))
-    esp.sequence = 3
-    plain.sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 3)
-    strike(plain, esp.seal(bytes(ipv4(head, protocol=17, tos=0xBA)), 4))
-    strike(plain, esp.seal(bytes(ipv4(head, protocol=17, tos=0xB8)), 4))
-    assert plain.tun.taken == [bytes(ipv4(head, protocol=17, tos=0xBB))]
-    assert plain.drops.congested == 1
 
 
 def test_without_a_socket_of_the_family_packets_are_counted(plain: Ends) -> None:
