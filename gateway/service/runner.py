@@ -86,7 +86,7 @@ class Runner:
         found: tuple[str, str] | None = None
         why = ""
         try:
-            found = await locate(question.host, self.transport.ike_port, question.sources)
+            found = await locate(question.host, self.transport.ike_port, question.sources, self.transport.probe)
         except OSError as error:
             why = str(error)
         self.perform(self.engine.located(question.token, found, why, self.clock()))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from gateway.dataplane.driver import Driver
 from gateway.ike.path import Path
+from gateway.ike.plane import Refused
 
 _MARKER = bytes(4)
 _IP_PKTINFO = 8  # linux/in.h; the socket module names it only from Python 3.14 on
@@ -53,6 +54,9 @@ class Transport:
         self._buffer = bytearray(_OCTETS)
         self._texts: dict[bytes, str] = {}
         self._host = host
+        self._plane: Driver | None = None
+        self._probing: dict[int, socket.socket] = {}
+        """Sockets that nobody reads, by family: they hold the port from which the way to a peer is asked for."""
 
     def open(self, plane: Driver) -> None:
         """Bind and begin to read on the running loop. Raises PortTaken; then nothing stays open."""
@@ -64,6 +68,27 @@ class Transport:
         except PortTaken:
             self.close()
             raise
+        self._plane = plane
+        for family in {sock.family for sock in self.sockets}:
+            self._probing[family] = _shared(family)
+            self._probing[family].bind(("", 0))
+            plane.exempt(self._probing[family])
+
+    def probe(self, family: int, source: str) -> socket.socket:
+        """A socket that may be asked for the way to a peer, from `source` if any, as if it were one of IKE's.
+
+        Policies and the routes into tunnels do not hold for it, as they do not for IKE. Raises OSError.
+        """
+        sock, held = _shared(family), self._probing.get(family)
+        try:
+            if source or held:
+                sock.bind((source, held.getsockname()[1] if held else 0))
+            if held and self._plane:
+                self._plane.exempt(sock)
+        except (OSError, Refused) as error:
+            sock.close()
+            raise OSError(errno.EADDRNOTAVAIL, str(error)) from None
+        return sock
 
     def _open(self, loop: asyncio.AbstractEventLoop, plane: Driver, family: int, port: int, *, marked: bool) -> None:
         try:
@@ -158,8 +183,11 @@ class Transport:
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().remove_reader(sock)
             sock.close()
+        for sock in self._probing.values():
+            sock.close()
         self.sockets.clear()
         self._by_kind.clear()
+        self._probing.clear()
 
 
 def _bound(family: int, port: int, host: str | None) -> socket.socket:
@@ -197,25 +225,37 @@ def _source(local: str) -> tuple[int, list[tuple[int, int, bytes]]]:
     return socket.AF_INET, [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO4.pack(0, socket.inet_aton(local), bytes(4)))]
 
 
-async def locate(host: str, port: int, sources: tuple[str, ...]) -> tuple[str, str]:
-    """(our address, its address) on the way to a host, from one of `sources` if any. Raises OSError with a sentence."""
+def _shared(family: int) -> socket.socket:
+    """An unbound UDP socket that others may share its port with."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+Prober = Callable[[int, str], socket.socket]
+
+
+async def locate(host: str, port: int, sources: tuple[str, ...], probing: Prober) -> tuple[str, str]:
+    """(our address, its address) on the way to a host, from one of `sources` if any. Raises OSError with a sentence.
+
+    `probing` makes the sockets to ask with: `Transport.probe`.
+    """
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except socket.gaierror as error:
         raise OSError(f"{host} does not resolve: {error.strerror}") from None
     last = f"{host} has no address"
-    for family, kind, _, _, address in found:
+    for family, _, _, _, address in found:
         wanted = [source for source in sources if (":" in source) is (family == socket.AF_INET6)]
         if sources and not wanted:
             continue
-        with socket.socket(family, kind) as probe:
-            try:
-                if wanted:
-                    probe.bind((wanted[0], 0))
+        try:
+            with probing(family, wanted[0] if wanted else "") as probe:
                 probe.connect(address)
-            except OSError as error:
-                last = f"no way to {address[0]}: {error.strerror}"
-                continue
-            return probe.getsockname()[0], str(address[0])
+                return probe.getsockname()[0], str(address[0])
+        except OSError as error:
+            last = f"no way to {address[0]}: {error.strerror}"
     raise OSError(last)

@@ -3,9 +3,11 @@
 import asyncio
 import socket
 
+import pytest
+
 from gateway.dataplane.memory import MemoryPlane
 from gateway.ike.path import Path
-from gateway.service.transport import Transport
+from gateway.service.transport import Transport, locate
 
 
 def free_port(kind: socket.AddressFamily, host: str) -> int:
@@ -51,5 +53,25 @@ async def test_an_icmp_error_over_ipv6_names_the_address() -> None:
             while not errors:
                 await asyncio.sleep(0.01)
         assert errors == ["::1"]
+    finally:
+        transport.close()
+
+
+async def test_the_way_to_a_peer_is_asked_for_from_one_port_that_no_policy_holds_for() -> None:
+    transport = Transport(0, 0, lambda data, path: None, host="127.0.0.1")
+    transport.open(MemoryPlane())
+    ports: set[int] = set()
+
+    def probe(family: int, source: str) -> socket.socket:
+        sock = transport.probe(family, source)
+        ports.add(sock.getsockname()[1])
+        return sock
+
+    try:
+        assert await locate("127.0.0.2", 500, (), probe) == ("127.0.0.1", "127.0.0.2")
+        assert await locate("127.0.0.2", 500, ("127.0.0.9", "::1"), probe) == ("127.0.0.9", "127.0.0.2")
+        with pytest.raises(OSError, match=r"no way to 127\.0\.0\.2"):
+            await locate("127.0.0.2", 500, ("203.0.113.1",), probe)
+        assert len(ports) == 1
     finally:
         transport.close()
