@@ -242,7 +242,13 @@ class Story:
         network.run(self.chance.choice((0.0, 0.02, 1.0)))
 
     def end(self) -> None:
-        """Peace: everything configured as at first, the data plane willing; who is honest and calls anew is served."""
+        """Who is honest and calls anew is served, and nothing stays."""
+        self.peace()
+        self.scene.assert_serves()
+        self.scene.assert_forgets()
+
+    def peace(self) -> None:
+        """Everything configured as at first, the data plane willing, the honest peer at rest."""
         plane = self.scene.gate.plane
         plane._refuse_apply.clear()
         plane._refuse_allocation.clear()
@@ -250,8 +256,6 @@ class Story:
         network, host = self.scene.network, self.scene.honest
         network.perform(host, host.engine.disconnect("gate", None, network.now)[1])
         network.run(400)
-        self.scene.assert_serves()
-        self.scene.assert_forgets()
 
 
 def engine(seed: int, corpus: Corpus) -> None:

@@ -85,13 +85,13 @@ class Rogue:
         sent = [data for _, _, to, data in self.scene.network.carried[since:] if to == self.path.remote]
         return [self.open(data) for data in sent if len(data) >= 28]
 
-    def call(self, payloads: Sequence[wire.Payload] | None = None) -> list[Message]:
-        """--> HDR, SAi1, KEi, Ni; the keys are made when the gateway takes it up."""
+    def call(self, payloads: Sequence[wire.Payload] | None = None, *more: wire.Payload) -> list[Message]:
+        """--> HDR, SAi1, KEi, Ni, more; the keys are made when the gateway takes it up."""
         offer = groups.offer(KeMethod.CURVE25519, self.chance.randbytes)
         self.nonce_i = self.chance.randbytes(32)
         usual: list[wire.Payload] = [wire.SA([IKE[0].to_wire(1, b"")]), wire.KE(KeMethod.CURVE25519, offer.public)]
         usual.append(wire.Nonce(self.nonce_i))
-        self.init_request = build(Message(self.spi_i, bytes(8), INIT, True, False, 0, list(payloads or usual)))
+        self.init_request = build(Message(self.spi_i, bytes(8), INIT, True, False, 0, [*(payloads or usual), *more]))
         answers = self.deliver(self.init_request)
         if payloads is None and answers and answers[-1].maybe(wire.SA):
             response = answers[-1]

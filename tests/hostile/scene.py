@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sized
 from gateway.ike.admission import Budget
 from gateway.ike.effects import Effect
 from gateway.ike.engine import Engine
+from gateway.ike.fragments import Pool
 from gateway.ike.path import Path
 from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Peer, Start
@@ -110,7 +111,9 @@ def _sizes(prefix: str, thing: object) -> Iterator[tuple[str, int]]:
         kept = getattr(thing, name)
         if name in MAY_GROW or isinstance(kept, str | bytes | Budget):
             continue
-        if isinstance(kept, Sized):
+        if isinstance(kept, Pool):
+            yield prefix + name, kept.used
+        elif isinstance(kept, Sized):
             yield prefix + name, len(kept)
         elif type(kept).__module__.startswith("gateway.ike"):
             yield from _sizes(f"{prefix}{name}.", kept)
