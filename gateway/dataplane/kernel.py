@@ -11,6 +11,8 @@ from functools import partial
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
 from gateway.dataplane.kernel_events import Events
+from gateway.dataplane.kernel_interfaces import Interfaces
+from gateway.dataplane.kernel_mss import MssClamp
 from gateway.dataplane.kernel_owner import Owner, sweep
 from gateway.dataplane.kernel_policies import Policies
 from gateway.dataplane.kernel_routes import Routes
@@ -23,6 +25,7 @@ from gateway.dataplane.xfrm_policies import Spot, policies_dump, read_policy
 from gateway.dataplane.xfrm_reading import read_state
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmUsersaInfo
 from gateway.ike.plane import (
+    AddInterface,
     AddPolicy,
     AddRoute,
     AddState,
@@ -33,6 +36,7 @@ from gateway.ike.plane import (
     PlaneEvent,
     Policy,
     Refused,
+    RemoveInterface,
     RemovePolicy,
     RemoveRoute,
     RemoveState,
@@ -43,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 __all__ = ["KernelPlane", "bypass"]
 
-_ADDITIONS = (AddState, AddPolicy, AddRoute, MoveState)
+_ADDITIONS = (AddState, AddPolicy, AddRoute, MoveState, AddInterface)
 # What counting needs of struct xfrm_usersa_info: id, lft, curlft.bytes and .packets, stats, family.
 _u64 = struct.Struct("=Q")
 _counted = struct.Struct("=56x16s4s4x16x64sQQ16x4xII8xH10x")
@@ -64,7 +68,9 @@ class KernelPlane:
         self._events = Events(self)
         self._tag = self._owner.tag
         self._policies = Policies(self._tag)
-        self._routes = Routes(table, rule_priority, self._owner.alone)
+        self._interfaces = Interfaces(self._owner.instance, self._owner.gone)
+        self._routes = Routes(table, rule_priority, self._owner.alone, self._interfaces.index)
+        self._mss = MssClamp(str(table))
         self._states = States(self._netlink, self._tag)
 
     def describe(self) -> str:
@@ -75,12 +81,16 @@ class KernelPlane:
         try:
             states, policies = sweep(self._netlink, self._owner)
             routes = self._routes.sweep() if self._owner.alone() else 0
+            interfaces = self._interfaces.sweep()
         except OSError as failure:
             _log.warning("what an earlier process left in the kernel could not be removed: %s", failure)
             return ""
-        if not states + policies + routes:
+        if self._owner.alone():
+            self._mss.sweep()
+        if not states + policies + routes + interfaces:
             return ""
-        return f"removed {states} states, {policies} policies and {routes} routes that an earlier process left"
+        also = f", {interfaces} XFRM interfaces" if interfaces else ""
+        return f"removed {states} states, {policies} policies{also} and {routes} routes that an earlier process left"
 
     def adopt(self, sock: socket.socket, ike_received: IkeReceived) -> bool:
         """Let the kernel take ESP out of the socket. Raises Refused when it cannot."""
@@ -116,6 +126,11 @@ class KernelPlane:
         except Refused:
             batch.rollback()
             raise
+        for order in orders:
+            if isinstance(order, RemoveInterface):
+                self._interfaces.remove(order.interface)
+        if self._mss.wanted or any(isinstance(order, AddState | MoveState) and order.state.mss for order in orders):
+            self._mss.want(self._states.clamps())
 
     def _carry_out(self, order: Order, batch: Batch, before: dict[Place, bytes]) -> None:
         match order:
@@ -136,6 +151,12 @@ class KernelPlane:
             case RemoveRoute(route):
                 if self._routes.remove(route):
                     batch.on_rollback(partial(self._routes.add, route))
+            case AddInterface(interface):
+                batch.flush()
+                self._interfaces.add(interface)
+                batch.on_rollback(partial(self._interfaces.remove, interface))
+            case RemoveInterface():
+                pass  # last of all: its routes would go with it, and not come back with a refused batch
 
     def counters(self) -> Mapping[StateKey, Counters]:
         """Of every state of ours that lies there; `last_used` in seconds since 1970.
@@ -217,5 +238,7 @@ class KernelPlane:
             _log.warning("not everything of ours could be removed from the kernel: %s", refused.why)
         self._states.forget()
         self._routes.close()
+        self._interfaces.close()
+        self._mss.close()
         self._netlink.close()
         self._owner.close()

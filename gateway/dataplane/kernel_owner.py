@@ -45,7 +45,11 @@ class Owner:
     def orphaned(self, lifetime: bytes) -> bool:
         """Whether a lifetime (struct xfrm_lifetime_cfg) bears the mark of a process of ours that is gone."""
         instance = _instance(lifetime)
-        return instance is not None and instance != self.instance and not self._alive(instance)
+        return instance is not None and self.gone(instance)
+
+    def gone(self, instance: int) -> bool:
+        """Whether the process of ours with this number has ended."""
+        return instance != self.instance and not self._alive(instance)
 
     def _alive(self, instance: int) -> bool:
         try:

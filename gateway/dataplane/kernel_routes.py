@@ -75,9 +75,11 @@ class Routes:
     table: a destination such as 0.0.0.0/0 catches neither IKE nor ESP, nor traffic that is on its way to our own side.
     """
 
-    def __init__(self, table: int, rule_priority: int, alone: Callable[[], bool]) -> None:
-        """`alone` says whether no other process of ours shares the table."""
-        self._table, self._priority, self._alone = table, rule_priority, alone
+    def __init__(
+        self, table: int, rule_priority: int, alone: Callable[[], bool], device_of: Callable[[str], int]
+    ) -> None:
+        """`alone` says whether no other process of ours shares the table; `device_of` is an XFRM interface's index."""
+        self._table, self._priority, self._alone, self._device_of = table, rule_priority, alone, device_of
         self._netlink = Netlink(NETLINK_ROUTE)
         self._wanted: dict[Route, int] = {}
         self._laid: dict[Route, list[Lay]] = {}
@@ -153,22 +155,23 @@ class Routes:
         """The routes for the destination; none when the main table serves already."""
         destination = route.destination
         source = self._source(route)
+        family, remote = _pack_text(route.remote)
+        same = _FAMILIES[destination.version][0] == family
+        peer = (int.from_bytes(remote), _FAMILIES[destination.version][1]) if same else None  # stays thrown
+        blocks = [prefix for prefix in _prefixes(destination) if prefix != peer]
+        if route.interface:
+            device = self._device_of(route.interface)
+            return [Lay(destination.version, *prefix, device, b"", source) for prefix in blocks]
         first = min(destination.start + 1, destination.end)  # the network's own address is no host's
         present = self._way(_pack(destination.version, first))
         served = present and (not source or _inside(destination.version, present.source, route.sources))
         if served and not self._covers(destination.version, first):
             return []
-        family, remote = _pack_text(route.remote)
         way = self._way((family, remote))
         if way is None:
             raise Refused(f"adding the route to {destination}: there is no way to {route.remote}")
-        same = _FAMILIES[destination.version][0] == family
-        host = (int.from_bytes(remote), _FAMILIES[destination.version][1])
-        return [
-            Lay(destination.version, *prefix, way.device, way.gateway if same else b"", source)
-            for prefix in _prefixes(destination)
-            if not (same and prefix == host)  # the peer itself stays thrown
-        ]
+        gateway = way.gateway if same else b""
+        return [Lay(destination.version, *prefix, way.device, gateway, source) for prefix in blocks]
 
     def _source(self, route: Route) -> bytes:
         """The first address of ours inside the route's sources, b"" when there is none."""

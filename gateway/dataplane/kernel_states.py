@@ -35,7 +35,8 @@ _OFFSET = XfrmUsersaInfo.OFFSETS
 class Known:
     """A state of ours, when the count of its packets was last seen to have grown, and what a move would forget.
 
-    `replays` and `forged` were counted before it moved; `warned` says that its soft limit was told.
+    `replays` and `forged` were counted before it moved; `warned` says that its soft limit was told; `clamp` is the MSS
+    for its reqid.
     """
 
     key: StateKey
@@ -45,12 +46,13 @@ class Known:
     replays: int = 0
     forged: int = 0
     warned: bool = False
+    clamp: tuple[int, int] | None = None
 
-    def moved(self, key: StateKey, before: bytes) -> "Known":
+    def moved(self, state: EspState, before: bytes) -> "Known":
         """The same after a move; the kernel's counts of what was refused begin anew."""
         stats = XfrmStats.unpack_from(before, _OFFSET["stats"])
         counted = self.replays + stats.replay, self.forged + stats.integrity_failed
-        return Known(key, self.inbound, self.packets, self.grown, *counted, self.warned)
+        return Known(state.key, self.inbound, self.packets, self.grown, *counted, self.warned, _clamp(state))
 
 
 class States:
@@ -61,6 +63,10 @@ class States:
         self._tag = tag
         self._held: dict[Place, tuple[StateKey, str]] = {}
         self.known: dict[Place, Known] = {}
+
+    def clamps(self) -> dict[int, int]:
+        """The MSS by the reqid, of those states that have one."""
+        return dict(known.clamp for known in self.known.values() if known.clamp)
 
     def places(self) -> list[Place]:
         """Of all that is ours: states and allocated SPIs."""
@@ -117,7 +123,7 @@ class States:
                 batch.on_rollback(partial(self._held.__setitem__, place, held))
             else:
                 batch.add(Step(request, doing, remove))
-        self._know(place, Known(state.key, state.inbound), batch)
+        self._know(place, Known(state.key, state.inbound, clamp=_clamp(state)), batch)
 
     def remove(self, key: StateKey, batch: Batch, before: Mapping[Place, bytes]) -> None:
         place = place_of(key.destination, key.spi)
@@ -155,7 +161,7 @@ class States:
         for step in (remove, add) if old == new else (add, remove):
             batch.add(step)
         self._know(old, None, batch)
-        self._know(new, known.moved(state.key, body), batch)
+        self._know(new, known.moved(state, body), batch)
 
     def check_offload(self, orders: Sequence[Order]) -> None:
         """Raises Refused where a device was to do ESP and the kernel kept it to itself."""
@@ -181,6 +187,10 @@ class States:
             batch.on_rollback(partial(self.known.__setitem__, place, previous))
         else:
             batch.on_rollback(partial(self.known.pop, place, None))
+
+
+def _clamp(state: EspState) -> tuple[int, int] | None:
+    return (state.reqid, state.mss) if state.mss else None
 
 
 def _same_kind(before: bytes, after: bytes) -> bool:
