@@ -30,7 +30,7 @@ FORBIDDEN_ATTRIBUTES = {"os.urandom", "os.getrandom"} | {
 PURE_FLOORS = ("gateway.wire", "gateway.crypto", "gateway.policy", "gateway.ike")
 
 # Declared in pyproject.toml though no module imports them by name: what needs them instead.
-INDIRECT = {"python-multipart": "FastAPI reads forms with it", "pyroute2": "the lab forgets NAT mappings with it"}
+INDIRECT = {"python-multipart": "FastAPI reads forms with it"}
 IMPORT_NAMES = {"argon2-cffi": "argon2", "pyyaml": "yaml"}
 
 

@@ -18,6 +18,7 @@ CURES: dict[str, str] = {
         "or the peer drops what it cannot decrypt."
     ),
     "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
+    "moved": "Nothing to do: it is called at its new address.",
     "address-changed": "Nothing to do: it was called again from the new address.",
     "no-proposal": "Give both sides one list of algorithms in common; the difference is shown beside this.",
     "no-esp-proposal": "Give the child's ESP proposals one list of algorithms in common with the peer's.",

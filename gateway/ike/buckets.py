@@ -23,12 +23,14 @@ class Bucket:
 class Rates:
     """What anybody can make us do without being known, each kind so often."""
 
-    __slots__ = ("answers", "hints", "strangers")
+    __slots__ = ("answers", "hints", "hurries", "strangers")
 
     def __init__(self) -> None:
         self.strangers = Bucket(20, 2)
         """Attempts of their own for refused IKE_SA_INITs."""
         self.hints = Bucket(20, 10)
         """Looks into what was said in the open about an SA or a peer."""
+        self.hurries = Bucket(3, 0.2)
+        """Calls brought forward because our network changed."""
         self.answers = Bucket(1000, 500)
         """Answers to messages for SAs that are not here; a whole fleet asks after we restarted."""

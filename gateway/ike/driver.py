@@ -9,7 +9,7 @@ from gateway.ike.fragments import PROBES, room, smaller
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
 from gateway.ike.sa import IkeSa, Lifecycle, Task
-from gateway.ike.whereabouts import look_elsewhere
+from gateway.ike.whereabouts import look_elsewhere, look_up
 from gateway.ike.window import Pending
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, name_of
@@ -18,6 +18,8 @@ from gateway.wire.outcome import Close, Reject
 _LAST_MESSAGE_ID = 0xFFFFFFFF
 _LOOK_ELSEWHERE = 3
 """With so many transmissions unanswered, a peer with MOBIKE is tried at other addresses too."""
+_LOOK_UP = 4
+"""With so many, a peer that was found by its name may be somewhere else altogether."""
 
 
 def start(core: Core, sa: IkeSa, task: Task) -> None:
@@ -68,7 +70,7 @@ def advance(
                 token = core.number("where")
                 core.asked_where[token] = sa
                 sa.requests.waiting = script
-                core.out.append(Locate(token, question.host, question.sources))
+                core.out.append(Locate(token, question.host, question.sources, question.turn))
 
 
 def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-error") -> None:
@@ -123,6 +125,8 @@ def retransmit(core: Core, sa: IkeSa) -> None:
         advance(core, sa, pending.script, pending.label, error=TimedOut(exchange, pending.sent))
         return
     pending.sent += 1
+    if pending.sent == _LOOK_UP:
+        look_up(core, sa)
     core.count("retransmitted")
     if pending.exchange != ExchangeType.IKE_SA_INIT and pending.sent > PROBES:
         datagrams = shrink(core, sa, pending.datagrams)

@@ -29,12 +29,14 @@ class Event:
 class Locate:
     """Where is `host` (an address or a DNS name), and from which address of ours do we reach it (of `sources`, if any)?
 
+    Of several addresses of a name, `turn` tells which to take first: 0 the first one, 1 the next, and round again.
     Answered by `engine.located(token, …)`.
     """
 
     token: int
     host: str
     sources: tuple[str, ...]
+    turn: int = 0
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.shunts import lay_shunts
-from gateway.ike.supervise import connect, disconnect, go_on, keep_up, lay_traps, obey, retry_later, want_traps
+from gateway.ike.supervise import connect, disconnect, go_on, hurry, keep_up, lay_traps, obey, retry_later, want_traps
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.wire import payloads as wire
@@ -154,6 +154,7 @@ class Engine:
         """Our addresses are these from now on; called again with the same ones when only routes changed."""
         self.core.now = now
         network_changed(self.core, addresses)
+        hurry(self.core)
         return self._settle()
 
     def unreachable(self, remote: str, now: float) -> list[Effect]:
@@ -442,15 +443,16 @@ class Engine:
         while core.closed_peers or core.children_lost:
             closed, core.closed_peers = core.closed_peers, []
             lost, core.children_lost = core.children_lost, []
+            failed = {name for name, was in closed if was == Lifecycle.CONNECTING} | {name for name, _ in lost}
             for name in dict.fromkeys([name for name, _ in closed] + [name for name, _ in lost]):
-                self._lost(name)
+                self._lost(name, failed=name in failed)
         out, core.out = core.out, []
         return out
 
-    def _lost(self, name: str) -> None:
+    def _lost(self, name: str, *, failed: bool) -> None:
         core = self.core
         peer = core.snapshot.peers.get(name)
         if peer is None:
             return
         if any(child.start == Start.ALWAYS for child in peer.children):
-            retry_later(core, name)
+            retry_later(core, name, failed=failed)

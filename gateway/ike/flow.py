@@ -51,6 +51,7 @@ class AskWhere:
 
     host: str
     sources: tuple[str, ...]
+    turn: int = 0
 
 
 Question = AskPeer | AskWhere
@@ -67,7 +68,7 @@ async def ask_peer(exchange: int, payloads: list[Payload]) -> Message:
     return answer
 
 
-async def ask_where(host: str, sources: tuple[str, ...] = ()) -> tuple[str, str]:
+async def ask_where(host: str, sources: tuple[str, ...] = (), turn: int = 0) -> tuple[str, str]:
     """Our address and the host's. Raises Unreachable, Closed."""
-    answer: tuple[str, str] = await _suspend(AskWhere(host, sources))
+    answer: tuple[str, str] = await _suspend(AskWhere(host, sources, turn))
     return answer

@@ -7,7 +7,7 @@ from gateway.ike.exchanges.mobike import go, tell_addresses
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
 from gateway.ike.sa import IkeSa, Lifecycle, Relocation, Task
-from gateway.ike.supervise import keep_up, want_traps
+from gateway.ike.supervise import keep_up, lay_traps, want_traps
 from gateway.ike.whereabouts import ask, places
 
 _STANDING = (Lifecycle.CONNECTING, Lifecycle.ESTABLISHED)
@@ -36,6 +36,9 @@ def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None)
         sa = sa.replaced_by
     if sa.state not in _STANDING or sa.peer is None:
         return
+    if relocation.silent:
+        _follow_name(core, sa, found)
+        return
     if found is None:
         ask(core, relocation)
     elif relocation.probe:
@@ -56,6 +59,19 @@ def _move(core: Core, sa: IkeSa, local: str, remote: str) -> None:
         go(core, sa, sa.path._replace(local=local, remote=remote))
     except Refused as refused:
         _call_again(core, sa, f"it cannot move to our address {local}: {refused.why}")
+
+
+def _follow_name(core: Core, sa: IkeSa, found: tuple[str, str] | None) -> None:
+    """A peer that does not answer is called at the new address of its name, if it has one."""
+    assert sa.peer is not None
+    if sa.requests.pending is None or found is None or found[1] == sa.path.remote:
+        return
+    name = sa.peer.name
+    close(core, sa, f"the peer does not answer at {sa.path.remote}, and its name now leads to {found[1]}", "moved")
+    if name in core.traps:
+        lay_traps(core, sa.peer, *found)
+    core.failures.pop(name, None)
+    keep_up(core, name)
 
 
 def _call_again(core: Core, sa: IkeSa, why: str) -> None:

@@ -156,3 +156,5 @@ class Relocation:
     sa: IkeSa
     places: list[tuple[str, tuple[str, ...]]]
     probe: bool = False
+    silent: bool = False
+    """Its peer does not answer, and was found by a name: where does that lead?"""

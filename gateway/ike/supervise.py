@@ -35,9 +35,10 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
     Who sends us on in IKE_SA_INIT is left for another gateway (RFC 5685 3), with an SPI and keys of its own.
     """
     assert sa.peer is not None and sa.peer.dialable is not None
-    host, came_from = (detour.host, detour.before.path.remote) if detour else (sa.peer.dialable, "")
+    host, came_from = sa.path.remote, detour.before.path.remote if detour else ""
+    round_number = core.failures[sa.peer.name] // len(sa.peer.places)
     while True:
-        local, remote = await ask_where(host, sa.peer.local_addresses)
+        local, remote = await ask_where(host, sa.peer.local_addresses, round_number)
         sa.path = Path(local, remote, sa.peer.remote_port, marked=sa.peer.remote_port != IKE_PORT)
         if sa.attempt:
             sa.attempt.local, sa.attempt.remote = local, sa.path.text
@@ -63,9 +64,9 @@ def _creating(core: Core, child: Child) -> Task:
 
 
 def call(core: Core, peer: Peer, wanted: Sequence[Child], detour: Detour | None = None) -> IkeSa:
-    """Begin a new IKE SA with the peer and these children."""
-    assert peer.dialable is not None
-    path = Path("", detour.host if detour else peer.dialable, peer.remote_port)
+    """Begin a new IKE SA with the peer and these children; after a failure at the peer's next address or name."""
+    places = peer.places
+    path = Path("", detour.host if detour else places[core.failures[peer.name] % len(places)], peer.remote_port)
     sa = IkeSa(core.number("ike-sa"), True, path, core.now, core.new_spi(), peer=peer)
     sa.attempt = core.attempts.begin(core.now, "", path.text, initiator=True, peer=peer.name)
     sa.attempt.ike_sa = sa.id
@@ -134,15 +135,19 @@ def keep_up(core: Core, name: str) -> None:
         connect(core, peer, wanted)
 
 
-def retry_later(core: Core, name: str) -> None:
-    """After a failure or a loss: again, ever later up to a limit, for ever, with jitter so that a fleet spreads out."""
+def retry_later(core: Core, name: str, *, failed: bool = True) -> None:
+    """After a failure or a loss: again, ever later up to a limit, for ever, with jitter so that a fleet spreads out.
+
+    All addresses of a peer are tried before the wait grows.
+    """
     peer = core.snapshot.peers.get(name)
     if peer is None or not peer.enabled or (name, None) in core.held or not missing(core, peer):
         return
     limits = core.snapshot.settings
-    failures = core.failures[name]
-    core.failures[name] += 1
-    wait = min(limits.retry_limit, limits.retry_base * 2.0 ** min(failures, 16))
+    rounds = core.failures[name] // max(len(peer.places), 1)
+    if failed:
+        core.failures[name] += 1
+    wait = min(limits.retry_limit, limits.retry_base * 2.0 ** min(rounds, 16))
     core.timers.set(("retry", name), core.now + wait * (0.8 + 0.4 * core.chance()))
 
 
@@ -161,6 +166,17 @@ def disconnect(core: Core, name: str, child: str | None, why: str) -> int:
             start(core, sa, _deleting(core, found, why))
             ended += 1
     return ended
+
+
+def hurry(core: Core) -> None:
+    """Our network changed: what waits for its next call, or for the address of its peer, need not wait any longer."""
+    if not core.rates.hurries.take(core.now):
+        return
+    for name in core.snapshot.peers:
+        if core.timers.when(("retry", name)) is not None:
+            core.timers.set(("retry", name), core.now + core.chance())
+        if name in core.traps or core.timers.when(("trap", name)) is not None:
+            core.timers.set(("trap", name), core.now + core.chance())
 
 
 def want_traps(core: Core, name: str) -> None:

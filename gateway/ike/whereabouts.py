@@ -3,7 +3,7 @@
 from gateway.ike.core import Core
 from gateway.ike.effects import Locate
 from gateway.ike.mobility import is_address
-from gateway.ike.sa import IkeSa, Relocation
+from gateway.ike.sa import IkeSa, Lifecycle, Relocation
 
 _MOST = 16
 
@@ -35,3 +35,10 @@ def look_elsewhere(core: Core, sa: IkeSa) -> None:
     pairs = [(remote, source) for remote, _ in places(sa) for source in sources]
     for pair in pairs[:_MOST]:
         ask(core, Relocation(sa, [pair], probe=True))
+
+
+def look_up(core: Core, sa: IkeSa) -> None:
+    """The peer does not answer: where does the name lead by now by which we found it?"""
+    assert sa.peer is not None
+    if sa.state == Lifecycle.ESTABLISHED and sa.peer.names and sa.path.remote not in sa.peer.places:
+        ask(core, Relocation(sa, [(sa.peer.names[0], sa.peer.local_addresses)], silent=True))

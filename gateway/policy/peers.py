@@ -214,7 +214,17 @@ class Peer:
     @property
     def dialable(self) -> str | None:
         """The first single address or name that we can call, or None when only the peer can begin."""
-        return next((wanted for wanted in self.remote_addresses if "/" not in wanted), None)
+        return next(iter(self.places), None)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All single addresses and names that we can call, in the order in which they are tried."""
+        return tuple(wanted for wanted in self.remote_addresses if "/" not in wanted)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of `places` that are DNS names."""
+        return tuple(place for place in self.places if ":" not in place and not place.replace(".", "").isdecimal())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gateway.service.done import Done
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
 from gateway.service.manage import Configuration, NotFound
+from gateway.service.network_watch import NetworkWatch
 from gateway.service.observe import Observer
 from gateway.service.runner import Runner
 from gateway.service.status import Status
@@ -48,6 +49,7 @@ class Gateway:
         self._database = database
         self._problems = list(problems)
         self._observing: asyncio.Task[None] | None = None
+        self._network = NetworkWatch(self._runner.network_changed)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
         if key_log is not None:
             self._problems.append(
@@ -63,6 +65,7 @@ class Gateway:
             log.error(self._problems[-1])
         else:
             self._runner.apply(self.config.snapshot())
+            self._network.start()
         self.config.watch()
         self._observing = asyncio.get_running_loop().create_task(self._observe())
 
@@ -77,6 +80,7 @@ class Gateway:
         if self._observing:
             self._observing.cancel()
         self.config.stop()
+        await self._network.stop()
         await self._runner.stop()
         self._database.close()
 

@@ -53,6 +53,9 @@ class Runner:
     def unreachable(self, remote: str) -> None:
         self.perform(self.engine.unreachable(remote, self.clock()))
 
+    def network_changed(self, addresses: tuple[str, ...]) -> None:
+        self.perform(self.engine.network_changed(addresses, self.clock()))
+
     def kernel(self, event: PlaneEvent) -> None:
         self.perform(self.engine.kernel(event, self.clock()))
 
@@ -86,7 +89,8 @@ class Runner:
         found: tuple[str, str] | None = None
         why = ""
         try:
-            found = await locate(question.host, self.transport.ike_port, question.sources, self.transport.probe)
+            words = question.host, self.transport.ike_port, question.sources
+            found = await locate(*words, self.transport.probe, question.turn)
         except OSError as error:
             why = str(error)
         self.perform(self.engine.located(question.token, found, why, self.clock()))

@@ -237,18 +237,18 @@ def _shared(family: int) -> socket.socket:
 Prober = Callable[[int, str], socket.socket]
 
 
-async def locate(host: str, port: int, sources: tuple[str, ...], probing: Prober) -> tuple[str, str]:
+async def locate(host: str, port: int, sources: tuple[str, ...], probing: Prober, turn: int = 0) -> tuple[str, str]:
     """(our address, its address) on the way to a host, from one of `sources` if any. Raises OSError with a sentence.
 
-    `probing` makes the sockets to ask with: `Transport.probe`.
+    `probing` makes the sockets to ask with: `Transport.probe`. `turn` says which of the host's addresses to take first.
     """
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except socket.gaierror as error:
         raise OSError(f"{host} does not resolve: {error.strerror}") from None
-    last = f"{host} has no address"
-    for family, _, _, _, address in found:
+    last, first = f"{host} has no address", turn % max(len(found), 1)
+    for family, _, _, _, address in (*found[first:], *found[:first]):
         wanted = [source for source in sources if (":" in source) is (family == socket.AF_INET6)]
         if sources and not wanted:
             continue

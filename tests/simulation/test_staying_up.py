@@ -3,14 +3,25 @@
 import itertools
 from dataclasses import replace
 
-from gateway.ike.plane import Counters
+from gateway.ike.effects import Effect, Locate
+from gateway.ike.plane import Action, Counters
 from gateway.ike.sa import ChildSa
-from gateway.policy.peers import Start
-from gateway.policy.snapshot import Snapshot
+from gateway.policy.peers import Retransmission, Start
+from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire.numbers import ExchangeType
 from tests.simulation.network import Host, Network, peer, psk, two
 from tests.simulation.test_tunnel import assert_agree, established
 
+LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
+RIGHT = peer(
+    "left",
+    me="right.example",
+    them="left.example",
+    remote=None,
+    mine="10.2.0.0/24",
+    theirs="10.1.0.0/24",
+    start=Start.PASSIVE,
+)
 BOTH = {("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")}
 
 
@@ -149,3 +160,107 @@ def test_what_is_wanted_always_is_never_idle() -> None:
     network.run(600)
     assert_agree(a, b)
     assert "child-sa.closed" not in a.kinds()
+
+
+def test_the_cable_is_pulled_for_ten_minutes() -> None:
+    network = Network(8)
+    a, b = two(network)
+    network.run(5)
+    network.cut = set(BOTH)
+    network.run(600)
+    assert not established(a)
+    assert not established(b)
+    assert all(policy.action is Action.DROP for host in (a, b) for policy in host.plane.policies())
+    network.cut = set()
+    network.run(EngineSettings().retry_limit * 1.2 + 1)
+    assert_agree(a, b)
+    closed = next(event for event in a.events if event.kind == "ike-sa.closed")
+    assert "does not answer" in closed.text
+
+
+def test_a_cable_put_back_is_seen_by_the_network_and_used_at_once() -> None:
+    network = Network(9)
+    a, b = two(network)
+    network.run(5)
+    network.cut = set(BOTH)
+    network.run(600)
+    network.cut = set()
+    network.perform(a, a.engine.network_changed((a.address,), network.now))
+    network.run(2)
+    assert_agree(a, b)
+
+
+def test_a_network_that_changes_all_the_time_makes_no_storm_of_calls() -> None:
+    network = Network(10)
+    network.cut = set(BOTH)
+    a, _ = two(network, left=replace(LEFT, retransmission=Retransmission(tries=1, base=0.5)))
+    network.run(5)
+    before = len(network.carried)
+    for _ in range(600):
+        network.perform(a, a.engine.network_changed((a.address,), network.now))
+        network.run(0.1)
+    assert len(network.carried) - before <= 20
+
+
+def test_several_addresses_are_tried_in_turn_and_the_wait_grows_by_rounds() -> None:
+    network = Network(11)
+    places = ("198.51.100.1", "198.51.100.2", "192.0.2.2")
+    quick = Retransmission(tries=1, base=1.0)
+    a, b = two(network, left=replace(LEFT, remote_addresses=places, retransmission=quick))
+    network.cut = set(BOTH)
+    network.run(60)
+    called = [to for _, source, to, _ in network.carried if source == a.address]
+    assert called[:9] == [*places] * 3
+    network.cut = set()
+    network.run(60)
+    assert_agree(a, b)
+    network.reboot(b, Snapshot.build(1, [], []), same_secret=False)
+    network.carried.clear()
+    network.run(120)
+    called = [to for _, source, to, data in network.carried if source == a.address and data[18] == 34]
+    assert called[:3] == [*places], "after a loss the first one comes first again"
+
+
+def test_a_name_with_several_addresses_is_tried_at_each() -> None:
+    network = Network(12)
+    asked: list[int] = []
+    a = network.host("left", "192.0.2.1")
+    perform = network.perform
+
+    def watched(host: Host, effects: list[Effect]) -> None:
+        asked.extend(effect.turn for effect in effects if isinstance(effect, Locate))
+        perform(host, effects)
+
+    network.perform = watched  # type: ignore[method-assign]
+    network.names["vpn.example"] = ""
+    network.apply(a, Snapshot.build(1, [replace(LEFT, remote_addresses=("vpn.example", "192.0.2.2"))], [psk()]))
+    network.run(700)
+    assert asked[:6] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_peer_whose_dns_address_changes_is_found_again_while_it_is_silent() -> None:
+    network = Network(13)
+    network.names["vpn.example"] = "192.0.2.2"
+    left = replace(LEFT, remote_addresses=("vpn.example",), mobike=False)
+    a, b = two(network, left=left, right=replace(RIGHT, mobike=False))
+    network.run(5)
+    assert_agree(a, b)
+    old = established(a)[0]
+    network.move(b, "203.0.113.77")
+    network.names["vpn.example"] = "203.0.113.77"
+    network.run(LEFT.dpd_delay + 8)
+    assert_agree(a, b)
+    assert established(a)[0].path.remote == "203.0.113.77"
+    assert "its name now leads to 203.0.113.77" in old.reason
+
+
+def test_a_peer_that_answers_is_left_alone_whatever_its_name_says() -> None:
+    network = Network(14)
+    network.names["vpn.example"] = "192.0.2.2"
+    a, b = two(network, left=replace(LEFT, remote_addresses=("vpn.example",)))
+    network.run(5)
+    before = established(a)
+    network.names["vpn.example"] = "203.0.113.77"
+    network.run(600)
+    assert established(a) == before
+    assert_agree(a, b)
