@@ -14,4 +14,6 @@ KERNEL = pytest.param(
 
 # For what IKE alone decides: the kernel's ESP adds nothing to it.
 userspace_only = pytest.mark.parametrize("plane", [USERSPACE], indirect=True, scope="module")
+# For what only the kernel's ESP does.
+kernel_only = pytest.mark.parametrize("plane", [KERNEL], indirect=True, scope="module")
 roles = pytest.mark.parametrize("initiator", ["ours", "theirs"])

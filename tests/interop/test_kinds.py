@@ -1,16 +1,12 @@
 """Kinds of CHILD_SA with strongSwan: transport mode, childless, single pairs, traps, ESN, shunts."""
 
-import contextlib
-import socket
-
 import pytest
 
-from tests.interop.planes import KERNEL, roles
+from tests.interop.planes import kernel_only, roles
+from tests.interop.traffic import connects
 from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Pair, Tunnel
 from tests.lab.appliance import Plain, until
-from tests.lab.namespaces import Namespace
 
-kernel_only = pytest.mark.parametrize("plane", [KERNEL], indirect=True, scope="module")
 TRANSPORT = {"mode": "transport"}
 
 
@@ -18,42 +14,6 @@ def between_ends(name: str, *, ours: Plain | None = None, theirs: Plain | None =
     """A child for what the two gateways themselves say to each other."""
     left, right = (f"{address}/32{suffix}" for address in OUTER[4])
     return Tunnel(name=name, nets=(Net(left=(left,), right=(right,), ours=ours or {}, theirs=theirs or {}),))
-
-
-def connects(here: Namespace, there: Namespace, address: str, port: int) -> bool:
-    """Whether a megabyte goes through a TCP connection to that address of the other end."""
-    octets = bytes(range(256)) * 4096
-    with there.entered():
-        server = socket.create_server(("0.0.0.0", port))
-    with here.entered():
-        client = socket.socket()
-    with contextlib.closing(server), contextlib.closing(client):
-        client.settimeout(5)
-        server.settimeout(5)
-        try:
-            client.connect((address, port))
-            taken, _ = server.accept()
-        except TimeoutError:
-            return False
-        with contextlib.closing(taken):
-            taken.settimeout(5)
-            return _echoed(client, taken, octets)
-
-
-def _echoed(client: socket.socket, server: socket.socket, octets: bytes) -> bool:
-    """In slices that the buffers of both ends hold."""
-    for start in range(0, len(octets), 1 << 14):
-        part = octets[start : start + (1 << 14)]
-        client.sendall(part)
-        got = b""
-        while len(got) < len(part):
-            more = server.recv(1 << 16)
-            if not more:
-                return False
-            got += more
-        if got != part:
-            return False
-    return True
 
 
 def carried(pair: Pair, tunnel: Tunnel) -> tuple[int, int]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.interop.planes import CHARON_PLUGINS
+from tests.interop.planes import CHARON_PLUGINS, kernel_only
 from tests.interop.tap import Tap
-from tests.interop.tunnels import Pair, Tunnel
+from tests.interop.traffic import connects
+from tests.interop.tunnels import Net, Pair, Tunnel
 from tests.lab.appliance import Appliance, until
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Namespace, Network
@@ -97,3 +98,42 @@ def test_each_end_rekeys_and_deletes_through_the_router(site: Site, who: str) ->
     until(lambda: [one["id"] for one in pair.gateway.ike_sas(tunnel.name)] not in ([], [sa["id"]]), "a new IKE SA")
     assert pair.pings()
     pair.down(tunnel, initiator=who)
+
+
+@kernel_only
+@pytest.mark.parametrize("who", ["ours", "theirs"])
+def test_transport_mode_through_the_router(site: Site, who: str) -> None:
+    """RFC 7296 2.23.1: each end has the addresses that it sees itself; checksums are mended on the way (RFC 3948)."""
+    base = tunnel_through(site, f"nat-transport-{who}")
+    left, right = (f"{address}/32" for address in base.outer)
+    seen = left, right if site.hidden == "ours" else "0.0.0.0/0"  # of a peer that is hidden we see the router's
+    theirs = {"mode": "transport", "local_ts": "dynamic", "remote_ts": "dynamic"}
+    net = Net(left=seen[:1], right=seen[1:], ours={"mode": "transport"}, theirs=theirs)
+    tunnel = replace(base, nets=(net,))
+    pair = site.pair
+    pair.load(tunnel)
+    pair.up(tunnel, initiator=site.hidden)
+    _check_transport(site, tunnel)
+    (before,) = pair.gateway.children(tunnel.name)
+    if who == "ours":
+        assert pair.gateway.rekey(tunnel.name, "net")["ok"]
+    else:
+        pair.charon.rekey(child=tunnel.child_name(net))
+    until(lambda: before["id"] not in [one["id"] for one in pair.gateway.children(tunnel.name)], "a new child")
+    until(lambda: len(pair.their_children(tunnel)) == 1, "one child at strongSwan's end")
+    _check_transport(site, tunnel)
+    pair.down(tunnel, initiator=who)
+
+
+def _check_transport(site: Site, tunnel: Tunnel) -> None:
+    """The end inside knows the one outside by its own address, and is known to it by the router's."""
+    pair = site.pair
+    inside, outside = (pair.left, pair.right) if site.hidden == "ours" else (pair.right, pair.left)
+    (child,), (theirs,) = pair.gateway.children(tunnel.name), pair.their_children(tunnel)
+    assert (child["mode"], theirs["mode"], child["encapsulation"]) == ("transport", "TRANSPORT", True)
+    here, there = ("10.9.0.2", "192.0.2.2") if site.hidden == "ours" else ("192.0.2.2", "192.0.2.1")
+    assert (child["local_selectors"], child["remote_selectors"]) == ([f"{here}/32"], [f"{there}/32"])
+    assert inside.ping("192.0.2.2", count=2)
+    assert outside.ping("192.0.2.1", count=2)
+    assert connects(inside, outside, "192.0.2.2", 7300)
+    assert int(pair.their_children(tunnel)[0]["packets-in"]) > int(theirs["packets-in"]) + 4
