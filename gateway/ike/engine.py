@@ -13,6 +13,7 @@ from gateway.ike.exchanges.child import answer_create_child, create_child
 from gateway.ike.exchanges.entry import answer_init, answer_other_version
 from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa
 from gateway.ike.exchanges.init import check_init_response
+from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
 from gateway.ike.exchanges.redirect import redirect_peer
 from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
 from gateway.ike.fragments import room
@@ -287,7 +288,7 @@ class Engine:
             return
         if header.message_id != sa.responses.expected:
             raise Drop("message ID outside the window")
-        if header.exchange not in ALLOWED[sa.state] or (sa.initiator and header.exchange == ExchangeType.IKE_AUTH):
+        if header.exchange not in ALLOWED[sa.state] or (sa.initiator and sa.state == Lifecycle.CONNECTING):
             raise Drop("exchange not allowed in this state")
         message = parse(datagram)
         try:
@@ -328,6 +329,8 @@ class Engine:
             payloads = [wire.Notify(0, b"", closing.notify, closing.data)] if closing.notify else []
             ending = closing.why
         self._respond(sa, request, datagram, path, payloads, seen=connecting)
+        if connecting:
+            turn_keys(core, sa)
         if ending is not None:
             close(core, sa, ending)
         elif sa.state == Lifecycle.DELETING and sa.reason:
@@ -341,6 +344,8 @@ class Engine:
         core = self.core
         if request.exchange == ExchangeType.IKE_AUTH:
             return answer_auth(core, sa, request)
+        if request.exchange == ExchangeType.IKE_INTERMEDIATE:
+            return answer_intermediate(core, sa, request)
         if request.exchange == ExchangeType.INFORMATIONAL:
             return answer_informational(core, sa, request)
         proposals = request.one(wire.SA).proposals

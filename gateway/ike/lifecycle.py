@@ -22,6 +22,7 @@ def establish(core: Core, sa: IkeSa) -> None:
     core.timers.cancel(("half-open", sa))
     # RFC 7296 2.4: what is needed only to prove the first exchanges goes
     sa.nonce_i = sa.nonce_r = sa.init_request = sa.init_response = b""
+    sa.intermediate = None
     assert sa.peer is not None and sa.chosen is not None and sa.keys is not None
     sa.keys = replace(sa.keys, pi=b"", pr=b"")
     core.proven(sa)

@@ -8,6 +8,7 @@ from gateway.crypto.keys import IkeKeys
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Attempt
 from gateway.ike.flow import Script
+from gateway.ike.intermediate import Intermediate
 from gateway.ike.mobility import Mobility
 from gateway.ike.path import NO_NAT, Nat, Path
 from gateway.ike.plane import EspState, Policy, Route
@@ -31,7 +32,7 @@ class Lifecycle(StrEnum):
 
 
 ALLOWED: dict[Lifecycle, frozenset[int]] = {
-    Lifecycle.CONNECTING: frozenset({ExchangeType.IKE_AUTH}),
+    Lifecycle.CONNECTING: frozenset({ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH}),
     Lifecycle.ESTABLISHED: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
     Lifecycle.REKEYED: frozenset({ExchangeType.INFORMATIONAL}),
     Lifecycle.DELETING: frozenset({ExchangeType.INFORMATIONAL}),
@@ -122,6 +123,8 @@ class IkeSa:
     attempt: Attempt | None = None
     replaced_by: "IkeSa | None" = None
     abilities: Ability = Ability.NONE
+    intermediate: Intermediate | None = None
+    """While connecting, when there were IKE_INTERMEDIATE exchanges."""
     token: bytes = field(default=b"", repr=False)
     """By which the peer proves that it lost this SA (RFC 6290)."""
 

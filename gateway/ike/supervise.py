@@ -12,6 +12,7 @@ from gateway.ike.exchanges.auth import authenticate
 from gateway.ike.exchanges.child import create_child
 from gateway.ike.exchanges.informational import delete_child, delete_sa
 from gateway.ike.exchanges.init import open_sa
+from gateway.ike.exchanges.intermediate import exchange_more_keys
 from gateway.ike.flow import ask_where
 from gateway.ike.lifecycle import watch
 from gateway.ike.parts import all_parts, parts, stands
@@ -47,6 +48,7 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
             break
         core.renew_spi(sa)
         host, came_from = elsewhere, remote
+    await exchange_more_keys(core, sa)
     alone = (sa.peer.childless or not wanted) and childless.offered(sa)
     if not wanted and not alone:
         why = "the peer makes no IKE SA without a CHILD_SA (RFC 6023), and no child is wanted"

@@ -13,10 +13,11 @@ METHOD = AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE
 
 def _auth_data(sa: IkeSa, psk: bytes, body: bytes, *, of_initiator: bool) -> bytes:
     assert sa.chosen is not None and sa.chosen.prf is not None and sa.keys is not None
+    after = sa.intermediate.int_auth if sa.intermediate else b""
     if of_initiator:
-        octets = signed_octets(sa.init_request, sa.nonce_r, sa.chosen.prf, sa.keys.pi, body)
+        octets = signed_octets(sa.init_request, sa.nonce_r, sa.chosen.prf, sa.keys.pi, body, after)
     else:
-        octets = signed_octets(sa.init_response, sa.nonce_i, sa.chosen.prf, sa.keys.pr, body)
+        octets = signed_octets(sa.init_response, sa.nonce_i, sa.chosen.prf, sa.keys.pr, body, after)
     return psk_auth(sa.chosen.prf, psk, octets)
 
 

@@ -8,6 +8,7 @@ from gateway.ike.exchanges import child as children
 from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
+from gateway.ike.exchanges.intermediate import check_complete
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import establish
 from gateway.ike.sa import IkeSa, Lifecycle
@@ -139,6 +140,7 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     --> HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}
     <-- HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
     """
+    check_complete(core, sa)
     try:
         sent = request.one(wire.IDi)
         auth = request.maybe(wire.AUTH)
@@ -213,7 +215,7 @@ def _find_peer(core: Core, sa: IkeSa, identity: Identity, wanted: Identity | Non
     agreed = sa.chosen.to_wire(b"")
     for peer in known:
         ours = peer.local_id or Identity.parse(sa.path.local)
-        if (wanted is None or ours.same(wanted)) and choose(peer.proposals, [agreed]):
+        if (wanted is None or ours.same(wanted)) and choose(peer.proposals, [agreed], additional=True):
             core.assign(sa, peer)
             return peer
     core.assign(sa, known[0])

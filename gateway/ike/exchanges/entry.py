@@ -49,7 +49,7 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
     if elsewhere := sent_on(core, opening, peers):
         _answer(core, request, datagram, path, elsewhere)
         return
-    found = _select(peers, offered)
+    found = _select(peers, opening)
     if found is None:
         _refuse(core, opening, peers)
         return
@@ -144,9 +144,10 @@ def _amplifies(opening: Opening, chosen: Chosen) -> bool:
     return _FIXED_OCTETS + nat + chosen.ke.answer_octets > _AMPLIFIED * len(opening.datagram)
 
 
-def _select(peers: list[Peer], offered: list[wire.Proposal]) -> tuple[Peer, Chosen] | None:
+def _select(peers: list[Peer], opening: Opening) -> tuple[Peer, Chosen] | None:
+    additional = opening.request.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
     for peer in peers:
-        if chosen := choose(peer.proposals, offered):
+        if chosen := choose(peer.proposals, opening.offered, additional=additional):
             return peer, chosen
     return None
 

@@ -8,6 +8,7 @@ from gateway.ike import attempt_log, childless, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
+from gateway.ike.exchanges import intermediate
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import keys_made
 from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
@@ -93,6 +94,8 @@ def _request(core: Core, sa: IkeSa, cookie: bytes, method: int, public: bytes) -
     payloads += [wire.KE(method, public), wire.Nonce(sa.nonce_i)]
     payloads += nat_detection(core, sa.spi_i, bytes(8), sa.path, disguise=must_encapsulate(core, sa.peer))
     payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
+    if any(proposal.additional for proposal in sa.peer.proposals):
+        payloads.append(intermediate.SUPPORTED)
     if sa.peer.fragment_octets:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     return payloads
@@ -129,7 +132,8 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
             why = f"the peer answered {name_of(NotifyType, notify.type)} to IKE_SA_INIT"
             raise core.give_up(sa, "peer-error", Step.ALGORITHMS, notify.type, why)
     answer = response.one(wire.SA).proposals
-    chosen = accepted(sa.peer.proposals, answer[0]) if len(answer) == 1 else None
+    additional = response.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
+    chosen = accepted(sa.peer.proposals, answer[0], additional=additional) if len(answer) == 1 else None
     ke = response.one(wire.KE)
     if chosen is None or chosen.ke is None or chosen.ke.number != method or ke.method != method:
         raise core.give_up(sa, "no-proposal", Step.ALGORITHMS, None, "the peer chose algorithms that we did not offer")
@@ -207,6 +211,8 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
         payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
     if sa.fragmentation:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
+    if chosen.additional:
+        payloads.append(intermediate.SUPPORTED)
     response = Message(sa.spi_i, sa.spi_r, request.exchange, False, True, 0, payloads)
     payloads.append(childless.SUPPORTED)
     sa.init_response = build(response)

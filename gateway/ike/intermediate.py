@@ -1,0 +1,37 @@
+"""What IKE_INTERMEDIATE exchanges leave for the proof that follows them: both ends' IntAuth (RFC 9242 3.3.2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from gateway.crypto.keys import IkeKeys
+from gateway.crypto.rows import PseudoRandom
+from gateway.wire.message import Message, build_payloads, build_sk_header
+from gateway.wire.payloads import Payload
+
+
+@dataclass(slots=True)
+class Intermediate:
+    """The exchanges so far: how many, the octets that stand for each end's messages, and keys that come next."""
+
+    done: int = 0
+    auth_i: bytes = field(default=b"", repr=False)
+    auth_r: bytes = field(default=b"", repr=False)
+    next_keys: IkeKeys | None = field(default=None, repr=False)
+    """The responder turns to these when its response has left under the old ones."""
+
+    def cover(self, prf: PseudoRandom, keys: IkeKeys, message: Message, inner: Sequence[Payload]) -> None:
+        """Take one message, with the payloads inside its Encrypted payload, into its sender's IntAuth.
+
+        It counts as if it had been sent in one piece and in the clear, but for the header of the Encrypted payload.
+        """
+        first, plain = build_payloads(inner)
+        octets = build_sk_header(replace(message, payloads=[]), first, len(plain)) + plain
+        if message.initiator:
+            self.auth_i = prf.compute(keys.pi, self.auth_i + octets)
+        else:
+            self.auth_r = prf.compute(keys.pr, self.auth_r + octets)
+
+    @property
+    def int_auth(self) -> bytes:
+        """IntAuth_iN | IntAuth_rN | the message ID of the first IKE_AUTH, as the signed octets end with it."""
+        return self.auth_i + self.auth_r + (self.done + 1).to_bytes(4)
