@@ -39,14 +39,23 @@ def fresh_pair(plane: str, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
         yield start
 
 
-def start_pair(stack: ExitStack, folder: Path, plane: str, settings: str = "") -> Pair:
+def start_pair(
+    stack: ExitStack,
+    folder: Path,
+    plane: str,
+    settings: str = "",
+    *,
+    charon: type[Charon] = Charon,
+    plugins: str = "",
+) -> Pair:
+    """Both ends in a network of their own; `charon` may be another strongSwan with its own kernel `plugins`."""
     network = stack.enter_context(Network())
     left, right = two_sites(network)
     (folder / "charon").mkdir()
-    charon = Charon(right, folder / "charon", CHARON_PLUGINS[plane], settings=settings)
+    peer = charon(right, folder / "charon", plugins or CHARON_PLUGINS[plane], settings=settings)
     gateway = Appliance(left, folder / "gateway", plane)
-    stack.enter_context(charon)
+    stack.enter_context(peer)
     stack.enter_context(gateway)
     tap = Tap(left, "to-right")
     stack.callback(tap.close)
-    return Pair(left, right, gateway, charon, tap)
+    return Pair(left, right, gateway, peer, tap)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.lab import strongswan6
 from tests.lab.charon import DAEMON
 from tests.lab.kernel import kernel_available
 from tests.lab.libreswan import unpacked
@@ -81,6 +82,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "netns": _netns,
     "charon": _charon,
     "libreswan": unpacked,
+    "strongswan6": strongswan6.unpacked,
     "guest": kernel_available,
     "esp": _esp,
     "xfrm-interface": _trial("ip", "link", "add", "xfrm7", "type", "xfrm", "if_id", "7"),
@@ -93,8 +95,8 @@ CHECKS: dict[str, Callable[[], str]] = {
 def missing(need: str) -> str:
     """Why a need is not met here, or "" when it is.
 
-    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, guest, esp, xfrm-interface, nft-nat, netem) or a
-    command's.
+    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, strongswan6, guest, esp, xfrm-interface, nft-nat,
+    netem) or a command's.
     """
     if need in CHECKS:
         return CHECKS[need]()
