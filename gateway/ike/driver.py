@@ -8,6 +8,7 @@ from gateway.ike.flow import AskPeer, AskWhere, Closed, Script, TimedOut, Unreac
 from gateway.ike.fragments import PROBES, room, smaller
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
+from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa, Lifecycle, Task
 from gateway.ike.whereabouts import look_elsewhere, look_up
 from gateway.ike.window import Pending
@@ -129,7 +130,7 @@ def retransmit(core: Core, sa: IkeSa) -> None:
         look_up(core, sa)
     core.count("retransmitted")
     if pending.exchange != ExchangeType.IKE_SA_INIT and pending.sent > PROBES:
-        datagrams = shrink(core, sa, pending.datagrams)
+        datagrams = shrink(core, sa, sa.protection, pending.datagrams)
         if datagrams is not pending.datagrams:
             pending.datagrams, pending.sent = datagrams, 1  # RFC 7383 2.5.2: a new probe starts the timers over
     core.send_all(pending.datagrams, sa.path)
@@ -149,11 +150,11 @@ def resend(core: Core, sa: IkeSa) -> None:
         _arm(core, sa)
 
 
-def shrink(core: Core, sa: IkeSa, datagrams: tuple[bytes, ...]) -> tuple[bytes, ...]:
+def shrink(core: Core, sa: IkeSa, protection: Protection | None, datagrams: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """What we sealed seems to get lost: in smaller fragments, where that was agreed and makes a difference."""
     size: int | None = sa.fragmentation
-    while sa.protection and size and (size := smaller(sa.path, size)):
-        again = sa.protection.fragmented(datagrams, room(sa.path, size))
+    while protection and size and (size := smaller(sa.path, size)):
+        again = protection.fragmented(datagrams, room(sa.path, size))
         if again is not datagrams:
             sa.fragmentation = size
             core.count("fragmented-smaller")

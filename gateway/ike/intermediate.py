@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.crypto.keys import IkeKeys
 from gateway.crypto.rows import PseudoRandom
+from gateway.ike.protect import Protection
 from gateway.wire.message import Message, build_payloads, build_sk_header
 from gateway.wire.payloads import Payload
 
@@ -18,6 +19,8 @@ class Intermediate:
     auth_r: bytes = field(default=b"", repr=False)
     next_keys: IkeKeys | None = field(default=None, repr=False)
     """The responder turns to these when its response has left under the old ones."""
+    before: Protection | None = None
+    """What protected the last exchange, if it is not what protects the next: a repeat comes under it."""
 
     def cover(self, prf: PseudoRandom, keys: IkeKeys, message: Message, inner: Sequence[Payload]) -> None:
         """Take one message, with the payloads inside its Encrypted payload, into its sender's IntAuth.

@@ -4,6 +4,7 @@ from gateway.ike import driver
 from gateway.ike.core import Core
 from gateway.ike.fragments import PARTIAL_LIFETIME, PROBES, Partial, assemble, collect, ip_overhead, smaller
 from gateway.ike.path import Path
+from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.window import Requests, Responses
 from gateway.wire.message import Message
@@ -65,17 +66,23 @@ def check_repeat(sa: IkeSa, message: Message, datagram: bytes) -> None:
 
     RFC 7383 2.6.1: of a fragmented request, the first fragment alone asks for the response again.
     """
-    assert sa.protection is not None
+    protection = answered_under(sa)
     sealed = message.payloads[-1] if message.payloads else None
     try:
         if not isinstance(sealed, SKF):
-            sa.protection.open(datagram, message)
+            protection.open(datagram, message)
         elif sealed.fragment_number != 1:
             raise Drop("later fragment of a request that was answered")
         else:
-            sa.protection.open_fragment(datagram, sealed)
+            protection.open_fragment(datagram, sealed)
     except Reject as reject:
         raise Drop(f"again, but {reject.why}") from None
+
+
+def answered_under(sa: IkeSa) -> Protection:
+    """What protected the last request and our response: IKE_INTERMEDIATE changes the keys after it (RFC 9370 2.2.2)."""
+    assert sa.protection is not None
+    return (sa.intermediate and sa.intermediate.before) or sa.protection
 
 
 def repeat_response(core: Core, sa: IkeSa, path: Path) -> None:
@@ -84,7 +91,7 @@ def repeat_response(core: Core, sa: IkeSa, path: Path) -> None:
     responses = sa.responses
     responses.repeats += 1
     if responses.repeats >= PROBES:
-        smaller_response = driver.shrink(core, sa, responses.last_response)
+        smaller_response = driver.shrink(core, sa, answered_under(sa), responses.last_response)
         if smaller_response is not responses.last_response:
             responses.last_response, responses.repeats = smaller_response, 0
     core.send_all(responses.last_response, path)

@@ -75,7 +75,7 @@ def turn_keys(core: Core, sa: IkeSa) -> None:
     if sa.intermediate is None or sa.intermediate.next_keys is None:
         return
     sa.keys, sa.intermediate.next_keys = sa.intermediate.next_keys, None
-    chosen = sa.chosen
+    chosen, sa.intermediate.before = sa.chosen, sa.protection
     sa.protection = Protection(chosen.encr, chosen.integ, sa.keys, initiator=sa.initiator, random=core.random)
     keys_made(core, sa)
 
