@@ -15,6 +15,7 @@ from gateway.dataplane.kernel_interfaces import Interfaces
 from gateway.dataplane.kernel_mss import MssClamp
 from gateway.dataplane.kernel_owner import Owner, sweep
 from gateway.dataplane.kernel_policies import Policies
+from gateway.dataplane.kernel_queue import FirstPackets
 from gateway.dataplane.kernel_routes import Routes
 from gateway.dataplane.kernel_sockets import bypass, take_esp
 from gateway.dataplane.kernel_states import States
@@ -25,11 +26,13 @@ from gateway.dataplane.xfrm_policies import Spot, policies_dump, read_policy
 from gateway.dataplane.xfrm_reading import read_state
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmUsersaInfo
 from gateway.ike.plane import (
+    Action,
     AddInterface,
     AddPolicy,
     AddRoute,
     AddState,
     Counters,
+    Direction,
     EspState,
     MoveState,
     Order,
@@ -71,6 +74,7 @@ class KernelPlane:
         self._interfaces = Interfaces(self._owner.instance, self._owner.gone)
         self._routes = Routes(table, rule_priority, self._owner.alone, self._interfaces.index)
         self._mss = MssClamp(str(table))
+        self._first_packets = FirstPackets()
         self._states = States(self._netlink, self._tag)
 
     def describe(self) -> str:
@@ -141,6 +145,8 @@ class KernelPlane:
             case MoveState(key, state):
                 self._states.move(key, state, batch, before)
             case AddPolicy(policy):
+                if policy.direction is Direction.OUT and policy.action is Action.PROTECT and policy.spi is None:
+                    self._first_packets.keep()
                 self._policies.add(policy, batch)
             case RemovePolicy(policy):
                 self._policies.remove(policy, batch)
@@ -240,5 +246,6 @@ class KernelPlane:
         self._routes.close()
         self._interfaces.close()
         self._mss.close()
+        self._first_packets.close()
         self._netlink.close()
         self._owner.close()

@@ -12,11 +12,15 @@ from gateway.ike.engine import Engine
 from gateway.ike.path import Path
 from gateway.ike.plane import PlaneEvent
 from gateway.policy.snapshot import Changes, Snapshot
+from gateway.service.blocking import Blocking
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
 from gateway.service.transport import PortTaken, Transport, locate
 
 log = logging.getLogger("ikegate")
+
+_WITH_PACKETS = ("kernel", "userspace")
+"""The data planes for which this machine's firewall is of use."""
 
 
 class Runner:
@@ -33,6 +37,7 @@ class Runner:
         self.offset = time.time() - time.monotonic()
         """Adds to the engine's clock to give Unix time."""
         self._key_log = key_log
+        self._blocking = Blocking(transport_ports) if plane.name in _WITH_PACKETS else None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,6 +67,8 @@ class Runner:
     def apply(self, snapshot: Snapshot) -> Changes:
         """Hand a new configuration to the engine; says what it meant."""
         difference, effects = self.engine.apply(snapshot, self.clock())
+        if self._blocking:
+            self._blocking.want(snapshot.blocked)
         self.perform(effects)
         return difference
 
@@ -122,6 +129,8 @@ class Runner:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.transport.close()
+        if self._blocking:
+            self._blocking.close()
         self.plane.close()
         self.journal.end()
         if self._key_log:

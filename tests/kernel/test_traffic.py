@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -292,10 +293,25 @@ async def test_a_trapped_ping_goes_through_as_soon_as_the_child_stands(sites: tu
             left.plane.apply(child.orders(0))
 
     left.plane.listen(heard)
-    await asyncio.to_thread(child.pings)  # lost where net.core.xfrm_larval_drop is set, as it is by default
-    assert await asyncio.to_thread(child.pings)
+    assert await asyncio.to_thread(child.pings), "not even the first packet is lost"
     assert events[0] == Acquire(7)
     assert {policy.spi for policy in left.plane.policies()} == {None, child.spis[1]}
+
+
+def test_the_kernel_drops_first_packets_again_when_we_are_gone(sites: tuple[Site, Site]) -> None:
+    left = sites[0]
+
+    def larval_drop() -> str:
+        with left.ns.entered():
+            return Path("/proc/sys/net/core/xfrm_larval_drop").read_text().strip()
+
+    before = larval_drop()
+    child = Child(sites).install()
+    assert larval_drop() == before, "not touched without a trap"
+    left.plane.apply([AddPolicy(policy) for policy in child.policies(0, trap=True)])
+    assert larval_drop() == "0"
+    left.plane.close()
+    assert larval_drop() == before
 
 
 async def test_expiry_is_told_for_ours_alone(sites: tuple[Site, Site]) -> None:
