@@ -146,6 +146,44 @@ def test_the_whole_journey_without_script(lab: Lab, browser: Browser) -> None:
         whole_journey(context.new_page(), lab, script=False)
 
 
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+def test_what_is_advanced_and_what_holds_for_all(lab: Lab, browser: Browser, script: bool) -> None:
+    with visitor(browser, lab, script=script) as context:
+        page = context.new_page()
+        set_up(page, lab, script=script)
+        fill_new_tunnel(page, lab)
+        when_down = page.get_by_label("While nothing protects this traffic")
+        expect(when_down).to_be_hidden()
+        page.get_by_text("Advanced for these networks").click()
+        when_down.select_option(label="It passes in the clear")
+        page.get_by_label("Largest TCP segment, octets").fill("13")
+        expect(page.get_by_label("Copy the don't-fragment bit to the outside")).to_be_checked()
+        page.get_by_role("button", name="Save and connect").click()
+        expect(page.locator("#child-0-mss-error")).to_contain_text("Write 0 to leave segments alone")
+        expect(when_down).to_be_visible()  # where a mistake is, is open
+        page.get_by_label("Largest TCP segment, octets").fill("1300")
+        page.get_by_role("button", name="Save and connect").click()
+        wait_for_state(page, "Up", script=script)
+        expect(page.locator("#networks")).to_contain_text("in the clear while down, TCP segments up to 1300 octets")
+        child = lab.here.config.child("far", "net")
+        assert (child.when_down, child.mss, child.copy_df) == ("pass", 1300, True)
+
+        page.goto("/rules")
+        page.get_by_label("Address or network").fill("127.0.0.0/8")
+        page.get_by_role("button", name="Block it").click()
+        expect(page.locator("#network-error")).to_contain_text("127.0.0.1 of peer 'far'")
+        page.get_by_label("Address or network").fill("198.51.100.7")
+        page.get_by_role("button", name="Block it").click()
+        expect(page.get_by_role("table", name="Blocked sources")).to_contain_text("198.51.100.7/32")
+        page.get_by_role("button", name="Let in 198.51.100.7/32").click()
+        expect(page.get_by_role("status").filter(has_text="198.51.100.7/32 is let in again.")).to_be_visible()
+        page.goto("/settings")
+        page.get_by_label("Let newcomers solve puzzles under pressure").check()
+        page.get_by_role("button", name="Save and apply").click()
+        expect(page.get_by_label("Let newcomers solve puzzles under pressure")).to_be_checked()
+        assert lab.here.config.snapshot().settings.puzzles
+
+
 def connected(context: BrowserContext, lab: Lab) -> Page:
     page = context.new_page()
     set_up(page, lab, script=True)
@@ -244,6 +282,9 @@ def test_pages_fit_a_phone_and_work_with_a_keyboard(lab: Lab, browser: Browser) 
             "/proposals/modern-ike",
             "/tunnels/far/delete",
             "/account",
+            "/rules",
+            "/rules/shunts/new",
+            "/settings",
         )
         for path in paths:
             page.goto(path)

@@ -7,6 +7,8 @@
   // Times: the server writes UTC; we write the reader's zone, and let ages run.
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
   const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+  const dayOfYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+  const date = (at, today) => (at.getFullYear() === today.getFullYear() ? day : dayOfYear).format(at);
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
   let skew = 0; // our clock minus the server's, seconds
 
@@ -26,7 +28,7 @@
       let text;
       if (time.dataset.as === "age") text = duration(age);
       else if (time.dataset.as === "left") text = age >= 0 ? "now" : `in ${duration(-age)}`;
-      else text = (new Date(now).toDateString() === at.toDateString() ? "" : `${day.format(at)}, `) + clock.format(at);
+      else text = (new Date(now).toDateString() === at.toDateString() ? "" : `${date(at, new Date(now))}, `) + clock.format(at);
       if (time.textContent !== text) time.textContent = text;
       if (!time.title) time.title = full.format(at);
     }
