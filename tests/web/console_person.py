@@ -67,5 +67,12 @@ async def configure(person: Person) -> None:
     child = {"name": "net", "local_selectors": ["10.1.0.0/16"], "remote_selectors": ["10.2.0.0/16"], "start": "passive"}
     peer = {"name": "branch", "remote_id": "branch.example", "local_id": "gw.example", "children": [child]}
     psk = {"name": "branch", "secret": SECRET, "remote_ids": ["branch.example"]}
-    document = {"apiVersion": "ikegate/v1", "peers": [peer], "psks": [psk]}
+    shunt = {
+        "name": "branch",
+        "action": "drop",
+        "local_selectors": ["10.1.0.0/16"],
+        "remote_selectors": ["10.9.0.0/16"],
+    }
+    blocks = [{"network": "198.51.100.0/24", "reason": "scans"}, {"network": "2001:db8::/32", "expires_at": 1}]
+    document = {"apiVersion": "ikegate/v1", "peers": [peer], "psks": [psk], "shunts": [shunt], "blocks": blocks}
     await person.gateway.config.apply(document, LAB)

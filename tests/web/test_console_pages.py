@@ -38,6 +38,11 @@ SIGNED_IN_PAGES = (
     "/proposals/modern-ike/delete",
     "/proposals/compatible-esp/delete",
     "/account",
+    "/rules",
+    "/rules/shunts/new",
+    "/rules/shunts/branch",
+    "/rules/shunts/branch/delete",
+    "/settings",
 )
 
 
@@ -110,7 +115,15 @@ async def test_a_long_list_comes_in_pages_of_a_hundred(person: Person) -> None:
 
 async def test_what_is_not_there_is_a_page_that_says_so(person: Person) -> None:
     await setup(person)
-    for path in ("/nowhere", "/tunnels/nobody", "/tunnels/nobody/settings", "/attempts/99", "/attempts/x", "/psks/no"):
+    for path in (
+        "/nowhere",
+        "/tunnels/nobody",
+        "/tunnels/nobody/settings",
+        "/attempts/99",
+        "/attempts/x",
+        "/psks/no",
+        "/rules/shunts/no",
+    ):
         page = await person.look(path, 404)
         assert page.all("a")
     assert (await person.client.post("/tunnels/nobody/connect")).status_code == 404

@@ -10,14 +10,21 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.console import account, changing, credentials, entry, watching
+from web.console import account, changing, credentials, entry, ruling, watching
 from web.console.errors import error_page
 from web.console.render import STATIC
 from web.problems import is_page
 from web.security import request_id
 
 _log = logging.getLogger(__name__)
-_PARTS = (entry, account, changing, credentials, watching)  # changing before watching: /tunnels/new is no tunnel's name
+_PARTS = (
+    entry,
+    account,
+    changing,
+    credentials,
+    ruling,
+    watching,
+)  # changing before watching: /tunnels/new is no tunnel's name
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 

@@ -21,7 +21,15 @@ _MOST_NOTICE = 600
 NAVIGATION = (
     ("See", (("Overview", "/"), ("Tunnels", "/tunnels"), ("Sessions", "/sessions"))),
     ("Understand", (("Attempts", "/attempts"), ("Events", "/events"))),
-    ("Change", (("Pre-shared keys", "/psks"), ("Proposals", "/proposals"))),
+    (
+        "Change",
+        (
+            ("Pre-shared keys", "/psks"),
+            ("Proposals", "/proposals"),
+            ("Network rules", "/rules"),
+            ("Settings", "/settings"),
+        ),
+    ),
 )
 _SECTIONS = tuple(address for _, entries in NAVIGATION for _, address in entries)
 
