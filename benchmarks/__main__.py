@@ -9,6 +9,7 @@ _PARTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float], ...] = (
     ("primitives", (), ("x25519", "aes256gcm16", "prfsha256"), 60.0),
     ("codec", (), (), 60.0),
     ("handshakes", (), ("--quick",), 180.0),
+    ("floods", (), ("--seconds", "2"), 120.0),
     ("esp", (), ("--rounds", "1", "--seconds", "2"), 90.0),
 )
 """Module, its words, its words when in a hurry, and the seconds after which it is ended."""
