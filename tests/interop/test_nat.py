@@ -137,3 +137,43 @@ def _check_transport(site: Site, tunnel: Tunnel) -> None:
     assert outside.ping("192.0.2.1", count=2)
     assert connects(inside, outside, "192.0.2.2", 7300)
     assert int(pair.their_children(tunnel)[0]["packets-in"]) > int(theirs["packets-in"]) + 4
+
+
+def remap(site: Site, ports: str) -> None:
+    """The router forgets its mappings, and gives others from now on, as after a reboot."""
+    site.router.masquerade("to-outside", ports=ports)
+    site.router.forget_connections()
+
+
+@pytest.mark.parametrize("mobike", [True, False])
+def test_new_mapping_is_followed(site: Site, mobike: bool) -> None:
+    """What is authentic shows the new mapping and is believed; the tunnel stands.
+
+    Our end takes the first packet of ESP for it, charon's ESP in userspace waits for IKE: our look whether it lives.
+    """
+    tunnel = tunnel_through(site, f"nat-remap-{'mobike' if mobike else 'plain'}")
+    tunnel = replace(
+        tunnel,
+        ours={**tunnel.ours, "mobike": mobike, "dpd_delay": 3},
+        theirs={**tunnel.theirs, "mobike": "yes" if mobike else "no"},
+    )
+    pair = site.pair
+    pair.load(tunnel)
+    pair.up(tunnel, initiator=site.hidden)
+    (sa,) = pair.gateway.ike_sas(tunnel.name)
+    inside, target, source = (
+        (pair.left, "10.2.0.1", "10.1.0.1") if site.hidden == "ours" else (pair.right, "10.1.0.1", "10.2.0.1")
+    )
+    for ports in ("41000-41099", "42000-42099"):
+        remap(site, ports)
+        until(lambda: inside.ping(target, source=source), f"packets go by ports {ports}", seconds=20)
+        assert pair.pings(count=2)
+        low, _, high = ports.partition("-")
+        if site.hidden == "theirs":
+            (state,) = [one for one in pair.gateway.ask("states") if not one["inbound"]]
+            assert int(low) <= state["encapsulation"][1] <= int(high)
+        assert [one["id"] for one in pair.gateway.ike_sas(tunnel.name)] == [sa["id"]]
+        assert pair.gateway.rekey(tunnel.name, "net")["ok"], "IKE goes by the new mapping too"
+    remap(site, PORTS)
+    until(lambda: inside.ping(target, source=source), "packets go by the old ports", seconds=20)
+    pair.down(tunnel, initiator=site.hidden)

@@ -237,13 +237,17 @@ def hashes_for_liveness(core: Core, sa: IkeSa) -> list[wire.Payload]:
 
 
 def compare_mapping(core: Core, sa: IkeSa, response: Message) -> None:
-    """The peer sees us elsewhere than before: our NAT has a new mapping, which it must be told of."""
+    """The peer sees us elsewhere than before: our NAT has a new mapping, which it must be told of.
+
+    The hash covers the SPIs: after a rekey, as at the very first look, there is nothing to compare with, and an update
+    does no harm.
+    """
     sa = _living(sa)
     destination = response.notify(NotifyType.NAT_DETECTION_DESTINATION_IP)
     if sa.mobility is None or destination is None:
         return
     before, sa.mobility.seen_as = sa.mobility.seen_as, destination.data
-    if before and before != destination.data:
+    if before != destination.data:
         _put_first(sa, _updating(core))
 
 
