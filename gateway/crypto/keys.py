@@ -51,6 +51,11 @@ def rekey_skeyseed(
     return prf_old.compute(sk_d, shared + nonce_i + nonce_r + additional)
 
 
+def resumption_skeyseed(prf: PseudoRandom, sk_d: bytes, nonce_i: bytes, nonce_r: bytes) -> bytes:
+    """SKEYSEED of a resumed IKE SA: prf(SK_d of the old one, "Resumption" | Ni | Nr) (RFC 5723 5.1)."""
+    return prf.compute(sk_d, b"Resumption" + nonce_i + nonce_r)
+
+
 def ike_keys(
     prf: PseudoRandom,
     skeyseed: bytes,

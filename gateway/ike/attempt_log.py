@@ -46,6 +46,7 @@ CURES: dict[str, str] = {
     "refused": "Usually nothing to do: the side that asked tries again.",
     "redirected": "Allow redirects for this peer, or call the gateway that it names.",
     "redirect-loop": "The peer's gateways send us from one to the other: correct where they redirect to.",
+    "ticket": "Usually nothing to do: the peer comes again with its full proof.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
     "peer-error": "Look at the peer's log for the reason.",
     "peer-restarted": "Nothing to do: it is called again.",

@@ -15,6 +15,7 @@ from gateway.ike.fragments import Pool
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.plane import DataPlane, Interface, Policy
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Relocation
+from gateway.ike.tickets import Tickets
 from gateway.ike.timers import Timers
 from gateway.ike.traffic import Traffic
 from gateway.ike.vacancies import Vacancies
@@ -36,7 +37,13 @@ class Core:
     """Our own, as last told."""
 
     def __init__(
-        self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False, crash_secret: bytes = b""
+        self,
+        plane: DataPlane,
+        random: Callable[[int], bytes],
+        tickets: Tickets,
+        *,
+        log_keys: bool = False,
+        crash_secret: bytes = b"",
     ) -> None:
         self.plane = plane
         self.random = random
@@ -70,7 +77,7 @@ class Core:
         """Peers, and (peer, child) pairs, that an administrator took down: (name, None) is the whole peer."""
         self.failures: Counter[str] = Counter()
         self.children_lost: list[tuple[str, str]] = []
-        self.extensions = Extensions()
+        self.extensions = Extensions(tickets)
         self.closed_peers: list[tuple[str, Lifecycle]] = []
         self.unproven_fragments, self.proven_fragments = Pool(_UNPROVEN_FRAGMENTS), Pool(_PROVEN_FRAGMENTS)
         self.ike_port = IKE_PORT
@@ -152,6 +159,7 @@ class Core:
     def forget(self, sa: IkeSa) -> None:
         """Take a closed SA out of the books."""
         self.no_longer_half_open(sa)
+        self.extensions.resuming.pop(sa.our_spi, None)
         if self.sas.get(sa.our_spi) is sa:
             del self.sas[sa.our_spi]
         of_peer = self._by_peer.get(sa.peer_name or "", {})

@@ -9,7 +9,7 @@ from gateway.ike.fragments import PROBES, room, smaller
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
 from gateway.ike.protect import Protection
-from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.ike.sa import OPENING, IkeSa, Lifecycle, Task
 from gateway.ike.whereabouts import look_elsewhere, look_up
 from gateway.ike.window import Pending
 from gateway.wire.message import Message, build
@@ -94,7 +94,7 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
         advance(core, sa, script, label, error=Close(None, "its message IDs are used up"))
         return
     request = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, question.payloads)
-    if question.exchange == ExchangeType.IKE_SA_INIT:
+    if question.exchange in OPENING:
         request.spi_r = bytes(8)
         sa.init_request = build(request)
         datagrams: tuple[bytes, ...] = (sa.init_request,)
@@ -104,7 +104,7 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
         datagrams = sa.protection.seal_within(plain, question.payloads, room(sa.path, sa.fragmentation))
     octets = sum(map(len, datagrams))
     attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, octets, outgoing=True)
-    sa.requests.pending = Pending(message_id, question.exchange, datagrams, label, script)
+    sa.requests.pending = Pending(message_id, question.exchange, datagrams, label, script, tries=question.tries)
     core.send_all(datagrams, sa.path)
     _arm(core, sa)
 
@@ -120,7 +120,7 @@ def retransmit(core: Core, sa: IkeSa) -> None:
     pending = sa.requests.pending
     if pending is None or sa.peer is None:
         return
-    if pending.sent >= sa.peer.retransmission.tries:
+    if pending.sent >= (pending.tries or sa.peer.retransmission.tries):
         sa.requests.pending = None
         exchange = name_of(ExchangeType, pending.exchange)
         advance(core, sa, pending.script, pending.label, error=TimedOut(exchange, pending.sent))
@@ -129,7 +129,7 @@ def retransmit(core: Core, sa: IkeSa) -> None:
     if pending.sent == _LOOK_UP:
         look_up(core, sa)
     core.count("retransmitted")
-    if pending.exchange != ExchangeType.IKE_SA_INIT and pending.sent > PROBES:
+    if pending.exchange not in OPENING and pending.sent > PROBES:
         datagrams = shrink(core, sa, sa.protection, pending.datagrams)
         if datagrams is not pending.datagrams:
             pending.datagrams, pending.sent = datagrams, 1  # RFC 7383 2.5.2: a new probe starts the timers over
@@ -168,7 +168,7 @@ def answered(core: Core, sa: IkeSa, response: Message) -> None:
     assert pending is not None
     sa.requests.pending = None
     core.timers.cancel(("retransmit", sa))
-    if pending.exchange != ExchangeType.IKE_SA_INIT:
+    if pending.exchange not in OPENING:
         sa.requests.next_id = pending.message_id + 1
     advance(core, sa, pending.script, pending.label, response)
 

@@ -10,7 +10,7 @@ from gateway.ike.effects import Effect
 from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child import answer_create_child, create_child
-from gateway.ike.exchanges.entry import answer_init, answer_other_version
+from gateway.ike.exchanges.entry import answer_init, answer_other_version, answer_resume
 from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa
 from gateway.ike.exchanges.init import check_init_response
 from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
@@ -28,9 +28,10 @@ from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, Packet, PlaneEvent, Remapped, UnknownSpi
 from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
-from gateway.ike.sa import ALLOWED, ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.sa import ALLOWED, OPENING, ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.shunts import lay_shunts
 from gateway.ike.supervise import connect, disconnect, go_on, hurry, keep_up, lay_traps, obey, retry_later, want_traps
+from gateway.ike.tickets import Tickets
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.wire import payloads as wire
@@ -48,13 +49,23 @@ class Engine:
     """Sans-IO: `now` is seconds on any steady clock, `random(n)` gives n octets, `plane` carries ESP.
 
     `crash_secret` makes the tokens of quick crash detection (RFC 6290); it must be the same after a restart, 32 octets;
-    without it none are made. Every input returns the effects, in order. Nothing raises on what a peer sends.
+    without it none are made. `ticket_secret` seals the tickets of session resumption (RFC 5723) in the same way, and
+    `unix_offset` plus `now` is Unix time, until which a ticket is good. Every input returns the effects, in order.
+    Nothing raises on what a peer sends.
     """
 
     def __init__(
-        self, plane: DataPlane, random: Callable[[int], bytes], *, log_keys: bool = False, crash_secret: bytes = b""
+        self,
+        plane: DataPlane,
+        random: Callable[[int], bytes],
+        *,
+        log_keys: bool = False,
+        crash_secret: bytes = b"",
+        ticket_secret: bytes = b"",
+        unix_offset: float = 0.0,
     ) -> None:
-        self.core = Core(plane, random, log_keys=log_keys, crash_secret=crash_secret)
+        tickets = Tickets(ticket_secret, random, unix_offset)
+        self.core = Core(plane, random, tickets, log_keys=log_keys, crash_secret=crash_secret)
 
     def receive(self, datagram: bytes, path: Path, now: float) -> list[Effect]:
         """A datagram without its non-ESP marker, and the path that it came by."""
@@ -217,7 +228,7 @@ class Engine:
         if header.major != 2:
             answer_other_version(self.core, header, datagram, path)
             return
-        if header.exchange == ExchangeType.IKE_SA_INIT and not header.response:
+        if header.exchange in OPENING and not header.response:
             self._init_request(header, datagram, path)
             return
         sa = self.core.sas.get(header.spi_r if header.initiator else header.spi_i)
@@ -233,7 +244,7 @@ class Engine:
 
     def _init_request(self, header: Header, datagram: bytes, path: Path) -> None:
         if not header.initiator or header.message_id != 0 or header.spi_r != bytes(8) or header.spi_i == bytes(8):
-            raise Drop("IKE_SA_INIT with a wrong header")
+            raise Drop("opening with a wrong header")
         core = self.core
         opening = core.openings.get((path.remote, path.port, header.spi_i))
         if opening is not None:
@@ -247,7 +258,8 @@ class Engine:
             raise Drop("our own IKE_SA_INIT came back")
         if len(datagram) > _INIT_OCTETS:
             raise Drop("IKE_SA_INIT too large")
-        answer_init(core, parse(datagram), datagram, path)
+        answer = answer_init if header.exchange == ExchangeType.IKE_SA_INIT else answer_resume
+        answer(core, parse(datagram), datagram, path)
 
     def _response(self, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
         core = self.core
@@ -255,7 +267,7 @@ class Engine:
         if pending is None or header.message_id != pending.message_id or header.exchange != pending.exchange:
             raise Drop("response to nothing that we asked")
         message = parse(datagram)
-        if pending.exchange == ExchangeType.IKE_SA_INIT:
+        if pending.exchange in OPENING:
             if message.payloads and isinstance(message.payloads[-1], wire.SK | wire.SKF):
                 raise Drop("encrypted before there are keys")
             check_init_response(sa, message)

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 
 from gateway.ike.sa import IkeSa
+from gateway.ike.tickets import Ticket, Tickets
 
 
 @dataclass(slots=True)
 class Extensions:
     """What lies between two inputs, or outlives an IKE SA."""
 
+    tickets: Tickets
+    resuming: dict[bytes, Ticket] = field(default_factory=dict)
+    """Half-open IKE SAs that began with a ticket of ours (RFC 5723), by our SPI."""
     sent_on: list[tuple[IkeSa, str, tuple[str, ...]]] = field(default_factory=list)
     """IKE SAs whose peer sent us on (RFC 5685), where to, and the children that are wanted there."""
     redirects: dict[str, list[float]] = field(default_factory=dict)

@@ -43,6 +43,8 @@ class AskPeer:
 
     exchange: int
     payloads: list[Payload]
+    tries: int = 0
+    """Transmissions, where they are not what the peer's configuration says."""
 
 
 @dataclass(slots=True)
@@ -62,9 +64,9 @@ def _suspend(question: Question) -> Generator[Question, Any, Any]:
     return (yield question)
 
 
-async def ask_peer(exchange: int, payloads: list[Payload]) -> Message:
+async def ask_peer(exchange: int, payloads: list[Payload], *, tries: int = 0) -> Message:
     """The peer's response, decrypted where the exchange is protected. Raises TimedOut, Closed."""
-    answer: Message = await _suspend(AskPeer(exchange, payloads))
+    answer: Message = await _suspend(AskPeer(exchange, payloads, tries))
     return answer
 
 

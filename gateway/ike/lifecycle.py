@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from gateway.ike import attempt_log
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Outcome, Step
 from gateway.ike.children import remove
 from gateway.ike.core import Core
@@ -10,6 +11,9 @@ from gateway.ike.effects import KeysMade
 from gateway.ike.flow import Closed
 from gateway.ike.nat import keep_alive
 from gateway.ike.sa import IkeSa, Lifecycle
+
+_MAY_COME_BACK = frozenset({"timeout", "timeout-auth", "unreachable", "peer-restarted", "address-changed"})
+"""Causes for which an IKE SA ends with nobody having wanted it: a ticket of it may bring it back (RFC 5723 6.2)."""
 
 
 def establish(core: Core, sa: IkeSa) -> None:
@@ -66,6 +70,9 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         core.timers.cancel(("rekey-child", sa, child.spi_in))
         remove(core, sa, child, why)
     core.forget(sa)
+    if was != Lifecycle.CONNECTING and cause not in _MAY_COME_BACK:
+        has_ticket = Ability.HAS_TICKET in sa.abilities
+        core.extensions.tickets.ended(sa.our_spi, sa.peer_name or "", core.now, has_ticket=has_ticket)
     if sa.attempt and sa.attempt.outcome == Outcome.RUNNING:
         attempt_log.fail(sa.attempt, core.now, cause, why, _step_after(sa))
     sa.tasks.clear()

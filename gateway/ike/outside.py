@@ -5,7 +5,7 @@ from gateway.ike.exchanges.crash_detection import answer_unknown, proves_loss, u
 from gateway.ike.lifecycle import close
 from gateway.ike.liveness import suspect, suspect_address
 from gateway.ike.path import IKE_PORT, Path
-from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.sa import OPENING, IkeSa, Lifecycle
 from gateway.ike.supervise import keep_up
 from gateway.wire.message import Header, Message, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, PayloadType
@@ -24,8 +24,8 @@ def hear_stranger(core: Core, header: Header, datagram: bytes, path: Path) -> No
 
 
 def is_unprotected(header: Header) -> bool:
-    """Whether the message tells something in the open about an SA, which only IKE_SA_INIT may do."""
-    return header.next_payload == PayloadType.NOTIFY and header.exchange != ExchangeType.IKE_SA_INIT
+    """Whether the message tells something in the open about an SA, which only an opening may do."""
+    return header.next_payload == PayloadType.NOTIFY and header.exchange not in OPENING
 
 
 def hear_unprotected(core: Core, sa: IkeSa, datagram: bytes) -> None:

@@ -31,6 +31,9 @@ class Lifecycle(StrEnum):
     CLOSED = "closed"
 
 
+OPENING = frozenset({ExchangeType.IKE_SA_INIT, ExchangeType.IKE_SESSION_RESUME})
+"""The exchanges in the open by which an IKE SA begins."""
+
 ALLOWED: dict[Lifecycle, frozenset[int]] = {
     Lifecycle.CONNECTING: frozenset({ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH}),
     Lifecycle.ESTABLISHED: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),

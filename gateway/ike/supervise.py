@@ -13,6 +13,7 @@ from gateway.ike.exchanges.child import create_child
 from gateway.ike.exchanges.informational import delete_child, delete_sa
 from gateway.ike.exchanges.init import open_sa
 from gateway.ike.exchanges.intermediate import exchange_more_keys
+from gateway.ike.exchanges.resume import TRIES_ANEW, resume_sa
 from gateway.ike.flow import ask_where
 from gateway.ike.lifecycle import watch
 from gateway.ike.parts import all_parts, parts, stands
@@ -43,7 +44,9 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
         sa.path = Path(local, remote, sa.peer.remote_port, marked=sa.peer.remote_port != IKE_PORT)
         if sa.attempt:
             sa.attempt.local, sa.attempt.remote = local, sa.path.text
-        elsewhere = await open_sa(core, sa, came_from)
+        kept = None if came_from else await resume_sa(core, sa)
+        tries = TRIES_ANEW if core.extensions.tickets.usable(sa.peer.name, core.now) else 0
+        elsewhere = None if kept else await open_sa(core, sa, came_from, tries=tries)
         if elsewhere is None:
             break
         core.renew_spi(sa)
@@ -56,7 +59,7 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
     first, rest = (None, wanted) if alone else (wanted[0], wanted[1:])
     for child in rest:
         sa.tasks.append(_creating(core, child))
-    await authenticate(core, sa, first)
+    await authenticate(core, sa, first, kept)
     if detour and sa.state == Lifecycle.ESTABLISHED:
         delete_sa(core, detour.before, f"the peer sent us on to {detour.host}")
 
@@ -242,6 +245,7 @@ def _let_go(core: Core, name: str) -> None:
     core.held = {held for held in core.held if held[0] != name}
     core.single_pairs = {pair for pair in core.single_pairs if pair[0] != name}
     core.failures.pop(name, None)
+    core.extensions.tickets.drop(name)
 
 
 def begin(core: Core, name: str) -> None:

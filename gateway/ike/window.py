@@ -17,6 +17,8 @@ class Pending:
     label: str
     script: Script[None]
     sent: int = 1
+    tries: int = 0
+    """Transmissions before the end of patience; 0 for as many as the peer's configuration says."""
 
 
 @dataclass(slots=True)

@@ -225,6 +225,11 @@ _negotiated_child: Callable[[Child], Any] = attrgetter(
 )
 
 
+def negotiated(peer: Peer) -> object:
+    """All of the peer that an established IKE SA depends on: while this is the same, the SA may stand."""
+    return _negotiated(peer)
+
+
 def _changed_children(before: Peer, after: Peer) -> tuple[str, ...]:
     was = {child.name: _negotiated_child(child) for child in before.children}
     now = {child.name: _negotiated_child(child) for child in after.children}

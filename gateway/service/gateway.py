@@ -42,7 +42,14 @@ class Gateway:
         self.started_at = time.time()
         key_log = KeyLog(settings.key_log) if settings.key_log else None
         crash_secret = secrets.derived("crash detection")
-        self._engine = Engine(plane, os.urandom, log_keys=key_log is not None, crash_secret=crash_secret)
+        self._engine = Engine(
+            plane,
+            os.urandom,
+            log_keys=key_log is not None,
+            crash_secret=crash_secret,
+            ticket_secret=secrets.derived("session tickets"),
+            unix_offset=time.time() - time.monotonic(),
+        )
         self._runner = Runner(self._engine, (settings.ike_port, settings.nat_port), plane, self.journal, key_log)
         self._observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset)
         self._plane = plane

@@ -180,8 +180,8 @@ def many_networks(octets: int = 576, *, theirs: int | None = None) -> tuple[Netw
         start=Start.PASSIVE,
         fragment_octets=octets if theirs is None else theirs,
     )
-    left = replace(left, children=(Child("net", near, far, ESP),))
-    right = replace(right, children=(Child("net", far, near, ESP, Start.PASSIVE),))
+    left = replace(left, children=(Child("net", near, far, ESP),), resumption=False)
+    right = replace(right, children=(Child("net", far, near, ESP, Start.PASSIVE),), resumption=False)
     return network, *two(network, left=left, right=right)
 
 

@@ -78,7 +78,7 @@ class Network:
     def host(self, name: str, address: str) -> Host:
         source = random.Random(self.random.getrandbits(64))
         plane = MemoryPlane(source.randbytes)
-        engine = Engine(plane, source.randbytes, log_keys=True, crash_secret=source.randbytes(32))
+        engine = _engine(plane, source, source.randbytes(32))
         host = Host(name, address, engine, plane)
         self.hosts[address] = host
         return host
@@ -106,7 +106,7 @@ class Network:
         source = random.Random(self.random.getrandbits(64))
         secret = host.engine.core.crash_secret if same_secret else source.randbytes(32)
         host.plane = MemoryPlane(source.randbytes)
-        host.engine = Engine(host.plane, source.randbytes, log_keys=True, crash_secret=secret)
+        host.engine = _engine(host.plane, source, secret)
         host.alive = True
         self.apply(host, snapshot)
 
@@ -165,6 +165,11 @@ class Network:
             elif tick:
                 self.perform(tick[1], tick[1].engine.tick(self.now))
         self.now = end
+
+
+def _engine(plane: MemoryPlane, source: random.Random, secret: bytes) -> Engine:
+    """With secrets that are the same after a reboot, unless `secret` is another."""
+    return Engine(plane, source.randbytes, log_keys=True, crash_secret=secret, ticket_secret=secret[::-1])
 
 
 def peer(

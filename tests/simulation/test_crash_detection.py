@@ -6,7 +6,7 @@ import pytest
 
 from gateway.ike.path import Path
 from gateway.ike.plane import UnknownSpi
-from gateway.ike.sa import IkeSa
+from gateway.ike.sa import OPENING, IkeSa
 from gateway.policy.peers import Peer, Start
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import Message, build, parse
@@ -29,12 +29,12 @@ RIGHT: Peer = peer(
 
 
 def plain(network: Network) -> list[Message]:
-    """The messages outside IKE_SA_INIT that went in the open."""
+    """The messages that went in the open, other than those that open an IKE SA."""
     messages = [parse(data) for _, _, _, data in network.carried if len(data) > 1]
     return [
         message
         for message in messages
-        if message.exchange != ExchangeType.IKE_SA_INIT and not any(isinstance(one, SK) for one in message.payloads)
+        if message.exchange not in OPENING and not any(isinstance(one, SK) for one in message.payloads)
     ]
 
 

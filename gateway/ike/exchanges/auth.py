@@ -2,16 +2,18 @@
 
 from gateway.ike import attempt_log, childless, redirects
 from gateway.ike.attempts import Step
-from gateway.ike.authentication import psk
+from gateway.ike.authentication import psk, resumed
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
 from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.exchanges.intermediate import check_complete
+from gateway.ike.exchanges.resume import check_resumed, grant, request_ticket, take_ticket
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import establish
 from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.tickets import KeptTicket
 from gateway.ike.uniqueness import initial_contact, resolve_duplicates
 from gateway.policy.identities import MAX_IDENTITY_OCTETS, Identity
 from gateway.policy.peers import Child, Peer
@@ -24,30 +26,26 @@ from gateway.wire.outcome import Close, Reject
 _FAILED = NotifyType.AUTHENTICATION_FAILED
 
 
-async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
+async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTicket | None = None) -> None:
     """Prove both ends as initiator, and make the first CHILD_SA; none where `wanted` is None (RFC 6023 5).
+
+    With the ticket that we came back with, the old session's keys are the proof (RFC 5723 4.3.3).
 
     --> HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, [SAi2, TSi, TSr]}
     <-- HDR, SK {IDr, AUTH, [SAr2, TSi, TSr]}   or the IKE SA alone with an error notify for the child
     """
     assert sa.peer is not None
-    sa.local_id = sa.peer.local_id or Identity.parse(sa.path.local)
-    _note_identities(sa, sa.peer.remote_id.exact)
-    request: list[wire.Payload] = [wire.IDi(sa.local_id.id_type, sa.local_id.data)]
-    if core.established(sa.peer.name) is None:
-        request.append(wire.Notify(0, b"", NotifyType.INITIAL_CONTACT, b""))
-    if expected := sa.peer.remote_id.exact:
-        request.append(wire.IDr(expected.id_type, expected.data))
-    key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, sa.peer)
-    request += [psk.prove(sa, key, sa.local_id), *offer_token(core, sa), *mobike.offer(core, sa)]
+    request = _proof(core, sa, sa.peer, kept)
     offer = children.Offer.make(core, sa, wanted) if wanted else None
     try:
         response = await ask_peer(ExchangeType.IKE_AUTH, request + (offer.notifies + offer.payloads if offer else []))
-        _check_responder(core, sa, sa.peer, response)
+        _check_responder(core, sa, sa.peer, response, kept)
         elsewhere = redirects.target(core, sa, response)
     except BaseException as error:
         if offer:
             offer.withdraw(core, sa)
+        if kept and isinstance(error, Close | Reject):
+            core.extensions.tickets.drop(sa.peer.name)
         if isinstance(error, Close) and error.notify is not None:
             farewell(core, sa, error.notify)
         raise
@@ -56,12 +54,9 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
     mobike.agree(core, sa, response, leads=True)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
-    if elsewhere:  # RFC 5685 6: proven, but without a child
-        if offer:
-            offer.withdraw(core, sa)
-        if sa.attempt:
-            attempt_log.succeed(sa.attempt, core.now)
-        core.extensions.sent_on.append((sa, elsewhere, (wanted.name,) if wanted else ()))
+    take_ticket(core, sa, response)
+    if elsewhere:
+        _go_on(core, sa, elsewhere, offer)
         return
     resolve_duplicates(core, sa)
     if offer is None:
@@ -70,6 +65,34 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None) -> None:
         children.conclude(core, sa, offer, response, nonces)
     else:  # another SA with this peer stays in place of this one
         offer.withdraw(core, sa)
+
+
+def _proof(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[wire.Payload]:
+    """Who we are, whom we want to meet, and our proof."""
+    sa.local_id = kept.ours if kept else peer.local_id or Identity.parse(sa.path.local)
+    expected = kept.theirs if kept else peer.remote_id.exact
+    _note_identities(sa, expected)
+    request: list[wire.Payload] = [wire.IDi(sa.local_id.id_type, sa.local_id.data)]
+    if core.established(peer.name) is None:
+        request.append(wire.Notify(0, b"", NotifyType.INITIAL_CONTACT, b""))
+    if expected:
+        request.append(wire.IDr(expected.id_type, expected.data))
+    if kept:
+        request.append(resumed.prove(sa, kept.ours))
+    else:
+        key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, peer)
+        request.append(psk.prove(sa, key, sa.local_id))
+    request += offer_token(core, sa) + request_ticket(sa) + mobike.offer(core, sa)
+    return request
+
+
+def _go_on(core: Core, sa: IkeSa, elsewhere: str, offer: children.Offer | None) -> None:
+    """Both ends are proven, but the responder makes no child: it sends us on to another gateway (RFC 5685 6)."""
+    if offer:
+        offer.withdraw(core, sa)
+    if sa.attempt:
+        attempt_log.succeed(sa.attempt, core.now)
+    core.extensions.sent_on.append((sa, elsewhere, (offer.config.name,) if offer else ()))
 
 
 def _note_identities(sa: IkeSa, remote: Identity | None) -> None:
@@ -104,7 +127,7 @@ def _key_for_unknown(core: Core, sa: IkeSa, peer: Peer) -> bytes:
     return found.secret
 
 
-def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message) -> None:
+def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, kept: KeptTicket | None) -> None:
     """Is it the peer, and does it hold the key?"""
     auth = response.maybe(wire.AUTH)
     if auth is None:
@@ -116,7 +139,11 @@ def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message) -> No
     if not peer.remote_id.matches(identity):
         why = f"the peer says it is {identity}, we expect {peer.remote_id}"
         raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
-    if not psk.verify(sa, _key(core, sa, identity), sent, auth):
+    if kept:
+        if identity != kept.theirs or not resumed.verify(sa, sent, auth):
+            why = f"{identity} did not prove that it gave us the ticket"
+            raise core.give_up(sa, "ticket", Step.IDENTITY, _FAILED, why)
+    elif not psk.verify(sa, _key(core, sa, identity), sent, auth):
         why = f"{identity} did not prove itself with our pre-shared key"
         raise core.give_up(sa, "peer-not-proven", Step.IDENTITY, _FAILED, why)
     sa.remote_id = identity
@@ -148,24 +175,19 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     except Reject as reject:
         raise core.give_up(sa, "syntax", Step.IDENTITY, reject.notify, reject.why) from None
     identity = _claimed(core, sa, sent)
-    wanted = _claimed(core, sa, asked) if asked else None
     _note_identities(sa, identity)
-    peer = _find_peer(core, sa, identity, wanted)
-    sa.local_id = peer.local_id or (wanted if _is_our_address(sa, wanted) else None) or Identity.parse(sa.path.local)
+    if ticket := core.extensions.resuming.pop(sa.our_spi, None):
+        proof = check_resumed(core, sa, ticket, sent, asked, auth)
+    else:
+        proof = _check_initiator(core, sa, sent, asked, auth)
+    assert sa.local_id is not None
+    sa.remote_id = identity
     _note_identities(sa, identity)
-    if auth is None:
-        raise core.give_up(
-            sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use"
-        )
     if mobike.nat_is_unexpected(core, request, sa.path):
         why = f"{identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
         raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
-    key = _key(core, sa, identity)
-    if not psk.verify(sa, key, sent, auth):
-        raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, _why_not_proven(identity, auth))
-    sa.remote_id = identity
     core.reach(sa, Step.IDENTITY, f"{identity} proved itself")
-    response: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data), psk.prove(sa, key, sa.local_id)]
+    response: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data), proof]
     response += offer_token(core, sa)
     take_token(sa, request)
     if mobike.agree(core, sa, request, leads=False):
@@ -175,7 +197,27 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     if request.notify(NotifyType.INITIAL_CONTACT):
         initial_contact(core, sa)
     resolve_duplicates(core, sa)
+    response += grant(core, sa, request)
     return response + _first_child(core, sa, request, nonces)
+
+
+def _check_initiator(
+    core: Core, sa: IkeSa, sent: wire.IDi, asked: wire.IDr | None, auth: wire.AUTH | None
+) -> wire.AUTH:
+    """Which peer is it, and does it hold the key? Our own proof, when it does. Raises Close."""
+    identity = _claimed(core, sa, sent)
+    wanted = _claimed(core, sa, asked) if asked else None
+    peer = _find_peer(core, sa, identity, wanted)
+    sa.local_id = peer.local_id or (wanted if _is_our_address(sa, wanted) else None) or Identity.parse(sa.path.local)
+    _note_identities(sa, identity)
+    if auth is None:
+        raise core.give_up(
+            sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use"
+        )
+    key = _key(core, sa, identity)
+    if not psk.verify(sa, key, sent, auth):
+        raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, _why_not_proven(identity, auth))
+    return psk.prove(sa, key, sa.local_id)
 
 
 def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, bytes]) -> list[wire.Payload]:

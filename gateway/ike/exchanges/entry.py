@@ -7,6 +7,7 @@ from gateway.ike.attempts import Attempt, Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges.init import Opening, accept_init
 from gateway.ike.exchanges.redirect import sent_on
+from gateway.ike.exchanges.resume import accept_resume
 from gateway.ike.nonces import check_nonce
 from gateway.ike.path import Path
 from gateway.ike.protect import refuse_unknown_critical
@@ -21,7 +22,7 @@ from gateway.wire.outcome import Drop, Reject
 _INFORMATIONAL_V1 = 5  # RFC 2408 3.1
 _AMPLIFIED = 1.5
 """An answer may be that much longer than its request; beyond, the sender proves its address with a cookie first."""
-_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 32
+_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 48
 """Of our answer: header, SA, the frame of KE, nonce, and what we announce."""
 _NAT_OCTETS = 2 * 28
 
@@ -72,6 +73,23 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
         _failed(core, opening, None, "syntax", NotifyType.INVALID_SYNTAX, why)
         return
     accept_init(core, opening, peer, chosen, public, shared)
+
+
+def answer_resume(core: Core, request: Message, datagram: bytes, path: Path) -> None:
+    """A ticket is shown: where there is pressure, after a cookie as anybody (RFC 8019 4.5); see `accept_resume`."""
+    try:
+        refuse_unknown_critical(request)
+        nonce = check_nonce(request.one(wire.Nonce).data)
+    except Reject as reject:
+        core.count("init-invalid")
+        _answer(core, request, datagram, path, [wire.Notify(0, b"", reject.notify, reject.data)])
+        return
+    opening = Opening(request, datagram, path, nonce, wire.KE(0, b""), [])
+    demanded, _ = _demanded(core, opening)
+    if demanded:
+        _answer(core, request, datagram, path, demanded)
+    elif not accept_resume(core, opening):
+        _answer(core, request, datagram, path, [wire.Notify(0, b"", NotifyType.TICKET_NACK, b"")])
 
 
 def _answer(core: Core, request: Message, datagram: bytes, path: Path, payloads: list[wire.Payload]) -> None:

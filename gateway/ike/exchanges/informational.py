@@ -6,6 +6,7 @@ from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.crash_detection import hear_protected
 from gateway.ike.exchanges.mobike import compare_mapping, hashes_for_liveness
+from gateway.ike.exchanges.resume import grant
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import close
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -89,7 +90,7 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
     hear_protected(core, sa, request)
     if sa.state == Lifecycle.ESTABLISHED and (elsewhere := redirects.target(core, sa, request)):
         core.extensions.sent_on.append((sa, elsewhere, tuple(child.name for child in sa.children.values())))
-    response: list[wire.Payload] = []
+    response: list[wire.Payload] = grant(core, sa, request)
     ours: list[bytes] = []
     for delete in request.all(wire.Delete):
         if delete.protocol == Protocol.IKE:

@@ -22,13 +22,14 @@ from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, HashAlgorithm, NotifyType, name_of
 
-_ROUNDS = 6
+ROUNDS = 6
+"""How often an opening is begun again because the responder wants something first."""
 _COOKIE_OCTETS = 64  # RFC 7296 2.6
 _HASHES = (HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512)
 _SIGNATURE_HASHES = b"".join(int(algorithm).to_bytes(2) for algorithm in _HASHES)
 
 
-async def open_sa(core: Core, sa: IkeSa, came_from: str = "") -> str | None:
+async def open_sa(core: Core, sa: IkeSa, came_from: str = "", *, tries: int = 0) -> str | None:
     """Negotiate algorithms and keys as initiator; where another gateway (`came_from`) sent us, say so.
 
     --> HDR(SPIi, 0), [N(COOKIE),] SAi1, KEi, Ni, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS), …
@@ -44,9 +45,9 @@ async def open_sa(core: Core, sa: IkeSa, came_from: str = "") -> str | None:
     sa.nonce_i = core.random(NONCE_OCTETS)
     cookie = b""
     sa.abilities = Ability.IS_SENT_ON if peer.redirect else Ability.NONE
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         request = _request(core, sa, cookie, method, offer.public)
-        response = await ask_peer(ExchangeType.IKE_SA_INIT, request + _about_redirects(sa, came_from))
+        response = await ask_peer(ExchangeType.IKE_SA_INIT, request + _about_redirects(sa, came_from), tries=tries)
         core.reach(sa, Step.REACH, f"{sa.path.text} answers")
         if host := redirects.target(core, sa, response):
             return host
@@ -108,7 +109,7 @@ def _note_hashes(sa: IkeSa, message: Message) -> None:
         sa.signature_hashes = tuple(int.from_bytes(data[i : i + 2]) for i in range(0, len(data) - 1, 2))
 
 
-def _note_fragmentation(sa: IkeSa, peer: Peer, message: Message) -> None:
+def note_fragmentation(sa: IkeSa, peer: Peer, message: Message) -> None:
     """RFC 7383 2.3: fragments are for two ends that have both said so."""
     if message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED):
         sa.fragmentation = peer.fragment_octets
@@ -149,8 +150,14 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     sa.spi_r = response.spi_r
     sa.requests.next_id = 1
     _note_hashes(sa, response)
-    _note_fragmentation(sa, sa.peer, response)
+    note_fragmentation(sa, sa.peer, response)
     _protect(core, sa, chosen, shared)
+    note_nat(core, sa, response)
+
+
+def note_nat(core: Core, sa: IkeSa, response: Message) -> None:
+    """As initiator: what stands between the ends, and which port that asks for (RFC 7296 2.23)."""
+    assert sa.peer is not None
     sa.nat = detect_nat(core, response, sa.path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, sa.peer))
     # RFC 4555 3.3: who speaks MOBIKE changes ports at once, so that a NAT on some later path is no trouble
@@ -182,8 +189,8 @@ class Opening:
     offered: list[wire.Proposal]
 
 
-def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public: bytes, shared: bytes) -> None:
-    """Make the half-open SA and answer as responder."""
+def begin_answer(core: Core, opening: Opening, peer: Peer) -> IkeSa:
+    """The half-open SA of a responder, before it has keys."""
     request, path = opening.request, opening.path
     sa = IkeSa(core.number("ike-sa"), False, path, core.now, request.spi_i, core.new_spi())
     sa.init_request, sa.init_source = opening.datagram, (path.remote, path.port)
@@ -194,8 +201,26 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
     core.reach(sa, Step.REACH, f"{path.text} calls")
     if request.notify(NotifyType.REDIRECT_SUPPORTED) or request.notify(NotifyType.REDIRECTED_FROM):
         sa.abilities |= Ability.SENDS_ON
+    note_fragmentation(sa, peer, request)
+    return sa
+
+
+def answer_opening(core: Core, sa: IkeSa, opening: Opening, payloads: list[wire.Payload]) -> None:
+    """Answer in the open, and wait for IKE_AUTH."""
+    response = Message(sa.spi_i, sa.spi_r, opening.request.exchange, False, True, 0, payloads)
+    sa.init_response = build(response)
+    core.send(sa.init_response, opening.path)
+    sa.responses.answered(0, opening.datagram, (sa.init_response,))
+    sa.requests.next_id = 0
+    core.add(sa)
+    core.timers.set(("half-open", sa), core.now + core.snapshot.settings.half_open_timeout)
+
+
+def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public: bytes, shared: bytes) -> None:
+    """Make the half-open SA and answer as responder."""
+    request, path = opening.request, opening.path
+    sa = begin_answer(core, opening, peer)
     _note_hashes(sa, request)
-    _note_fragmentation(sa, peer, request)
     _protect(core, sa, chosen, shared)
     sa.nat = detect_nat(core, request, path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, peer))
@@ -213,11 +238,5 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     if chosen.additional:
         payloads.append(intermediate.SUPPORTED)
-    response = Message(sa.spi_i, sa.spi_r, request.exchange, False, True, 0, payloads)
     payloads.append(childless.SUPPORTED)
-    sa.init_response = build(response)
-    core.send(sa.init_response, path)
-    sa.responses.answered(0, opening.datagram, (sa.init_response,))
-    sa.requests.next_id = 0
-    core.add(sa)
-    core.timers.set(("half-open", sa), core.now + core.snapshot.settings.half_open_timeout)
+    answer_opening(core, sa, opening, payloads)

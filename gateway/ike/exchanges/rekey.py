@@ -8,6 +8,7 @@ from gateway.ike.core import Core
 from gateway.ike.driver import next_task, start
 from gateway.ike.exchanges.crash_detection import offer_token, present_token, take_token
 from gateway.ike.exchanges.init import name_of_method
+from gateway.ike.exchanges.resume import renew_ticket
 from gateway.ike.flow import Closed, ask_peer
 from gateway.ike.lifecycle import close, keys_made, watch
 from gateway.ike.nat import keep_alive
@@ -121,6 +122,7 @@ def _succeed(
     keys_made(core, new)
     watch(core, new)
     keep_alive(core, new)
+    new.tasks.append(Task("asking for a ticket", lambda new: renew_ticket(core, new)))
     core.event(
         "ike-sa.rekeyed",
         f"IKE SA with {new.peer_name} rekeyed ({chosen.keywords})",
