@@ -119,6 +119,9 @@ class Connection:
     def put(self, path: str, body: bytes, media_type: str, **query: object) -> Any:
         return self._json("PUT", path, query, body, media_type)
 
+    def delete(self, path: str, **query: object) -> Any:
+        return self._json("DELETE", path, query)
+
     def text(self, path: str, **query: object) -> str:
         """The answer as it is."""
         return self._answer("GET", path, query)[1].decode("utf-8", "replace")

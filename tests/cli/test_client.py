@@ -148,6 +148,39 @@ def test_what_is_configured_is_listed(moon: Served) -> None:
     assert [peer["name"] for peer in moon.told("peers")] == ["sun"]
 
 
+def test_sources_are_blocked_listed_and_unblocked(lone: Served) -> None:
+    assert lone.ask("blocks").stdout == "Nobody is blocked.\n"
+    done = lone.ask("block", "198.51.100.7", "--for", "12h", "--reason", "guesses\x1b[2J")
+    assert done.stdout == "198.51.100.7/32 is blocked for 12 h.\n"
+    assert lone.ask("block", "2001:DB8::/32").stdout == "2001:db8::/32 is blocked.\n"
+    (first, second) = lone.told("blocks")
+    assert 12 * 3600 - 60 < first["expires_at"] - time.time() <= 12 * 3600
+    assert (second["expires_at"], second["active"]) == (None, True)
+    lines = lone.ask("blocks").stdout.splitlines()
+    assert lines[0].split() == ["NETWORK", "BLOCKED", "UNTIL", "REASON"]
+    assert "guesses\\x1b[2J" in lines[1]
+    assert lines[2].split() == ["2001:db8::/32", "yes", "unblocked"]
+    lone.ask("block", "198.51.100.7/32", "--for", "0")
+    assert [one["active"] for one in lone.told("blocks")] == [False, True]
+    for network in ("198.51.100.7", "2001:db8::/32"):
+        assert lone.ask("unblock", network).stdout.endswith(" is no longer blocked.\n")
+    assert lone.ask("unblock", "198.51.100.7").exit_code == 1
+    wrong = lone.ask("block", "198.51.100.7/24")
+    assert (wrong.exit_code, "did you mean 198.51.100.0/24?" in wrong.stderr) == (1, True)
+    assert lone.ask("block", "198.51.100.7", "--for", "soon").exit_code == 2
+
+
+def test_shunts_are_listed_in_their_order(lone: Served) -> None:
+    lan = {"local_selectors": ["10.1.0.0/24"], "remote_selectors": ["10.1.0.0/16"]}
+    rules = [{"name": "a", "action": "pass", **lan}, {"name": "b", "action": "drop", **lan, "priority": 5}]
+    applied = lone.apply({"apiVersion": "ikegate/v1", "shunts": rules, "settings": {"puzzles": True}})
+    assert "+ shunt a\n+ shunt b\n~ settings of the gateway\n" in applied.stdout
+    lines = lone.ask("shunts").stdout.splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [["b", "drop", "5"], ["a", "pass", "100"]]
+    assert lone.ask("apply", "-f", "-", "--prune", stdin=yaml.safe_dump(exported(lone) | {"shunts": []})).exit_code == 0
+    assert lone.ask("shunts").stdout == "No shunts are configured.\n"
+
+
 def test_lists_are_read_to_their_end(lone: Served) -> None:
     many = {
         "apiVersion": "ikegate/v1",
@@ -376,6 +409,7 @@ def test_health_needs_no_token(lone: Served) -> None:
 def test_help_names_every_command() -> None:
     shown = ask("--help").stdout
     commands = "serve demo status peers up down rekey attempts events apply diff export setup-url health decode".split()
+    commands += ["shunts", "blocks", "block", "unblock"]
     assert all(re.search(rf"^  {command} ", shown, re.MULTILINE) for command in commands)
     assert all(ask(command, "--help").exit_code == 0 for command in commands)
     assert ask("--version").stdout.startswith("ikegate, version ")
