@@ -14,7 +14,7 @@ from gateway.dataplane.memory import LOWEST_SPI
 from gateway.dataplane.tun import Tun
 from gateway.dataplane.userspace_inbound import Inbound
 from gateway.dataplane.userspace_outbound import Outbound
-from gateway.dataplane.userspace_policies import PolicyTable
+from gateway.dataplane.userspace_policies import PolicyTable, is_wall
 from gateway.dataplane.userspace_routes import TunRoutes
 from gateway.dataplane.userspace_rules import PassingRules
 from gateway.dataplane.userspace_sas import Drops, InboundSa, OutboundSa
@@ -321,7 +321,7 @@ class UserspacePlane:
 def _own_route(policy: Policy) -> Route | None:
     """A policy here is only met by packets that are routed into the device. Where no state brings a route along, it is
     the policy's own: a trap's, and that of one that drops what would be protected if its CHILD_SA were up."""
-    if policy.direction is not Direction.OUT or policy.priority is not None:
+    if policy.direction is not Direction.OUT or policy.priority is not None or is_wall(policy):
         return None
     destination = Selector(policy.destination.version, policy.destination.start, policy.destination.end)
     if policy.action is Action.DROP:

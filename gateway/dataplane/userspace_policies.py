@@ -42,8 +42,25 @@ def _breadth(policy: Policy) -> tuple[int, int, int]:
 
 
 def is_rule(policy: Policy) -> bool:
-    """Whether routing rules carry it out, not the packet path: a shunt for what leaves or is forwarded."""
-    return policy.priority is not None and policy.direction is not Direction.IN and policy.action is not Action.PROTECT
+    """Whether routing rules carry it out, not the packet path: a shunt for what leaves or is forwarded, and a wall."""
+    if policy.priority is None:
+        return is_wall(policy)
+    return policy.direction is not Direction.IN and policy.action is not Action.PROTECT
+
+
+def is_wall(policy: Policy) -> bool:
+    """Whether it drops all that certain sources send, because the tunnel for all of it is down.
+
+    A route into the device would catch what other sources send, too: the very question for the peer's address.
+    """
+    everything = Selector(policy.destination.version, 0, (1 << (32 if policy.destination.version == 4 else 128)) - 1)
+    return (
+        policy.action is Action.DROP
+        and policy.priority is None
+        and policy.direction is Direction.OUT
+        and policy.destination == everything
+        and not policy.source.protocol
+    )
 
 
 def rank(policy: Policy) -> tuple[bool, int, tuple[int, int, int]]:

@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ _LEAST_PORT, _MOST_PORT = 1, 65534  # what a rule can name
 
 _SPARED = 1499
 _WINDOWS = (range(1500, 3000), range(3000, 4499))  # all before the rules of TunRoutes
+_WALL = 6000  # behind the rules of TunRoutes, and before the main table's
 _MOST_RULES = 4096
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -62,7 +63,7 @@ class PassingRules:
 
     A shunt that lets pass sends its packets on to the main table, one that drops sends them nowhere. The order among
     shunts is the order of the rules: a change of it lays all of them anew in the other of two windows of priorities,
-    and so that no packet meanwhile meets one that is not its own.
+    and so that no packet meanwhile meets one that is not its own. Walls stand behind the routes into the device.
     """
 
     def __init__(self) -> None:
@@ -71,11 +72,12 @@ class PassingRules:
         self._spared: list[Match] = []
         self._shunts: tuple[Policy, ...] = ()
         self._laid: list[tuple[int, Match]] = []
+        self._walls: set[Match] = set()
         self._window = 0
 
     def sweep(self) -> None:
         """Remove what a killed process of ours left in this network namespace; only where no other one lives."""
-        ours = {_SPARED, *_WINDOWS[0], *_WINDOWS[1]}
+        ours = {_SPARED, *_WINDOWS[0], *_WINDOWS[1], _WALL}
         left: list[Request] = []
         for body in self._netlink.dump((_RTM_GETRULE, 0, _fib_rule_hdr.pack(*[0] * 9))):
             found = dict(attributes(body, _fib_rule_hdr.size, len(body)))
@@ -95,10 +97,30 @@ class PassingRules:
             self._spared.append(match)
 
     def lay(self, policies: Iterable[Policy]) -> None:
-        """Have these shunts and no others. Raises Refused; then those before stay."""
-        shunts = tuple(sorted(policies, key=rank))
-        if shunts == self._shunts:
-            return
+        """Have these shunts and walls and no others. Raises Refused; then those before stay."""
+        ruling = sorted(policies, key=rank)
+        shunts = tuple(policy for policy in ruling if policy.priority is not None)
+        walls = {match for policy in ruling[len(shunts) :] for match in _matches(policy)}
+        before = self._walls
+        try:
+            self._put([(_WALL, match) for match in walls - before])
+            self._walls = before | walls
+            if shunts != self._shunts:
+                self._lay(shunts)
+        except OSError as error:
+            self._break(self._walls - before)
+            raise Refused(f"a shunt cannot be laid as a routing rule: {error}") from error
+        except Refused:
+            self._break(self._walls - before)
+            raise
+        self._break(before - walls)
+
+    def _break(self, walls: Collection[Match]) -> None:
+        self._take_away([(_RTM_DELRULE, 0, _pack(_WALL, match)) for match in walls])
+        self._walls = self._walls.difference(walls)
+
+    def _lay(self, shunts: tuple[Policy, ...]) -> None:
+        """Raises OSError, Refused."""
         matches = [list(_matches(policy)) for policy in shunts]
         window = 1 - self._window
         places = _WINDOWS[window]
@@ -107,17 +129,15 @@ class PassingRules:
                 f"the userspace data plane has room for {len(places)} shunts and {_MOST_RULES} rules for them"
             )
         new = [(place, match) for place, alike in zip(places, matches, strict=False) for match in alike]
-        try:
-            # Into the foremost window the first rule goes first: until a packet finds its own, the old ones hold.
-            self._put(new)
-        except OSError as error:
-            raise Refused(f"a shunt cannot be laid as a routing rule: {error}") from error
+        # Into the foremost window the first rule goes first: until a packet finds its own, the old ones hold.
+        self._put(new)
         # Out of the foremost window the last rule goes first, for the same reason.
         self._take_away([(_RTM_DELRULE, 0, _pack(*rule)) for rule in reversed(self._laid)])
         self._shunts, self._laid, self._window = shunts, new, window
 
     def close(self) -> None:
         """Remove every rule of ours."""
+        self._break(self._walls)
         rules = [*reversed(self._laid), *((_SPARED, match) for match in self._spared)]
         self._take_away([(_RTM_DELRULE, 0, _pack(*rule)) for rule in rules])
         self._shunts, self._laid, self._spared = (), [], []

@@ -79,6 +79,35 @@ async def test_traffic_of_a_tunnel_that_is_down_is_dropped_not_leaked(
 
 
 @needs
+async def test_a_tunnel_for_all_traffic_that_is_down_stops_its_own_sources_and_nobody_else(
+    sites: tuple[Namespace, Namespace], plane: UserspacePlane
+) -> None:
+    """Who asks for the peer's address must get through, and who administers the gateway from afar."""
+    left, _ = sites
+    plane.listen(lambda event: None)
+    wall = policy("10.1.0.0/24", "0.0.0.0/0", Action.DROP)
+    plane.apply([AddPolicy(wall), AddPolicy(policy("fd01::/64", "::/0", Action.DROP))])
+    assert not await asyncio.to_thread(left.ping, "10.2.0.1", source="10.1.0.1", wait=0.3)
+    assert not await asyncio.to_thread(left.ping, "2001:db8::2", source="fd01::1", wait=0.3)
+    assert await asyncio.to_thread(left.ping, "10.2.0.1")
+    assert await asyncio.to_thread(left.ping, "10.2.0.1", source="192.0.2.1")
+    assert leaves_by(left, "192.0.2.1", "203.0.113.1") == "to-right"
+    # A narrower tunnel that is up, and shunts, are not stopped by it.
+    narrower = Route(Selector.parse("10.3.0.0/24"), (Selector.parse("10.1.0.0/24"),), "192.0.2.2")
+    plane.apply([AddRoute(narrower), AddPolicy(policy("10.1.0.0/24", "203.0.113.0/24", Action.PASS, 5))])
+    assert leaves_by(left, "10.1.0.1", "10.3.0.1") == "ikegate0"
+    assert leaves_by(left, "10.1.0.1", "203.0.113.1") == "to-right"
+    with pytest.raises(Refused, match="no route"):
+        plane.apply([RemovePolicy(wall), AddRoute(Route(Selector.parse("10.7.0.0/24"), (), "no address"))])
+    assert leaves_by(left, "10.1.0.1", "10.2.0.1") == "nowhere"
+    up = Policy(Direction.OUT, wall.source, wall.destination, "192.0.2.1", "192.0.2.2", 1, 0x1002)
+    plane.apply([AddPolicy(up), AddRoute(EVERYTHING)])
+    assert leaves_by(left, "10.1.0.1", "10.2.0.1") == "ikegate0"
+    plane.apply([AddPolicy(wall)])
+    assert leaves_by(left, "10.1.0.1", "10.2.0.1") == "ikegate0", "while the route is there, it leads to the policy"
+
+
+@needs
 def test_ike_passes_though_all_traffic_is_dropped(sites: tuple[Namespace, Namespace], plane: UserspacePlane) -> None:
     left, right = sites
     plane.apply([AddPolicy(policy("0.0.0.0/0", "0.0.0.0/0", Action.DROP))])

@@ -9,9 +9,21 @@ from typing import Any
 
 import pytest
 
-from gateway.ike.plane import AddInterface, AddRoute, AddState, Interface, Refused, RemoveInterface, RemoveRoute, Route
+from gateway.ike.plane import (
+    Acquire,
+    AddInterface,
+    AddPolicy,
+    AddRoute,
+    AddState,
+    Interface,
+    Refused,
+    RemoveInterface,
+    RemoveRoute,
+    Route,
+)
 from gateway.policy.selectors import Selector
 from tests.kernel.conftest import Child, Site
+from tests.kernel.test_traffic import told
 from tests.lab.in_kernel import in_kernel
 
 pytestmark = [in_kernel, pytest.mark.requires("root", "netns", "esp", "ping")]
@@ -88,6 +100,20 @@ def test_what_is_routed_into_it_is_protected_and_nothing_else(sites: tuple[Site,
         site.plane.close()
         assert links(site) == {}
         assert "7296" not in site.ns.ip("route", "show", "table", "all")
+
+
+async def test_a_packet_into_an_interface_meets_the_trap_of_its_id_alone(sites: tuple[Site, Site]) -> None:
+    left, right = sites
+    everything = ("0.0.0.0/0", "0.0.0.0/0")
+    also: dict[str, Any] = {"interface_id": 7}
+    child = Child(sites, selectors=everything, reqid=42, policy_also=also, state_also=also, interface="ipsec7")
+    child.allocate()
+    route = Route(Selector.parse("10.2.0.0/24"), (Selector.parse("10.1.0.0/24"),), "192.0.2.2", "ipsec7")
+    left.plane.apply([AddInterface(IPSEC7), *map(AddPolicy, child.policies(0, trap=True)), AddRoute(route)])
+    assert left.ns.ping("192.0.2.2", source="192.0.2.1"), "not routed into it"
+    events = await told(left, child.pings)
+    assert set(events) == {Acquire(42)}
+    assert right.plane.states() == []
 
 
 def test_a_refused_batch_takes_back_the_interface_it_made(sites: tuple[Site, Site]) -> None:
