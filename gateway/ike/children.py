@@ -182,6 +182,7 @@ def install(
         child=config.name,
         child_sa=child.id,
         ike_sa=sa.id,
+        initiator=sa.initiator,
     )
     return child
 
@@ -236,6 +237,7 @@ def remove(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool = Fal
             child=child.name,
             child_sa=child.id,
             ike_sa=sa.id,
+            why=why,
         )
 
 

@@ -82,7 +82,7 @@ def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-er
     if sa.attempt:
         attempt_log.fail(sa.attempt, core.now, cause, why, Step.NETWORKS)
         sa.attempt = None
-    core.event("exchange.failed", f"{label} with {sa.peer_name} failed: {why}", sa.peer_name, ike_sa=sa.id)
+    core.event("exchange.failed", f"{label} with {sa.peer_name} failed: {why}", sa.peer_name, ike_sa=sa.id, why=why)
     if sa.peer:
         core.children_lost.append((sa.peer.name, label))
     next_task(core, sa)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from gateway.ike import attempt_log, driver
+from gateway.ike import attempt_log, driver, reasons
 from gateway.ike.admission import Blocked
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
@@ -110,14 +110,14 @@ class Engine:
     def disconnect(self, peer: str, child: str | None, now: float) -> tuple[int, list[Effect]]:
         """Take a peer, or one of its children, down on both ends; a peer stays down until it is wanted again."""
         self.core.now = now
-        return disconnect(self.core, peer, child, "disconnected by an administrator"), self._settle()
+        return disconnect(self.core, peer, child, reasons.DISCONNECTED), self._settle()
 
     def terminate(self, number: int, now: float) -> list[Effect]:
         """Delete one IKE SA on both ends."""
         self.core.now = now
         for sa in self.ike_sas():
             if sa.id == number:
-                delete_sa(self.core, sa, "terminated by an administrator")
+                delete_sa(self.core, sa, reasons.TERMINATED)
         return self._settle()
 
     def rekey(self, peer: str, child: str | None, now: float) -> tuple[int, list[Effect]]:
@@ -211,7 +211,7 @@ class Engine:
         core.now = now
         core.held |= {(name, None) for name in core.snapshot.peers}
         for sa in self.ike_sas():
-            delete_sa(core, sa, "this gateway stops")
+            delete_sa(core, sa, reasons.STOPPED)
         return self._settle()
 
     @property

@@ -95,6 +95,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         ike_sa=sa.id,
         attempt=sa.attempt.id if sa.attempt else None,
         cause=sa.attempt.cause if sa.attempt else cause,
+        why=why,
     )
     if sa.peer:
         core.closed_peers.append((sa.peer.name, was))

@@ -4,6 +4,7 @@ from gateway.ike.children import watch_idleness
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.informational import delete_child, liveness
+from gateway.ike.reasons import IDLE
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 
 _HINT_QUIET = 3.0
@@ -68,5 +69,5 @@ def check_idleness(core: Core, name: str, child: ChildSa) -> None:
     if idle < limit:
         watch_idleness(core, name, child)
         return
-    why = f"nothing went through it for {idle:.0f} seconds (idle timeout)"
+    why = IDLE.format(seconds=idle)
     start(core, sa, Task(f"deleting CHILD_SA {child.name}", lambda sa: delete_child(core, sa, child, why)))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.ike import blocking, childless
+from gateway.ike import blocking, childless, reasons
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -200,7 +200,7 @@ def lay_traps(core: Core, peer: Peer, local: str, remote: str) -> None:
     blocking.lay(core, [peer.name])
 
 
-def obey(core: Core, change: Changes, *, removed: str = "its configuration was removed") -> None:
+def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None:
     """Move from the last snapshot to this one: only what changed is touched."""
     for name in change.removed:
         disconnect(core, name, None, removed)
@@ -209,12 +209,12 @@ def obey(core: Core, change: Changes, *, removed: str = "its configuration was r
         core.attempts.forget(name)
         core.extensions.redirects.pop(name, None)
     for name in change.renegotiate:
-        disconnect(core, name, None, "its configuration changed")
+        disconnect(core, name, None, reasons.RECONFIGURED)
         core.traps.pop(name, None)
         _let_go(core, name)
     for name, names in change.children.items():
         for child in names:
-            disconnect(core, name, child, "its configuration changed")
+            disconnect(core, name, child, reasons.RECONFIGURED)
             core.held.discard((name, child))
             core.single_pairs.discard((name, child))
         core.traps.pop(name, None)

@@ -19,6 +19,7 @@ from gateway.service.keylog import KeyLog
 from gateway.service.manage import Configuration, NotFound
 from gateway.service.network_watch import NetworkWatch
 from gateway.service.observe import Observer
+from gateway.service.outages import Outage
 from gateway.service.runner import Runner
 from gateway.service.status import Status
 from gateway.settings import Settings
@@ -107,6 +108,11 @@ class Gateway:
     def attempts(self, *, peer: str | None = None, limit: int = 100) -> list[Attempt]:
         """Negotiations, the newest first; times are Unix seconds."""
         return [self._dated(attempt) for attempt in self._engine.core.attempts.latest(limit, peer)]
+
+    def outages(self, peer: str) -> list[Outage]:
+        """When the peer's children were down, the newest first. Raises NotFound."""
+        self._known(peer, None)
+        return self._runner.outages.of(peer)
 
     def attempt(self, number: int) -> Attempt | None:
         """One negotiation; times are Unix seconds."""

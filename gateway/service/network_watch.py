@@ -24,7 +24,8 @@ _SETTLED = 0.5
 _AGAIN = 5.0
 _RUNNING = 0x1 | 0x10000  # IFF_UP, IFF_LOWER_UP
 _UNUSABLE = 0x08 | 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE
-_MAIN_TABLE = 254  # our own routes lie in tables of their own, those of addresses in the local table
+_MAIN_TABLE = 254  # our own routes lie in tables of their own
+_KERNEL_MADE = 2  # RTPROT_KERNEL: the routes that come and go with addresses and links
 
 Changed = Callable[[tuple[str, ...]], None]
 
@@ -87,9 +88,9 @@ class NetworkWatch:
                     self._links.pop(message["index"], None)
                 return running is not was
             case "RTM_NEWADDR" | "RTM_DELADDR":
-                return True
+                return bool(_address(message))
             case "RTM_NEWROUTE" | "RTM_DELROUTE":
-                return bool(message["table"] == _MAIN_TABLE)
+                return bool(message["table"] == _MAIN_TABLE and message["proto"] != _KERNEL_MADE)
             case _:
                 return False
 
@@ -112,9 +113,12 @@ def _runs(link: Any) -> bool:
 
 
 def _usable(message: Any) -> str:
-    """The address that a peer can reach us at, or nothing."""
+    """The address, if it can be used now."""
+    return "" if (message.get("flags") or 0) & _UNUSABLE else _address(message)
+
+
+def _address(message: Any) -> str:
+    """The address at which a peer can reach us, or nothing."""
     text = message.get("local") or message.get("address") or ""
-    if not text or (message.get("flags") or 0) & _UNUSABLE:
-        return ""
-    address = ipaddress.ip_address(text)
-    return "" if address.is_loopback or address.is_link_local else str(address)
+    address = ipaddress.ip_address(text) if text else None
+    return "" if address is None or address.is_loopback or address.is_link_local else str(address)

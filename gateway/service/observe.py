@@ -16,6 +16,10 @@ from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Statu
 
 _NOTHING = Counters()
 _FRESH = 1.0
+_CARRYING = (Lifecycle.ESTABLISHED, Lifecycle.REKEYED)
+_SILENT = 3
+"""Transmissions of a request without an answer after which a tunnel is not called up any more."""
+_REKEYED_BY_NOW = 60.0
 
 
 @dataclass(slots=True)
@@ -120,11 +124,13 @@ class Observer:
             return TunnelState.DISABLED, "disabled by configuration"
         if established is not None:
             down = [child for child in children if child.state in (TunnelState.DOWN, TunnelState.DEGRADED)]
-            up = any(child.state == TunnelState.UP for child in children)
+            up = [child for child in children if child.state in (TunnelState.UP, TunnelState.DEGRADED)]
             if not down and (up or not children):
                 return TunnelState.UP, ""
             if down:
-                return TunnelState.DEGRADED, f"{down[0].name}: {down[0].reason}"
+                # without a child that carries traffic it is not up, however well the IKE SA stands
+                state = TunnelState.DEGRADED if up else TunnelState.DOWN
+                return state, f"{down[0].name}: {down[0].reason}"
             return TunnelState.WAITING, "connected; no networks are in use yet"
         if connecting:
             return TunnelState.CONNECTING, failure or waiting_for(connecting[-1])
@@ -141,12 +147,19 @@ class Observer:
     def _wanted(
         self, peer: Peer, child: Child, established: IkeSa | None, attempt: Attempt | None
     ) -> WantedChildStatus:
-        live = [sa for sa in (established.children.values() if established else ()) if sa.name == child.name]
+        standing = [sa for sa in self._engine.core.of_peer(peer.name) if sa.state in _CARRYING]
+        live = [made for sa in standing for made in sa.children.values() if made.name == child.name]
         carried = (
             self._carried[peer.name, child.name].total() if (peer.name, child.name) in self._carried else (0, 0, 0, 0)
         )
-        if live and established is not None:
+        if live and established is None:
+            state, reason = TunnelState.UP, "its IKE SA is being replaced"
+        elif live and established is not None:
             state, reason = self._how_far(peer, child, established)
+            if silent := self._unanswered(established, live[-1]):
+                state, reason = TunnelState.DOWN, silent
+            elif state is TunnelState.UP and (doubled := self._doubled(live)):
+                reason = doubled
         elif not peer.enabled:
             state, reason = TunnelState.DISABLED, "disabled by configuration"
         elif (peer.name, child.name) in self._engine.core.held:
@@ -172,6 +185,21 @@ class Observer:
         example = networks_text(lacking[0].local, lacking[0].remote)
         count = f"{len(wanted) - len(lacking)} of {len(wanted)}"
         return TunnelState.DEGRADED, f"{count} pairs of networks are up; {example} is not"
+
+    def _unanswered(self, sa: IkeSa, child: ChildSa) -> str:
+        """That the peer seems gone, in words: a tunnel to nobody is not up, though nothing has been taken away yet."""
+        pending = sa.requests.pending
+        if pending is None or pending.sent < _SILENT or sa.peer is None:
+            return ""
+        seconds = self._clock() - max(sa.last_heard, child.heard)
+        return f"no answer from the peer for {seconds:.0f} s, try {pending.sent} of {sa.peer.retransmission.tries}"
+
+    def _doubled(self, live: list[ChildSa]) -> str:
+        """A rekey has two for some seconds; more than that is one too many for the same traffic."""
+        settled = self._clock() - _REKEYED_BY_NOW
+        old = [(made.local, made.remote) for made in live if made.installed < settled and not made.rekeying]
+        most = max((old.count(nets) for nets in old), default=0)
+        return f"{most} CHILD_SAs carry the same traffic, where one should" if most > 1 else ""
 
     def _ike_sa(self, sa: IkeSa) -> IkeSaStatus:
         return IkeSaStatus(

@@ -15,6 +15,7 @@ from gateway.policy.snapshot import Changes, Snapshot
 from gateway.service.blocking import Blocking
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
+from gateway.service.outages import Outages
 from gateway.service.transport import PortTaken, Transport, locate
 
 log = logging.getLogger("ikegate")
@@ -36,6 +37,7 @@ class Runner:
         self.clock: Callable[[], float] = time.monotonic
         self.offset = time.time() - time.monotonic()
         """Adds to the engine's clock to give Unix time."""
+        self.outages = Outages(engine.core)
         self._key_log = key_log
         self._blocking = Blocking(transport_ports) if plane.name in _WITH_PACKETS else None
         self._timer: asyncio.TimerHandle | None = None
@@ -70,6 +72,7 @@ class Runner:
         if self._blocking:
             self._blocking.want(snapshot.blocked)
         self.perform(effects)
+        self.outages.settle(self.clock() + self.offset)
         return difference
 
     def perform(self, effects: list[Effect]) -> None:
@@ -88,7 +91,9 @@ class Runner:
         self._rearm()
 
     def _happened(self, event: Event) -> None:
-        self.journal.write(self.clock() + self.offset, event.kind, event.text, event.peer, **event.data)
+        at = self.clock() + self.offset
+        self.journal.write(at, event.kind, event.text, event.peer, **event.data)
+        self.outages.hear(at, event)
         if log.isEnabledFor(logging.INFO):
             log.info("%s: %s", event.kind, event.text)
 

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 from gateway.ike.attempts import Attempt, MessageSeen, Outcome, Step, StepTaken
+from gateway.ike.reasons import Kind
+from gateway.policy.peers import Start
 from gateway.policy.snapshot import Snapshot
 from gateway.service.journal import Record
+from gateway.service.outages import Outage
 from gateway.service.seeds import first_inventory
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
 from gateway.storage.compiling import compile_snapshot
@@ -223,4 +226,9 @@ RECORDS = (
     Record(3, NOW - 1, "attempt.failed", f"198.18.66.6 knocked as {HOSTILE}", None),
     Record(2, NOW - 400, "child-sa.installed", "CHILD_SA acme/net installed", "acme"),
     Record(1, NOW - 90_000, "ike-sa.established", "IKE SA with geneva established", "geneva"),
+)
+
+OUTAGES = (
+    Outage(3, HOSTILE, HOSTILE, Start.ALWAYS, NOW - 90, Kind.FAILURE, HOSTILE, None, "", 2, HOSTILE + "?"),
+    Outage(2, HOSTILE, "net", Start.ALWAYS, NOW - 7200, Kind.ADMINISTRATOR, "disconnected", NOW - 3600, HOSTILE),
 )

@@ -96,6 +96,25 @@ async def test_a_tunnel_is_connected_shown_rekeyed_and_taken_down(
     assert (await client.get(f"{V1}/kernel/states")).json()["items"] == []
 
 
+async def test_outages_are_listed_the_newest_first(client: httpx2.AsyncClient, far: Gateway) -> None:
+    await _configure(client, far)
+    assert (await client.get(f"{V1}/peers/sun/outages")).json()["items"] == []
+    await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    for _ in range(2):
+        await client.post(f"{V1}/peers/sun/actions/disconnect?wait=20")
+        await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    await client.post(f"{V1}/peers/sun/actions/disconnect?wait=20")
+    found = (await client.get(f"{V1}/peers/sun/outages?limit=2")).json()
+    lasting, ended = found["items"]
+    assert (lasting["kind"], lasting["reason"]) == ("administrator", "disconnected by an administrator")
+    assert (lasting["child"], lasting["start"], lasting["ended_at"]) == ("net", "passive", None)
+    assert ended["ended_by"] == "we called and the peer answered"
+    assert ended["began_at"] <= ended["ended_at"] <= lasting["began_at"]
+    (first,) = (await client.get(f"{V1}/peers/sun/outages?cursor={found['next_cursor']}")).json()["items"]
+    assert first["id"] < ended["id"] < lasting["id"]
+    assert (await client.get(f"{V1}/peers/nobody/outages")).status_code == 404
+
+
 async def test_a_begun_action_is_accepted_at_once(client: httpx2.AsyncClient, far: Gateway) -> None:
     await _configure(client, far)
     begun = await client.post(f"{V1}/peers/sun/actions/connect")

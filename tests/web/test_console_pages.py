@@ -13,7 +13,7 @@ from web.console.render import NOTICE_COOKIE, html
 from web.console.views.attempts import attempt_page, attempt_rows
 from web.console.views.overview import overview
 from web.console.views.sessions import sessions
-from web.console.views.tunnels import FILTERS, tunnel, tunnel_rows
+from web.console.views.tunnels import FILTERS, outage_rows, tunnel, tunnel_rows
 from web.security import SESSION_COOKIE
 
 SIGNED_IN_PAGES = (
@@ -201,7 +201,7 @@ def hostile_pages() -> list[str]:
     return [
         html("overview.html", **plain, view=overview(samples.STATUS, both, samples.NOW)),
         html("tunnels.html", **plain, rows=rows, total=6, pages=2, page_number=1),
-        html("tunnel.html", **plain, view=acme, failed=failed),
+        html("tunnel.html", **plain, view=acme, failed=failed, outages=outage_rows(samples.OUTAGES)),
         html("tunnel_history.html", **plain, view=acme, rows=attempt_rows(both)),
         html("sessions.html", **plain, view=sessions(samples.STATUS)),
         html("attempts.html", **plain, rows=attempt_rows(both)),

@@ -5,6 +5,7 @@ from pydantic import BaseModel
 
 from gateway.ike.plane import EspState, Policy
 from gateway.service.manage import NotFound
+from gateway.service.outages import Outage
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status
 from web.api.common import LIST, READ, Cursor, Limit, Number, ObjectName, Page, ReadState, page_of
 from web.dependencies import current_gateway
@@ -65,6 +66,16 @@ async def get_child_sa(request: Request, _: ReadState, number: Number) -> ChildS
     if found is None:
         raise NotFound("CHILD_SA", str(number))
     return found
+
+
+@router.get("/peers/{name}/outages", responses=LIST)
+async def list_outages(
+    request: Request, _: ReadState, name: ObjectName, limit: Limit = 100, cursor: Cursor = None
+) -> Page[Outage]:
+    """When each child of a peer was down since the gateway started, the newest first; the last 200 of each child."""
+    found = current_gateway(request).outages(name)
+    items, following = page_of(found, limit, cursor, lambda outage: f"{10**12 - outage.id:020}", lambda _: True)
+    return Page(items=items, next_cursor=following)
 
 
 def _in_order(sa: IkeSaStatus | ChildSaStatus) -> str:

@@ -104,6 +104,7 @@ async def show_tunnel(request: Request, session: SignedIn, gateway: ThisGateway,
         user=session.admin,
         view=view,
         failed=failed,
+        outages=tunnel_views.outage_rows(gateway.outages(name)),
         call=api_call(request, "POST", f"/peers/{name}/actions/connect"),
     )
 

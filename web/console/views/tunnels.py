@@ -1,10 +1,12 @@
 """The list of tunnels and one tunnel's page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.ike.reasons import Kind
 from gateway.policy.peers import Child, Offload, Peer, Start, WhenDown
 from gateway.policy.snapshot import Snapshot
+from gateway.service.outages import Outage
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
 from web.console.words import TUNNEL_STATES, State, duration, sa_state
 
@@ -177,6 +179,41 @@ def options_of(child: Child) -> tuple[str, ...]:
         (not child.replay_window, "no protection against repeats"),
     )
     return (f"{child.mode} mode", _WHEN_DOWN_WORDS[child.when_down], *(words for is_so, words in unusual if is_so))
+
+
+@dataclass(frozen=True, slots=True)
+class OutageRow:
+    """One time that a child was down, in words."""
+
+    outage: Outage
+    state: State
+    kind: str
+
+    @property
+    def lasted(self) -> float | None:
+        """Seconds; None while it lasts."""
+        return self.outage.ended_at - self.outage.began_at if self.outage.ended_at is not None else None
+
+
+KIND_WORDS = {
+    Kind.FAILURE: "Failure",
+    Kind.ADMINISTRATOR: "Disconnected by an administrator",
+    Kind.CONFIGURATION: "Configuration changed",
+    Kind.IDLE: "Not used",
+    Kind.STOP: "Gateway stopped",
+}
+_OUTAGES_SHOWN = 20
+
+
+def outage_rows(outages: Sequence[Outage]) -> tuple[OutageRow, ...]:
+    """The newest first; what was meant does not look like a failure."""
+    return tuple(_outage_row(outage) for outage in outages[:_OUTAGES_SHOWN])
+
+
+def _outage_row(outage: Outage) -> OutageRow:
+    lasting = TunnelState.DOWN if outage.kind is Kind.FAILURE else TunnelState.DISABLED
+    state = TUNNEL_STATES[lasting if outage.ended_at is None else TunnelState.UP]
+    return OutageRow(outage, state, KIND_WORDS[outage.kind])
 
 
 def complete(status: Status, snapshot: Snapshot) -> Status:

@@ -1,0 +1,239 @@
+"""The timeline of outages, and what the status says meanwhile: real engines over a network that is made bad."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from gateway.ike.effects import Effect, Event
+from gateway.ike.plane import Acquire
+from gateway.ike.reasons import Kind
+from gateway.policy.peers import Peer, Start
+from gateway.policy.snapshot import EngineSettings, Snapshot
+from gateway.service.observe import Observer
+from gateway.service.outages import KEPT, Outage, Outages
+from gateway.service.status import PeerStatus, TunnelState
+from tests.simulation.network import Host, Network, peer, psk, two
+from tests.simulation.test_tunnel import established
+
+BOTH = {("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")}
+LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
+RIGHT = peer(
+    "left",
+    me="right.example",
+    them="left.example",
+    remote=None,
+    mine="10.2.0.0/24",
+    theirs="10.1.0.0/24",
+    start=Start.PASSIVE,
+)
+
+
+@dataclass
+class Site:
+    """A tunnel, and what its left end tells of it."""
+
+    network: Network
+    a: Host
+    b: Host
+    outages: Outages
+    observer: Observer
+
+    def listed(self) -> list[Outage]:
+        """The oldest first."""
+        return self.outages.of("right")[::-1]
+
+    def status(self) -> PeerStatus:
+        config = self.a.engine.core.snapshot.peers["right"]
+        return self.observer.peer(config)
+
+    def configure(self, wanted: Peer) -> None:
+        self.network.apply(self.a, Snapshot.build(self.a.engine.core.snapshot.revision + 1, [wanted], [psk()]))
+        self.outages.settle(self.network.now)
+
+    def disconnect(self, child: str | None = None) -> None:
+        self.network.perform(self.a, self.a.engine.disconnect("right", child, self.network.now)[1])
+
+    def connect(self) -> None:
+        self.network.perform(self.a, self.a.engine.connect("right", None, self.network.now)[1])
+
+
+def site(seed: int, left: Peer = LEFT, *, cut: bool = False) -> Site:
+    network = Network(seed)
+    network.cut = set(BOTH) if cut else set()
+    heard: list[Outages] = []
+    perform = network.perform
+
+    def watched(host: Host, effects: list[Effect]) -> None:
+        perform(host, effects)
+        for effect in effects:
+            if isinstance(effect, Event) and host.name == "left":
+                heard[0].hear(network.now, effect)
+
+    network.perform = watched  # type: ignore[method-assign]
+    host = network.host
+
+    def made(name: str, address: str) -> Host:
+        found = host(name, address)
+        if name == "left":
+            heard.append(Outages(found.engine.core))
+        return found
+
+    network.host = made  # type: ignore[method-assign]
+    a, b = two(network, left=left, right=RIGHT)
+    return Site(network, a, b, heard[0], Observer(a.engine, a.plane, lambda: network.now, 0.0))
+
+
+def test_a_cable_pulled_for_ten_minutes_is_one_outage_with_its_reasons() -> None:
+    here = site(1)
+    here.network.run(5)
+    assert here.listed() == []
+    pulled = here.network.now
+    here.network.cut = set(BOTH)
+    here.network.run(600)
+    (lasting,) = here.listed()
+    assert here.outages.current("right", "net") == lasting
+    assert lasting.ended_at is None
+    here.network.cut = set()
+    here.network.run(EngineSettings().retry_limit * 1.2 + 5)
+    (outage,) = here.listed()
+    assert pulled < outage.began_at < pulled + 100
+    assert outage.ended_at is not None
+    assert outage.ended_at > pulled + 600
+    assert outage.kind is Kind.FAILURE
+    assert "no answer to INFORMATIONAL" in outage.reason
+    assert "no answer to IKE_SA_INIT" in outage.last_failure
+    assert outage.attempts >= 5
+    assert outage.ended_by == "we called and the peer answered"
+    assert here.outages.current("right", "net") is None
+
+
+def test_rekeys_are_no_outages() -> None:
+    here = site(2)
+    here.network.run(5)
+    for what in ("net", None, "net"):
+        here.network.perform(here.a, here.a.engine.rekey("right", what, here.network.now)[1])
+        here.network.run(60)
+    assert here.listed() == []
+
+
+def test_a_restart_of_the_peer_is_told_as_such() -> None:
+    here = site(3)
+    here.network.run(5)
+    here.network.reboot(here.b, Snapshot.build(1, [RIGHT], [psk()]))
+    here.network.run(40)
+    (outage,) = here.listed()
+    assert "the peer restarted" in outage.reason
+    assert outage.ended_at is not None
+    assert outage.ended_at - outage.began_at < 1
+
+
+@pytest.mark.parametrize("child", ["net", None])
+def test_what_an_administrator_took_down_is_no_failure(child: str | None) -> None:
+    here = site(4)
+    here.network.run(5)
+    here.disconnect(child)
+    here.network.run(5)
+    (outage,) = here.listed()
+    assert (outage.kind, outage.reason) == (Kind.ADMINISTRATOR, "disconnected by an administrator")
+    here.connect()
+    here.network.run(5)
+    (outage,) = here.listed()
+    assert (outage.ended_by, outage.attempts) == ("we called and the peer answered", 0)
+
+
+def test_a_peer_that_fails_after_an_administrator_wanted_it_again_is_a_second_outage() -> None:
+    here = site(5)
+    here.network.run(5)
+    here.disconnect()
+    here.network.run(60)
+    here.network.cut = set(BOTH)
+    here.connect()
+    here.network.run(200)
+    meant, failing = here.listed()
+    assert (meant.kind, meant.ended_by) == (Kind.ADMINISTRATOR, "it was wanted again")
+    assert (failing.kind, failing.ended_at) == (Kind.FAILURE, None)
+
+
+def test_what_never_came_up_is_down_since_the_first_failure() -> None:
+    here = site(6, cut=True)
+    here.network.run(200)
+    (outage,) = here.listed()
+    assert outage.kind is Kind.FAILURE
+    assert outage.attempts > 1
+    here.configure(replace(LEFT, enabled=False))
+    (outage,) = here.listed()
+    assert outage.ended_by == "it was disabled or removed"
+    assert here.outages.current("right", "net") is None
+
+
+def test_a_changed_configuration_is_told_apart() -> None:
+    here = site(7)
+    here.network.run(5)
+    here.configure(replace(LEFT, children=(replace(LEFT.children[0], replay_window=64),)))
+    here.network.run(5)
+    (outage,) = here.listed()
+    assert outage.kind is Kind.CONFIGURATION
+    assert outage.ended_at is not None
+
+
+def test_a_child_that_was_not_used_did_not_fail() -> None:
+    wanted = peer("right", me="left.example", them="right.example", remote="192.0.2.2", start=Start.ON_DEMAND)
+    here = site(8, replace(wanted, children=(replace(wanted.children[0], idle_timeout=30.0),)))
+    here.network.run(1)
+    (trap,) = here.a.protecting()
+    here.network.perform(here.a, here.a.engine.kernel(Acquire(trap.reqid), here.network.now))
+    here.network.run(60)
+    (outage,) = here.listed()
+    assert (outage.kind, outage.start) == (Kind.IDLE, Start.ON_DEMAND)
+    assert here.status().children[0].state is TunnelState.WAITING
+
+
+def test_only_the_last_ones_are_kept() -> None:
+    here = site(9)
+    here.network.run(5)
+    for _ in range(KEPT + 5):
+        here.disconnect("net")
+        here.network.run(1)
+        here.connect()
+        here.network.run(1)
+    found = here.outages.of("right")
+    assert len(found) == KEPT
+    assert [outage.id for outage in found] == sorted((outage.id for outage in found), reverse=True)
+
+
+def test_the_status_is_not_up_while_the_peer_does_not_answer() -> None:
+    here = site(10)
+    here.network.run(5)
+    assert here.status().state is TunnelState.UP
+    here.network.cut = set(BOTH)
+    here.network.run(31)
+    assert established(here.a), "it has not given up yet"
+    status = here.status()
+    assert status.state is TunnelState.DOWN
+    assert "net: no answer from the peer for" in status.reason
+    assert "of 6" in status.reason
+    here.network.cut = set()
+    here.network.run(20)
+    assert here.status().state is TunnelState.UP
+    assert here.listed() == []
+
+
+def test_an_ike_sa_whose_only_child_failed_is_not_up() -> None:
+    here = site(11, peer("right", me="left.example", them="right.example", remote="192.0.2.2", theirs="10.9.0.0/24"))
+    here.network.run(5)
+    assert established(here.a)
+    status = here.status()
+    assert status.state is TunnelState.DOWN
+    assert "TS_UNACCEPTABLE" in status.reason
+
+
+def test_two_children_for_the_same_traffic_are_told() -> None:
+    here = site(12)
+    here.network.run(5)
+    (sa,) = established(here.a)
+    (child,) = sa.children.values()
+    extra = replace(child, id=child.id + 1, inbound=replace(child.inbound, spi=child.inbound.spi ^ 1))
+    sa.children[extra.spi_in] = extra
+    assert here.status().children[0].reason == "", "for a while that is a rekey"
+    here.network.run(80)
+    assert here.status().children[0].reason == "2 CHILD_SAs carry the same traffic, where one should"
