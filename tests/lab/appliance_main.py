@@ -77,6 +77,9 @@ class Desk:
         runner = self.gateway._runner
         runner.perform(runner.engine.network_changed(tuple(addresses), runner.clock()))
 
+    async def outages(self, peer: str) -> Any:
+        return self.gateway.outages(peer)
+
     async def states(self) -> Any:
         return self.gateway.kernel_states()
 

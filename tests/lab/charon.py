@@ -128,6 +128,16 @@ class Charon:
             self.process = None
         shutil.rmtree(self.socket_folder, ignore_errors=True)
 
+    def kill(self) -> None:
+        """End the daemon as a power failure would: nobody is told. `start` brings it back, without a configuration."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        self.socket.unlink(missing_ok=True)
+        run("ip", "-n", self.ns.name, "xfrm", "state", "flush", check=False)
+        run("ip", "-n", self.ns.name, "xfrm", "policy", "flush", check=False)
+
     def certificate(self, certificate: Path, key: Path | None = None, *, authority: bool = False) -> None:
         """Hand charon a certificate file, with its private key or as an authority; effective with the next `load`."""
         shutil.copy(certificate, self.swanctl_folder / ("x509ca" if authority else "x509"))

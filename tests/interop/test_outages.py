@@ -1,0 +1,101 @@
+"""Tunnels with strongSwan that break: it is killed and comes back, the cable is cut, and what that looks like."""
+
+from collections.abc import Callable
+
+from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Pair, Tunnel, text_of
+from tests.lab.appliance import Plain, until
+
+QUICK = {"dpd_delay": 1, "retransmit": {"tries": 3, "base": 0.3, "factor": 1.5}}
+ALWAYS = Tunnel(name="always", nets=(Net(ours={"start": "always"}),), ours=QUICK)
+PASSIVE = Tunnel(name="passive", ours=QUICK)
+
+
+def load_theirs(pair: Pair, tunnel: Tunnel) -> None:
+    """After a restart strongSwan knows nothing."""
+    pair.charon.load(
+        text_of({"connections": {tunnel.name: tunnel.connection()}, "secrets": {"ike-key": tunnel.their_psk()}})
+    )
+
+
+def start(fresh_pair: Callable[..., Pair], tunnel: Tunnel) -> Pair:
+    """The tunnel's ends, with a way for its traffic past the tunnel: what is not dropped would be seen in the clear."""
+    pair = fresh_pair()
+    pair.left.route(INNER[4][1], "via", OUTER[4][1])
+    pair.right.route(INNER[4][0], "via", OUTER[4][0])
+    pair.load(tunnel)
+    return pair
+
+
+def heard(pair: Pair) -> bool:
+    return pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], wait=0.2)
+
+
+def outages(pair: Pair, tunnel: Tunnel) -> list[Plain]:
+    """The oldest first."""
+    found: list[Plain] = pair.gateway.ask("outages", peer=tunnel.name)
+    return found[::-1]
+
+
+def state(pair: Pair, tunnel: Tunnel) -> str:
+    return str(pair.gateway.peer(tunnel.name)["state"])
+
+
+def test_strongswan_is_killed_and_comes_back(fresh_pair: Callable[..., Pair]) -> None:
+    pair = start(fresh_pair, ALWAYS)
+    until(lambda: heard(pair), "the tunnel is up")
+    pair.tap.plain()
+    pair.charon.kill()
+    until(lambda: state(pair, ALWAYS) != "up", "the silence is noticed")
+    until(lambda: outages(pair, ALWAYS), "the outage is noticed")
+    for _ in range(3):
+        assert not heard(pair)
+    assert pair.tap.plain() == [], "nothing leaves in the clear"
+    assert not pair.right.ping(HOSTS[4][0], source=HOSTS[4][1], wait=0.2), "nor comes in"
+    pair.charon.start()
+    load_theirs(pair, ALWAYS)
+    until(lambda: heard(pair), "the tunnel is back", 60)
+    outage = outages(pair, ALWAYS)[-1]
+    assert (outage["kind"], outage["child"]) == ("failure", "net")
+    assert "no answer to INFORMATIONAL" in outage["reason"] or "does not answer" in outage["last_failure"]
+    assert outage["ended_at"] > outage["began_at"]
+    assert outage["ended_by"] == "we called and the peer answered"
+    assert state(pair, ALWAYS) == "up"
+    assert pair.tap.plain() == []
+    pair.down(ALWAYS)
+    assert not heard(pair), "an administrator's disconnect opens nothing either"
+    assert pair.tap.plain() == []
+    assert outages(pair, ALWAYS)[-1]["kind"] == "administrator"
+
+
+def test_a_rebooted_strongswan_that_calls_us_is_believed_at_once(fresh_pair: Callable[..., Pair]) -> None:
+    pair = start(fresh_pair, PASSIVE)
+    pair.up(PASSIVE, initiator="theirs")
+    assert heard(pair)
+    (before,) = pair.gateway.ike_sas(PASSIVE.name)
+    pair.charon.kill()
+    pair.charon.start()
+    load_theirs(pair, PASSIVE)
+    pair.charon.initiate(PASSIVE.child_name(PASSIVE.nets[0]))
+    until(lambda: heard(pair), "the tunnel is back")
+    (after,) = pair.gateway.ike_sas(PASSIVE.name)
+    assert after["id"] != before["id"]
+    assert len(pair.gateway.children(PASSIVE.name)) == 1
+    pair.down(PASSIVE)
+
+
+def test_the_cable_is_cut_and_mended(fresh_pair: Callable[..., Pair]) -> None:
+    pair = start(fresh_pair, ALWAYS)
+    until(lambda: heard(pair), "the tunnel is up")
+    pair.tap.plain()
+    pair.right.ip("link", "set", "to-left", "down")
+    until(lambda: outages(pair, ALWAYS), "the outage is noticed", 20)
+    until(lambda: len(pair.gateway.ask("attempts", peer=ALWAYS.name)) > 4, "it is called in vain", 60)
+    pair.right.ip("link", "set", "to-left", "up")
+    pair.right.route(INNER[4][0], "via", OUTER[4][0])
+    until(lambda: heard(pair), "the tunnel is back long before the next call would have been due", 8)
+    (outage,) = outages(pair, ALWAYS)
+    assert outage["kind"] == "failure"
+    assert outage["attempts"] >= 2
+    assert outage["ended_by"]
+    assert pair.tap.plain() == []
+    pair.down(ALWAYS)
