@@ -162,6 +162,18 @@ def test_a_waiting_packet_is_told_first(pair: Pair) -> None:
     pair.down(tunnel)
 
 
+@kernel_only
+@roles
+def test_compression_is_declined_without_a_word(pair: Pair, initiator: str) -> None:
+    tunnel = Tunnel(name="compressed", nets=(Net(theirs={"ipcomp": "yes"}),))
+    before = len(pair.charon.log())
+    pair.load(tunnel)
+    pair.up(tunnel, initiator=initiator)
+    assert pair.pings(size=1000)
+    assert pair.charon.log()[before:].count("N(IPCOMP_SUP)") == (1 if initiator == "theirs" else 0)
+    pair.down(tunnel)
+
+
 # --- sequence numbers ---
 
 

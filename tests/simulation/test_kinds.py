@@ -1,72 +1,37 @@
-"""Kinds of CHILD_SA between two gateways: transport mode, and which child carries what."""
+"""Kinds of CHILD_SA between two gateways: transport mode, childless, route-based."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from gateway.ike.attempts import Attempt, Outcome
-from gateway.ike.plane import Action, Direction, Interface, Policy
-from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
-from gateway.policy.peers import Child, Mark, Mode, Peer, Shunt, ShuntAction, Start
-from gateway.policy.selectors import Selector
-from gateway.policy.snapshot import Snapshot
+from gateway.ike.attempts import Outcome
+from gateway.ike.engine import Engine
+from gateway.ike.plane import DataPlane, Direction, Interface
+from gateway.ike.sa import IkeSa
+from gateway.policy.peers import Mark, Mode, Start
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType
-from tests.simulation.network import ESP, Host, Network, peer, psk, two
+from tests.simulation.kinds import (
+    HERE,
+    LEFT,
+    OUTSIDE,
+    RIGHT,
+    THERE,
+    assert_nothing_of_esp,
+    child,
+    configure,
+    failed,
+    left_peer,
+    right_peer,
+    standing,
+    texts,
+    up,
+)
+from tests.simulation.network import Host, Network, two
 
-LEFT, RIGHT, OUTSIDE = "192.0.2.1", "192.0.2.2", "203.0.113.9"
 TRANSPORT = {"mode": Mode.TRANSPORT}
-
-
-def nets(*texts: str) -> tuple[Selector, ...]:
-    return tuple(map(Selector.parse, texts))
-
-
-def child(local: str, remote: str, name: str = "net", start: Start = Start.ALWAYS, **more: Any) -> Child:
-    """A child of networks written with blanks between them."""
-    return Child(name, nets(*local.split()), nets(*remote.split()), ESP, start, **more)
-
-
-def left_peer(*children: Child, **more: Any) -> Peer:
-    base = peer("right", me="left.example", them="right.example", remote=RIGHT)
-    return replace(base, children=children, **more)
-
-
-def right_peer(*children: Child, remote: str | None = LEFT, **more: Any) -> Peer:
-    """The responder: its children wait."""
-    base = peer("left", me="right.example", them="left.example", remote=remote)
-    return replace(base, children=tuple(replace(one, start=Start.PASSIVE) for one in children), **more)
-
-
-def up(network: Network, left: Peer, right: Peer, seconds: float = 1.0) -> tuple[Host, Host]:
-    a, b = two(network, left=left, right=right)
-    network.run(seconds)
-    return a, b
-
-
-def standing(host: Host) -> list[ChildSa]:
-    """The CHILD_SAs of the one IKE SA that stands."""
-    sas: list[IkeSa] = [sa for sa in host.engine.ike_sas() if sa.state == Lifecycle.ESTABLISHED]
-    assert len(sas) == 1
-    return list(sas[0].children.values())
-
-
-def texts(selectors: tuple[Selector, ...]) -> list[str]:
-    return [selector.text for selector in selectors]
-
-
-def failed(host: Host) -> Attempt:
-    """The newest attempt, which failed."""
-    attempt = host.engine.core.attempts.latest(1)[0]
-    assert attempt.cause, attempt
-    return attempt
-
-
-def assert_nothing_of_esp(*hosts: Host) -> None:
-    for host in hosts:
-        assert not host.plane.states()
-        assert not host.protecting()
-        assert not host.plane.held
 
 
 # --- transport mode ---
@@ -177,166 +142,97 @@ def test_transport_mode_says_what_padding_it_cannot_tell() -> None:
         assert seen.count(f"N({notify.name})") == 2
 
 
-# --- narrowing ---
+class Watched(Engine):
+    """Keeps the notifies of what it was asked, and of its answers."""
 
+    def __init__(self, plane: DataPlane, random: Callable[[int], bytes]) -> None:
+        super().__init__(plane, random)
+        self.notifies: list[tuple[set[int], set[int]]] = []
 
-def test_the_child_that_covers_most_answers() -> None:
-    here, there = "10.1.0.0/16", "10.2.0.0/16"
-    small, whole = child("10.2.0.0/24", "10.1.0.0/24", "small"), child(there, here, "whole")
-    a, b = up(Network(20), left_peer(child(here, there)), right_peer(small, whole))
-    assert [made.name for made in standing(b)] == ["whole"]
-    assert texts(standing(a)[0].local) == [here]
-
-
-def test_of_two_that_cover_all_the_narrower_answers() -> None:
-    here, there = "10.1.0.0/24", "10.2.0.0/24"
-    wide, exact = child("10.0.0.0/8", "10.0.0.0/8", "wide"), child(there, here, "exact")
-    _, b = up(Network(21), left_peer(child(here, there)), right_peer(wide, exact))
-    assert [made.name for made in standing(b)] == ["exact"]
-
-
-def test_selectors_that_no_packet_can_match_are_not_agreed_on() -> None:
-    ours = child("10.1.0.0/24 fd01::/64", "10.2.0.0/24 fd02::/64")
-    theirs = child("10.2.0.0/24", "10.1.0.0/24 fd01::/64")
-    a, b = up(Network(22), left_peer(ours), right_peer(theirs))
-    assert texts(standing(a)[0].local) == texts(standing(b)[0].remote) == ["10.1.0.0/24"]
+    def _script(self, sa: IkeSa, request: Message) -> list[wire.Payload]:
+        asked = {notify.type for notify in request.all(wire.Notify)}
+        if request.exchange == ExchangeType.CREATE_CHILD_SA:
+            request.payloads.append(wire.Notify(0, b"", NotifyType.IPCOMP_SUPPORTED, bytes(2) + b"\x02"))
+        response = super()._script(sa, request)
+        self.notifies.append((asked, {one.type for one in response if isinstance(one, wire.Notify)}))
+        return response
 
 
 @pytest.mark.parametrize(
-    ("asked", "accepted", "agreed"),
-    [
-        ("[tcp]", "", "[tcp]"),
-        ("", "[tcp/443]", "[tcp/443]"),
-        ("[tcp/0-1023]", "[tcp/443-2000]", "[tcp/443-1023]"),
-        ("[icmp]", "[icmp/8]", "[icmp/8]"),
-        ("[icmp/3]", "[icmp/3(4)]", "[icmp/3(4)]"),
-        ("[udp/opaque]", "[udp]", "[udp/opaque]"),
-        ("[udp/opaque]", "[udp/53]", ""),
-        ("[tcp]", "[udp]", ""),
-    ],
+    ("ours", "theirs", "asked", "answered"),
+    [("", "", True, True), ("[tcp]", "", True, True), ("[tcp/443]", "", False, False), ("", "[tcp/443]", True, False)],
 )
-def test_protocols_and_ports_are_narrowed(asked: str, accepted: str, agreed: str) -> None:
-    here, there = "10.1.0.0/24", "10.2.0.0/24"
-    a, b = up(Network(23), left_peer(child(here, there + asked)), right_peer(child(there + accepted, here)))
-    if agreed:
-        assert texts(standing(a)[0].remote) == texts(standing(b)[0].local) == [there + agreed]
-    else:
-        assert failed(a).cause == failed(b).cause == "networks"
-        assert_nothing_of_esp(a, b)
+def test_fragments_without_ports_go_where_no_port_is_asked_for(
+    ours: str, theirs: str, asked: bool, answered: bool
+) -> None:
+    network = Network(9)
+    a, b = network.host("left", LEFT), network.host("right", RIGHT)
+    b.engine = watched = Watched(b.plane, network.random.randbytes)
+    configure(network, b, right_peer(child(THERE + theirs, HERE)))
+    configure(network, a, left_peer(child(HERE, THERE + ours), childless=True))
+    network.run(1)
+    assert len(standing(a)) == len(standing(b)) == 1
+    fragments = NotifyType.NON_FIRST_FRAGMENTS_ALSO
+    request, response = watched.notifies[-1]
+    assert (fragments in request, fragments in response) == (asked, answered)
+    # Compression was offered, too: there is none, and it is no reason to refuse (RFC 7296 2.22).
+    assert response <= {fragments}
 
 
-# --- shunts ---
-
-HERE, THERE = "10.1.0.0/24", "10.2.0.0/24"
+# --- childless ---
 
 
-def shunt(action: str, local: str, remote: str, priority: int = 100, name: str = "shunt") -> Shunt:
-    return Shunt(name, ShuntAction(action), nets(*local.split()), nets(*remote.split()), priority)
-
-
-def configure(network: Network, host: Host, *peers: Peer, shunts: tuple[Shunt, ...] = ()) -> None:
-    network.apply(host, Snapshot.build(network.random.getrandbits(30), peers, [psk()], shunts=shunts))
-
-
-def shunted(host: Host) -> set[tuple[Direction, str, str, Action, int | None]]:
-    return {
-        (policy.direction, policy.source.text, policy.destination.text, policy.action, policy.priority)
-        for policy in host.plane.policies()
-        if policy.action is not Action.PROTECT
-    }
-
-
-def out_policy(host: Host, local: str = HERE, remote: str = THERE) -> Policy:
-    (found,) = [
-        policy
-        for policy in host.plane.policies()
-        if (policy.direction, policy.source, policy.destination) == (Direction.OUT, *nets(local, remote))
+def payloads_sent(host: Host, exchange: ExchangeType) -> list[tuple[str, ...]]:
+    """The payloads of our requests of this exchange, as the attempts tell them."""
+    return [
+        message.payloads
+        for attempt in reversed(host.engine.core.attempts.latest(99))
+        for message in attempt.messages
+        if message.exchange == exchange and message.outgoing and not message.response
     ]
-    return found
 
 
-def test_shunts_lie_in_every_direction_and_only_differences_are_touched() -> None:
-    network = Network(30)
-    host = network.host("left", LEFT)
-    local = shunt("pass", "10.1.0.0/16", "10.1.0.0/24 fd01::/64", name="local")
-    configure(network, host, shunts=(local, shunt("drop", "10.1.0.0/16", "10.9.0.0/16[tcp/25]", 7)))
-    passing = {
-        (direction, source, destination, Action.PASS, 100)
-        for source, destination in (("10.1.0.0/16", "10.1.0.0/24"), ("10.1.0.0/24", "10.1.0.0/16"))
-        for direction in (Direction.OUT, Direction.IN, Direction.FORWARD)
-        if (direction, source) not in ((Direction.OUT, "10.1.0.0/24"), (Direction.IN, "10.1.0.0/16"))
-    }
-    mail = ("10.1.0.0/16", "10.9.0.0/16[tcp/25]")
-    dropping = {
-        (Direction.OUT, *mail, Action.DROP, 7),
-        (Direction.IN, *mail[::-1], Action.DROP, 7),
-        (Direction.FORWARD, *mail, Action.DROP, 7),
-        (Direction.FORWARD, *mail[::-1], Action.DROP, 7),
-    }
-    assert shunted(host) == passing | dropping
-    orders = len(host.plane.orders)
-    configure(network, host, shunts=(replace(local, description="for all of us"), shunt("drop", *mail, 7)))
-    assert len(host.plane.orders) == orders
-    configure(network, host, shunts=(local,))
-    assert len(host.plane.orders) == orders + 4
-    assert shunted(host) == passing
-    configure(network, host)
-    assert not host.plane.policies()
+@pytest.mark.parametrize("supported", [True, False])
+def test_childless_leaves_all_children_to_exchanges_of_their_own(supported: bool) -> None:
+    network = Network(50)
+    more = child("10.1.1.0/24", "10.2.1.0/24", "more"), child("10.2.1.0/24", "10.1.1.0/24", "more")
+    left, right = left_peer(child(HERE, THERE), more[0], childless=supported), right_peer(child(THERE, HERE), more[1])
+    a, b = up(network, left, right, 5)
+    (auth,) = payloads_sent(a, ExchangeType.IKE_AUTH)
+    assert ("SA" in auth, "TSi" in auth, "TSr" in auth) == (not supported,) * 3
+    assert "N(INITIAL_CONTACT)" in auth
+    assert {made.name for made in standing(a)} == {made.name for made in standing(b)} == {"net", "more"}
+    own = {made.name for made in standing(b) if made.chosen.ke}
+    assert own == ({"net", "more"} if supported else {"more"})
+    for host in (a, b):
+        assert {attempt.outcome for attempt in host.engine.core.attempts.latest(9)} == {Outcome.ESTABLISHED}
 
 
-def test_of_two_shunts_for_the_same_packets_the_lower_priority_wins() -> None:
-    network = Network(31)
-    host = network.host("left", LEFT)
-    two_of_them = shunt("pass", HERE, THERE, 20), shunt("drop", HERE, THERE, 10, name="other")
-    configure(network, host, shunts=two_of_them)
-    assert (out_policy(host).action, out_policy(host).priority) == (Action.DROP, 10)
-    configure(network, host, shunts=two_of_them[:1])
-    assert (out_policy(host).action, out_policy(host).priority) == (Action.PASS, 20)
+def test_an_ike_sa_may_stand_alone() -> None:
+    network = Network(51)
+    a, b = up(network, left_peer(childless=True), right_peer(child(THERE, HERE)))
+    network.perform(a, a.engine.connect("right", None, network.now)[1])
+    network.run(1)
+    assert not standing(a)
+    assert not standing(b)
+    assert len(a.engine.core.attempts.latest(9)) == 1
+    assert a.engine.core.attempts.latest(1)[0].outcome == Outcome.ESTABLISHED
+    network.run(200)
+    assert not standing(a)
 
 
-@pytest.mark.parametrize("first", ["shunt", "child"])
-def test_a_shunt_lies_over_a_child_with_the_same_networks(first: str) -> None:
-    network = Network(32)
-    left = left_peer(child(HERE, THERE))
-    if first == "child":
-        a, _ = up(network, left, right_peer(child(THERE, HERE)))
-        configure(network, a, left, shunts=(shunt("drop", HERE, THERE),))
-    else:
-        a, b = network.host("left", LEFT), network.host("right", RIGHT)
-        configure(network, b, right_peer(child(THERE, HERE)))
-        configure(network, a, left, shunts=(shunt("drop", HERE, THERE),))
-        network.run(1)
-    assert out_policy(a).action is Action.DROP
-    network.perform(a, a.engine.rekey("right", "net", network.now)[1])
-    network.run(60)
-    (made,) = standing(a)
-    assert out_policy(a).action is Action.DROP
-    configure(network, a, left)
-    assert standing(a) == [made]
-    assert (out_policy(a).action, out_policy(a).spi) == (Action.PROTECT, made.spi_out)
-    assert not shunted(a)
-
-
-def test_a_child_that_goes_beneath_a_shunt_does_not_come_back_with_its_end() -> None:
-    network = Network(33)
-    a, _ = up(network, left_peer(child(HERE, THERE)), right_peer(child(THERE, HERE)))
-    configure(network, a, left_peer(child(HERE, THERE)), shunts=(shunt("drop", HERE, THERE),))
-    configure(network, a, shunts=(shunt("drop", HERE, THERE),))
+def test_a_second_childless_ike_sa_takes_the_place_of_the_first() -> None:
+    network = Network(52)
+    _, b = up(network, left_peer(child(HERE, THERE), childless=True), right_peer(child(THERE, HERE)))
+    (first,) = b.engine.ike_sas()
+    again = network.host("left", LEFT)
+    configure(network, again, left_peer(child(HERE, THERE), childless=True))
     network.run(5)
-    assert len(a.plane.policies()) == 4
-    configure(network, a)
-    assert not a.plane.policies()
-
-
-def test_shunts_that_the_data_plane_refuses_are_told_and_tried_again() -> None:
-    network = Network(34)
-    host = network.host("left", LEFT)
-    host.plane.fail_next("no room for policies")
-    configure(network, host, shunts=(shunt("drop", HERE, THERE),))
-    assert "could not lay the shunts: no room for policies" in [event.text for event in host.events]
-    assert not host.plane.policies()
-    configure(network, host, shunts=(shunt("drop", HERE, THERE),))
-    assert len(shunted(host)) == 4
+    assert first not in b.engine.ike_sas()
+    assert "INITIAL_CONTACT" in first.reason
+    (made,) = standing(b)
+    assert {state.spi for state in b.plane.states()} == {made.spi_in, made.spi_out}
+    assert standing(again)[0].spi_in == made.spi_out
 
 
 # --- route-based ---
@@ -404,59 +300,3 @@ def test_a_mark_is_on_states_and_policies() -> None:
     a, _ = up(Network(44), left_peer(child(HERE, THERE, mark=mark)), right_peer(child(THERE, HERE)))
     (made,) = standing(a)
     assert {policy.mark for policy in made.policies} == {made.outbound.mark} == {made.inbound.mark} == {mark}
-
-
-# --- childless ---
-
-
-def payloads_sent(host: Host, exchange: ExchangeType) -> list[tuple[str, ...]]:
-    """The payloads of our requests of this exchange, as the attempts tell them."""
-    return [
-        message.payloads
-        for attempt in reversed(host.engine.core.attempts.latest(99))
-        for message in attempt.messages
-        if message.exchange == exchange and message.outgoing and not message.response
-    ]
-
-
-@pytest.mark.parametrize("supported", [True, False])
-def test_childless_leaves_all_children_to_exchanges_of_their_own(supported: bool) -> None:
-    network = Network(50)
-    more = child("10.1.1.0/24", "10.2.1.0/24", "more"), child("10.2.1.0/24", "10.1.1.0/24", "more")
-    left, right = left_peer(child(HERE, THERE), more[0], childless=supported), right_peer(child(THERE, HERE), more[1])
-    a, b = up(network, left, right, 5)
-    (auth,) = payloads_sent(a, ExchangeType.IKE_AUTH)
-    assert ("SA" in auth, "TSi" in auth, "TSr" in auth) == (not supported,) * 3
-    assert "N(INITIAL_CONTACT)" in auth
-    assert {made.name for made in standing(a)} == {made.name for made in standing(b)} == {"net", "more"}
-    own = {made.name for made in standing(b) if made.chosen.ke}
-    assert own == ({"net", "more"} if supported else {"more"})
-    for host in (a, b):
-        assert {attempt.outcome for attempt in host.engine.core.attempts.latest(9)} == {Outcome.ESTABLISHED}
-
-
-def test_an_ike_sa_may_stand_alone() -> None:
-    network = Network(51)
-    a, b = up(network, left_peer(childless=True), right_peer(child(THERE, HERE)))
-    network.perform(a, a.engine.connect("right", None, network.now)[1])
-    network.run(1)
-    assert not standing(a)
-    assert not standing(b)
-    assert len(a.engine.core.attempts.latest(9)) == 1
-    assert a.engine.core.attempts.latest(1)[0].outcome == Outcome.ESTABLISHED
-    network.run(200)
-    assert not standing(a)
-
-
-def test_a_second_childless_ike_sa_takes_the_place_of_the_first() -> None:
-    network = Network(52)
-    _, b = up(network, left_peer(child(HERE, THERE), childless=True), right_peer(child(THERE, HERE)))
-    (first,) = b.engine.ike_sas()
-    again = network.host("left", LEFT)
-    configure(network, again, left_peer(child(HERE, THERE), childless=True))
-    network.run(5)
-    assert first not in b.engine.ike_sas()
-    assert "INITIAL_CONTACT" in first.reason
-    (made,) = standing(b)
-    assert {state.spi for state in b.plane.states()} == {made.spi_in, made.spi_out}
-    assert standing(again)[0].spi_in == made.spi_out

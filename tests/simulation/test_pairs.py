@@ -14,8 +14,7 @@ from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType
 from gateway.wire.outcome import Reject
-from tests.simulation.network import Host, Network
-from tests.simulation.test_kinds import (
+from tests.simulation.kinds import (
     LEFT,
     RIGHT,
     child,
@@ -27,6 +26,7 @@ from tests.simulation.test_kinds import (
     texts,
     up,
 )
+from tests.simulation.network import Host, Network
 
 OURS, THEIRS = "10.1.0.0/24 10.1.1.0/24", "10.2.0.0/24 10.2.1.0/24"
 FOUR = {(ours, theirs) for ours in OURS.split() for theirs in THEIRS.split()}
