@@ -1,4 +1,4 @@
-"""Kinds of CHILD_SA with strongSwan: transport mode, childless, single pairs, traps, ESN, shunts."""
+"""Kinds of CHILD_SA with strongSwan: transport mode, childless, single pairs, traps, ESN, shunts, routes."""
 
 import pytest
 
@@ -240,3 +240,36 @@ def test_shunts_win_over_the_child(pair: Pair) -> None:
         assert pair.left.ping(host, source=HOSTS[4][0]), host
     assert carried(pair, tunnel)[0] == 7
     pair.down(tunnel)
+
+
+# --- route-based ---
+
+
+@kernel_only
+@roles
+@pytest.mark.requires("xfrm-interface")
+def test_what_is_routed_into_the_interface_is_protected(pair: Pair, initiator: str) -> None:
+    every = ("0.0.0.0/0", "::/0")
+    theirs = {"local_ts": "0.0.0.0/0,::/0", "remote_ts": "0.0.0.0/0,::/0", "if_id_in": "9", "if_id_out": "9"}
+    tunnel = Tunnel(name="routed", nets=(Net(left=every, right=every, ours={"interface_id": 7}, theirs=theirs),))
+    pair.right.ip("link", "add", "theirs", "type", "xfrm", "if_id", "9")
+    pair.right.ip("link", "set", "theirs", "up")
+    for net in (INNER[4][0], INNER[6][0]):
+        pair.right.route(net, "dev", "theirs")
+    pair.load(tunnel)
+    assert "ipsec7" in pair.left.ip("-br", "link")
+    for net in (INNER[4][1], INNER[6][1]):
+        pair.left.route(net, "dev", "ipsec7")
+    pair.up(tunnel, initiator=initiator)
+    assert pair.pings(4, size=1200)
+    assert pair.pings(6)
+    assert connects(pair.left, pair.right, HOSTS[4][1], 7200)
+    assert min(carried(pair, tunnel)) > 4
+    # What is not routed there is not protected, though the selectors hold it.
+    assert pair.left.ping(OUTER[4][1], source=OUTER[4][0])
+    pair.down(tunnel)
+    assert not pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], wait=0.3)
+    assert not pair.tap.plain()
+    pair.load()
+    assert "ipsec7" not in pair.left.ip("-br", "link")
+    pair.right.ip("link", "delete", "theirs")
