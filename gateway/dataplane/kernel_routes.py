@@ -140,9 +140,11 @@ class Routes:
 
     def _throws(self, route: Route) -> list[Lay]:
         """What must not follow the destination: the way to the peer, our own side, and what stays on a link."""
-        family, packed = _pack_text(route.remote)
-        version = 4 if family == socket.AF_INET else 6
-        lays = [Lay(version, int.from_bytes(packed), _FAMILIES[version][1])]
+        lays = []
+        if route.remote:
+            family, packed = _pack_text(route.remote)
+            version = 4 if family == socket.AF_INET else 6
+            lays.append(Lay(version, int.from_bytes(packed), _FAMILIES[version][1]))
         destination = route.destination
         for spared in (*route.sources, *_KEPT_LOCAL):
             inside = destination.start <= spared.start and spared.end <= destination.end
@@ -155,7 +157,7 @@ class Routes:
         """The routes for the destination; none when the main table serves already."""
         destination = route.destination
         source = self._source(route)
-        family, remote = _pack_text(route.remote)
+        family, remote = _pack_text(route.remote) if route.remote else (0, b"")
         same = _FAMILIES[destination.version][0] == family
         peer = (int.from_bytes(remote), _FAMILIES[destination.version][1]) if same else None  # stays thrown
         blocks = [prefix for prefix in _prefixes(destination) if prefix != peer]

@@ -7,10 +7,22 @@ back, under the same keys in one batch, so that there is no moment between.
 import contextlib
 from collections.abc import Iterable
 
-from gateway.ike.children import make_policies
+from gateway.ike.children import make_policies, make_routes
 from gateway.ike.core import Core
 from gateway.ike.modes import ends
-from gateway.ike.plane import Action, AddPolicy, Order, Policy, PolicyKey, Refused, RemovePolicy
+from gateway.ike.plane import (
+    Action,
+    AddPolicy,
+    AddRoute,
+    Interface,
+    Order,
+    Policy,
+    PolicyKey,
+    Refused,
+    RemovePolicy,
+    RemoveRoute,
+    Route,
+)
 from gateway.policy.peers import Child, Mode, Peer, Start, WhenDown
 from gateway.policy.selectors import InvalidSelector, Selector, narrow
 
@@ -18,12 +30,13 @@ from gateway.policy.selectors import InvalidSelector, Selector, narrow
 def lay(core: Core, names: Iterable[str]) -> None:
     """Make what lies where no CHILD_SA does fit the configuration of these peers; the same again does nothing."""
     before: dict[PolicyKey, Policy | None] = {}
+    orders: list[Order] = []
     for name in names:
         peer = core.snapshot.peers.get(name)
         wanted = _when_down(core, peer) if peer and peer.enabled else ()
         for key, policy in core.vacancies.replace(name, wanted).items():
             before.setdefault(key, policy)
-    orders: list[Order] = []
+        orders += _route_changes(core, name, _routes(core, peer) if peer and peer.enabled else frozenset())
     for key, was in before.items():
         now = core.vacancies.beneath(key)
         if key in core.policy_owners or was == now:
@@ -33,6 +46,24 @@ def lay(core: Core, names: Iterable[str]) -> None:
         elif was is not None:
             orders.append(RemovePolicy(was))
     _apply(core, orders)
+
+
+def _route_changes(core: Core, name: str, wanted: frozenset[Route]) -> list[Order]:
+    had = core.vacancies.routes.pop(name, frozenset())
+    if wanted:
+        core.vacancies.routes[name] = wanted
+    return [*map(AddRoute, sorted(wanted - had)), *map(RemoveRoute, sorted(had - wanted))]
+
+
+def _routes(core: Core, peer: Peer) -> frozenset[Route]:
+    """What is routed into an XFRM interface finds no policy there and is dropped, if only it is routed there."""
+    place = next((place for place in peer.places if place not in peer.names), "")
+    found: list[Route] = []
+    for child in peer.children:
+        stands = (peer.name, Interface(child.interface_name, child.interface_id)) in core.interfaces
+        if child.interface_id and stands and child.when_down is WhenDown.DROP:
+            found += make_routes(child, child.local, child.remote, place)
+    return frozenset(found)
 
 
 def _apply(core: Core, orders: list[Order]) -> None:

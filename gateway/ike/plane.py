@@ -132,7 +132,7 @@ PolicyKey = tuple[Direction, Selector, Selector, int, Mark | None]
 class Route(NamedTuple):
     """Traffic to `destination` must leave towards `remote` (outer address), from an address of ours in `sources`.
 
-    With `interface` it goes into that XFRM interface instead.
+    With `interface` it goes into that XFRM interface instead; `remote` may then be empty, when it is not known.
     """
 
     destination: Selector

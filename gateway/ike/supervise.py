@@ -1,10 +1,11 @@
 """Keeping every child in the one state it is wanted in: calling, calling again, and setting traps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.ike import blocking, childless, reasons
 from gateway.ike.attempts import Step
+from gateway.ike.children import watch_idleness
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.effects import Locate
@@ -225,10 +226,23 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
             sa.peer = core.snapshot.peers[name]
             if sa.state == Lifecycle.ESTABLISHED:
                 watch(core, sa)
+            for made in sa.children.values():
+                if made.name not in change.children.get(name, ()):
+                    _adjust(core, sa.peer, made)
     for name, names in change.children.items():
         _recreate(core, core.snapshot.peers[name], names)
     for name in (*change.added, *change.renegotiate, *change.children):
         begin(core, name)
+
+
+def _adjust(core: Core, peer: Peer, made: ChildSa) -> None:
+    """A child that stands takes up what does not need a negotiation."""
+    wanted, was = peer.child(made.name), made.config
+    if wanted is None or wanted == was:
+        return
+    whole = (wanted.local, wanted.remote) == (was.local, was.remote)
+    made.config = wanted if whole else replace(wanted, local=was.local, remote=was.remote)
+    watch_idleness(core, peer.name, made)
 
 
 def _recreate(core: Core, peer: Peer, names: Sequence[str]) -> None:

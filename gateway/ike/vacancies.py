@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gateway.ike.plane import Policy, PolicyKey
+from gateway.ike.plane import Policy, PolicyKey, Route
 
 
 class Vacancies:
@@ -11,6 +11,8 @@ class Vacancies:
     def __init__(self) -> None:
         self._claims: dict[PolicyKey, tuple[Policy, ...]] = {}
         self._of_peer: dict[str, tuple[Policy, ...]] = {}
+        self.routes: dict[str, frozenset[Route]] = {}
+        """Those that lead into each peer's XFRM interfaces whether a CHILD_SA stands or not."""
 
     def beneath(self, key: PolicyKey) -> Policy | None:
         """What lies in this place when nothing else does."""

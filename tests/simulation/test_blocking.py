@@ -192,3 +192,25 @@ def test_a_child_that_cannot_be_removed_lets_nothing_pass() -> None:
     assert not a.plane.states()
     assert actions(a) == dict.fromkeys(WAYS, Action.PROTECT), "without a state they let nothing through"
     assert child.spi_in not in {state.spi for state in a.plane.states()}
+
+
+def test_what_is_routed_into_an_interface_is_routed_there_while_it_is_down_too() -> None:
+    network = Network(10)
+    wide = Selector.parse("0.0.0.0/0")
+    wanted = left(interface_id=7)
+    (nets,) = wanted.children
+    every = replace(nets, name="every", local=(wide,), remote=(wide,), interface_id=8)
+    a, b = two(network, left=replace(wanted, children=(nets, every)))
+    network.cut = set(BOTH)
+    network.run(300)
+    assert not a.plane.policies(), "an interface drops what has no policy"
+    assert [(route.destination.text, route.interface) for route in a.plane.routes()] == [("10.2.0.0/24", "ipsec7")]
+    network.cut = set()
+    network.run(400)
+    assert established(a) and established(b)
+    network.apply(a, Snapshot.build(2, [replace(wanted, children=(replace(nets, when_down=WhenDown.PASS),))], [psk()]))
+    network.run(5)
+    network.apply(a, Snapshot.build(3, [], []))
+    network.run(5)
+    assert not a.plane.routes()
+    assert not a.plane.interfaces()

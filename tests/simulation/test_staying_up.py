@@ -264,3 +264,20 @@ def test_a_peer_that_answers_is_left_alone_whatever_its_name_says() -> None:
     network.run(600)
     assert established(a) == before
     assert_agree(a, b)
+
+
+def test_an_idle_timeout_given_to_a_child_that_stands_counts_at_once() -> None:
+    network = Network(15)
+    left = replace(LEFT, children=(replace(LEFT.children[0], start=Start.PASSIVE),))
+    a, b = two(network, left=left)
+    network.perform(a, a.engine.connect("right", None, network.now)[1])
+    network.run(5)
+    before = established(a)
+    idle = replace(left, children=(replace(left.children[0], idle_timeout=20.0),))
+    network.apply(a, Snapshot.build(2, [idle], [psk()]))
+    network.run(5)
+    assert_agree(a, b)
+    network.run(30)
+    assert established(a) == before
+    assert not before[0].children
+    assert not established(b)[0].children
