@@ -5,14 +5,17 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from gateway.dataplane.driver import Driver
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.engine import Engine
 from gateway.ike.plane import EspState, Policy
+from gateway.ike.reasons import Kind
 from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
+from gateway.policy.peers import Start
 from gateway.service.done import Done
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
@@ -23,7 +26,8 @@ from gateway.service.outages import Outage
 from gateway.service.runner import Runner
 from gateway.service.status import Status
 from gateway.settings import Settings
-from gateway.storage.database import Database
+from gateway.storage.database import Database, StorageFailed
+from gateway.storage.history import load_outages, save_outages
 from gateway.storage.secrets import SecretBox
 
 log = logging.getLogger("ikegate")
@@ -72,6 +76,7 @@ class Gateway:
             self._problems.append(f"IKE does not run: {problem}")
             log.error(self._problems[-1])
         else:
+            self._runner.outages.restore(self._known_outages())
             self._runner.apply(self.config.snapshot())
             self._network.start()
         self.config.watch()
@@ -82,6 +87,29 @@ class Gateway:
         while True:
             await asyncio.sleep(_OBSERVE)
             self._observer.refresh()
+            await self._keep_outages()
+
+    async def _keep_outages(self) -> None:
+        """Write behind what changed; what cannot be written now is tried again."""
+        outages = self._runner.outages
+        changed, gone = outages.changed, outages.gone
+        if not changed and not gone:
+            return
+        outages.changed, outages.gone = {}, set()
+        try:
+            await asyncio.to_thread(self._write_outages, [asdict(outage) for outage in changed.values()], gone)
+        except StorageFailed as failed:
+            log.warning("the history of outages is not written: %s", failed)
+            outages.changed, outages.gone = changed | outages.changed, gone | outages.gone
+
+    def _write_outages(self, changed: list[dict[str, Any]], gone: set[int]) -> None:
+        with self._database.write() as session:
+            save_outages(session, changed, gone)
+
+    def _known_outages(self) -> list[Outage]:
+        with self._database.read() as session:
+            rows = load_outages(session)
+        return [Outage(**{**row, "start": Start(row["start"]), "kind": Kind(row["kind"])}) for row in rows]
 
     async def stop(self) -> None:
         """Delete every SA on both ends, leave no state or policy behind, end the streams, close the database."""
@@ -90,6 +118,7 @@ class Gateway:
         self.config.stop()
         await self._network.stop()
         await self._runner.stop()
+        await self._keep_outages()
         self._database.close()
 
     @property

@@ -43,12 +43,23 @@ class Outages:
         self._kept: dict[tuple[str, str], deque[Outage]] = {}
         self._open: dict[tuple[str, str], Outage] = {}
         self._count = 0
+        self.changed: dict[int, Outage] = {}
+        self.gone: set[int] = set()
+        """What is to be written, and to be forgotten, where outages outlive the process."""
         self._heard: dict[str, Callable[[float, Peer, Event], None]] = {
             "child-sa.closed": self._child_closed,
             "child-sa.installed": self._child_installed,
             "ike-sa.failed": self._call_failed,
             "exchange.failed": self._call_failed,
         }
+
+    def restore(self, known: Iterable[Outage]) -> None:
+        """Take up, the oldest first, what was written before; what had not ended goes on. `settle` follows."""
+        for outage in known:
+            self._count = max(self._count, outage.id)
+            self._append(outage)
+            if outage.ended_at is None:
+                self._open[outage.peer, outage.child] = outage
 
     def of(self, peer: str) -> list[Outage]:
         """The peer's outages of all its children, the newest first."""
@@ -73,7 +84,7 @@ class Outages:
             if found is None or not found.enabled or found.child(child) is None:
                 self._end(at, (peer, child), "it was disabled or removed")
         for key in [key for key in self._kept if key[0] not in self._core.snapshot.peers]:
-            del self._kept[key]
+            self._forget(outage.id for outage in self._kept.pop(key))
 
     def _stands(self, peer: str, child: str) -> bool:
         return any(
@@ -127,8 +138,8 @@ class Outages:
             return
         self._count += 1
         outage = Outage(self._count, peer.name, child.name, child.start, at, kind, reason)
-        self._open[key] = outage
-        self._kept.setdefault(key, deque(maxlen=KEPT)).append(outage)
+        self._open[key] = self.changed[outage.id] = outage
+        self._append(outage)
 
     def _end(self, at: float, key: tuple[str, str], by: str) -> None:
         self._change(replace(self._open[key], ended_at=at, ended_by=by))
@@ -137,4 +148,15 @@ class Outages:
     def _change(self, outage: Outage) -> None:
         """The open one is always the last of its child."""
         key = outage.peer, outage.child
-        self._open[key] = self._kept[key][-1] = outage
+        self._open[key] = self._kept[key][-1] = self.changed[outage.id] = outage
+
+    def _append(self, outage: Outage) -> None:
+        kept = self._kept.setdefault((outage.peer, outage.child), deque())
+        kept.append(outage)
+        if len(kept) > KEPT:
+            self._forget([kept.popleft().id])
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.changed.pop(number, None)
+            self.gone.add(number)

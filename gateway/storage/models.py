@@ -287,3 +287,22 @@ class KeyRow(Base):
     created_at: Mapped[float]
     source: Mapped[str]
     sealed: Mapped[str]
+
+
+class OutageRow(Base):
+    """A time in which a child was down: `gateway.service.outages.Outage`."""
+
+    __tablename__ = "outages"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    peer: Mapped[str]
+    child: Mapped[str]
+    start: Mapped[str]
+    began_at: Mapped[float]
+    kind: Mapped[str]
+    reason: Mapped[str]
+    ended_at: Mapped[float | None]
+    ended_by: Mapped[str]
+    attempts: Mapped[int]
+    last_failure: Mapped[str]

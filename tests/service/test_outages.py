@@ -201,6 +201,33 @@ def test_only_the_last_ones_are_kept() -> None:
     assert [outage.id for outage in found] == sorted((outage.id for outage in found), reverse=True)
 
 
+def test_what_was_written_is_taken_up_again() -> None:
+    here = site(13)
+    here.network.run(5)
+    here.disconnect()
+    here.network.run(5)
+    here.connect()
+    here.network.run(5)
+    here.network.cut = set(BOTH)
+    here.network.run(100)
+    before = here.outages.of("right")
+    assert set(here.outages.changed) == {outage.id for outage in before}
+    again = Outages(here.a.engine.core)
+    again.restore(before[::-1])
+    again.settle(here.network.now)
+    assert again.of("right") == before
+    assert again.current("right", "net") == before[0]
+    assert not again.changed
+    elsewhere = site(14)
+    elsewhere.outages.restore([replace(outage, peer="gone") for outage in before[::-1]])
+    elsewhere.outages.settle(elsewhere.network.now)
+    assert elsewhere.outages.of("gone") == []
+    assert elsewhere.outages.gone == {outage.id for outage in before}
+    elsewhere.network.run(5)
+    elsewhere.disconnect()
+    assert elsewhere.listed()[0].id > before[0].id, "numbers are never used again"
+
+
 def test_the_status_is_not_up_while_the_peer_does_not_answer() -> None:
     here = site(10)
     here.network.run(5)

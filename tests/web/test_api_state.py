@@ -37,8 +37,8 @@ async def far(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield made
 
 
-async def _configure(client: httpx2.AsyncClient, far: Gateway, secret: str = SECRET) -> None:
-    sun = {
+def _sun(far: Gateway) -> dict[str, Any]:
+    return {
         "name": "sun",
         "local_id": "moon.example",
         "remote_id": "sun.example",
@@ -47,6 +47,10 @@ async def _configure(client: httpx2.AsyncClient, far: Gateway, secret: str = SEC
         "retransmit": {"base": 0.2, "tries": 3},
         "children": [{**NET, "start": "passive"}],
     }
+
+
+async def _configure(client: httpx2.AsyncClient, far: Gateway, secret: str = SECRET) -> None:
+    sun = _sun(far)
     psk = {"name": "sun", "secret": secret, "remote_ids": ["sun.example"]}
     answer = await client.put(f"{V1}/config", json={"apiVersion": "ikegate/v1", "peers": [sun], "psks": [psk]})
     assert answer.status_code == 200, answer.text
@@ -113,6 +117,25 @@ async def test_outages_are_listed_the_newest_first(client: httpx2.AsyncClient, f
     (first,) = (await client.get(f"{V1}/peers/sun/outages?cursor={found['next_cursor']}")).json()["items"]
     assert first["id"] < ended["id"] < lasting["id"]
     assert (await client.get(f"{V1}/peers/nobody/outages")).status_code == 404
+
+
+async def test_outages_outlive_the_gateway(tmp_path: Path, far: Gateway) -> None:
+    psk = {"name": "sun", "secret": SECRET, "remote_ids": ["sun.example"]}
+    async with running(tmp_path / "near") as near:
+        await near.config.apply({"apiVersion": "ikegate/v1", "peers": [_sun(far)], "psks": [psk]}, ME)
+        for _ in range(2):
+            assert (await near.connect("sun", wait=20)).ok
+            assert (await near.disconnect("sun", wait=20)).ok
+        before = near.outages("sun")
+    async with running(tmp_path / "near") as near:
+        assert near.outages("sun") == before
+        assert (await near.connect("sun", wait=20)).ok
+        assert near.outages("sun")[0].ended_by == "we called and the peer answered"
+    async with running(tmp_path / "near") as near:
+        stopped, ended, first = near.outages("sun")
+        assert (stopped.reason, stopped.ended_at) == ("this gateway stops", None)
+        assert (ended.id, first.id) == (before[0].id, before[1].id)
+        assert ended.ended_by == "we called and the peer answered"
 
 
 async def test_a_begun_action_is_accepted_at_once(client: httpx2.AsyncClient, far: Gateway) -> None:
