@@ -24,10 +24,7 @@ _LEGACY_BURST, _LEGACY_REFILL = 32.0, 8.0
 _ANSWER_PAUSE = 10.0  # seconds between two unprotected answers to one source
 _ANSWERS_BURST, _ANSWERS_REFILL = 32.0, 8.0
 _DEAREST = 16.0
-_EASIEST, _HARDEST = (
-    16,
-    22,
-)  # zero bits: a quarter of a second, and some twenty seconds, of one processor (RFC 8019 4.4)
+_EASIEST, _HARDEST = 16, 20  # zero bits: a third of a second to some five seconds of a processor
 _SOLVED_TIMES = 4
 
 _EVERYBODY = ""

@@ -3,8 +3,8 @@
 from gateway.ike import attempt_log
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
-from gateway.ike.effects import Locate
-from gateway.ike.flow import AskPeer, AskWhere, Closed, Script, TimedOut, Unreachable
+from gateway.ike.effects import Locate, Solve
+from gateway.ike.flow import AskPeer, AskSolution, AskWhere, Closed, Script, TimedOut, Unreachable
 from gateway.ike.fragments import PROBES, room, smaller
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
@@ -42,7 +42,7 @@ def advance(
     sa: IkeSa,
     script: Script[None],
     label: str,
-    answer: Message | tuple[str, str] | None = None,
+    answer: Message | tuple[str, str] | bytes | None = None,
     error: Exception | None = None,
 ) -> None:
     """Take the script to its next question or its end."""
@@ -72,6 +72,11 @@ def advance(
                 core.asked_where[token] = sa
                 sa.requests.waiting = script
                 core.out.append(Locate(token, question.host, question.sources, question.turn))
+            case AskSolution():
+                token = core.number("where")
+                core.asked_where[token] = sa
+                sa.requests.waiting = script
+                core.out.append(Solve(token, question.prf, question.data, question.difficulty))
 
 
 def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-error") -> None:
@@ -183,6 +188,14 @@ def failed(core: Core, sa: IkeSa, error: Exception) -> None:
     advance(core, sa, pending.script, pending.label, error=error)
 
 
+def solved(core: Core, token: int, solution: bytes) -> None:
+    """The outside answered AskSolution."""
+    sa = core.asked_where.pop(token, None)
+    if sa is not None and sa.state != Lifecycle.CLOSED and sa.requests.waiting is not None:
+        script, sa.requests.waiting = sa.requests.waiting, None
+        advance(core, sa, script, "solving the peer's puzzle", solution)
+
+
 def located(core: Core, token: int, found: tuple[str, str] | None, why: str) -> None:
     """The outside answered AskWhere."""
     sa = core.asked_where.pop(token, None)
@@ -201,5 +214,7 @@ def waiting_for(sa: IkeSa) -> str:
         tries = f", try {pending.sent} of {sa.peer.retransmission.tries}" if sa.peer else ""
         return f"waiting for the {name_of(ExchangeType, pending.exchange)} response{tries}"
     if sa.requests.waiting:
+        if sa.attempt and sa.attempt.steps:
+            return "solving the peer's puzzle"
         return "finding the peer's address"
     return ""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.crypto.keys import IkeKeys
+from gateway.crypto.rows import PseudoRandom
 from gateway.ike.path import Path
 from gateway.ike.plane import EspState
 
@@ -40,6 +41,19 @@ class Locate:
 
 
 @dataclass(slots=True)
+class Solve:
+    """Which keys solve this puzzle (`gateway.ike.puzzles.Search`)? It takes seconds of a processor.
+
+    Answered by `engine.solved(token, …)`.
+    """
+
+    token: int
+    prf: PseudoRandom
+    data: bytes
+    difficulty: int
+
+
+@dataclass(slots=True)
 class KeysMade:
     """Key material for the key log, given out only when the engine was told to (`log_keys`)."""
 
@@ -51,4 +65,4 @@ class KeysMade:
     states: tuple[EspState, ...] = field(default=(), repr=False)
 
 
-Effect = Send | Event | Locate | KeysMade
+Effect = Send | Event | Locate | Solve | KeysMade

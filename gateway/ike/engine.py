@@ -193,6 +193,12 @@ class Engine:
         driver.located(core, token, found, why)
         return self._settle()
 
+    def solved(self, token: int, solution: bytes, now: float) -> list[Effect]:
+        """The answer to a Solve effect: the body of a PS payload, or nothing when the search was in vain."""
+        self.core.now = now
+        driver.solved(self.core, token, solution)
+        return self._settle()
+
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
         core = self.core

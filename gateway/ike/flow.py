@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import coroutine
 from typing import Any, TypeVar
 
+from gateway.crypto.rows import PseudoRandom
 from gateway.wire.message import Message
 from gateway.wire.payloads import Payload
 
@@ -56,7 +57,16 @@ class AskWhere:
     turn: int = 0
 
 
-Question = AskPeer | AskWhere
+@dataclass(slots=True)
+class AskSolution:
+    """Which four keys solve this puzzle? The answer is the body of a PS payload, empty when none were found."""
+
+    prf: PseudoRandom
+    data: bytes
+    difficulty: int
+
+
+Question = AskPeer | AskWhere | AskSolution
 
 
 @coroutine
@@ -73,4 +83,10 @@ async def ask_peer(exchange: int, payloads: list[Payload], *, tries: int = 0) ->
 async def ask_where(host: str, sources: tuple[str, ...] = (), turn: int = 0) -> tuple[str, str]:
     """Our address and the host's. Raises Unreachable, Closed."""
     answer: tuple[str, str] = await _suspend(AskWhere(host, sources, turn))
+    return answer
+
+
+async def ask_solution(prf: PseudoRandom, data: bytes, difficulty: int) -> bytes:
+    """The solution of a puzzle, sought outside: it takes long. Raises Closed."""
+    answer: bytes = await _suspend(AskSolution(prf, data, difficulty))
     return answer

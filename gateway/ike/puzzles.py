@@ -10,8 +10,8 @@ from gateway.wire.numbers import NotifyType, TransformType
 
 KEYS = 4
 _KEY_OCTETS = 4
-TOO_HARD = 22
-"""Zero bits beyond which we do not try: some twenty seconds of one processor."""
+TOO_HARD = 20
+"""Zero bits beyond which we do not try: some five seconds of one processor."""
 FREE_CHOICE = 16
 """What we do where the responder leaves it to us (difficulty 0)."""
 
@@ -52,13 +52,35 @@ def solves(prf: PseudoRandom, data: bytes, solution: wire.PuzzleSolution, diffic
     return all(zero_bits(prf.compute(key, data)) >= difficulty for key in keys)
 
 
+class Search:
+    """Looks for a solution, some keys at a time: about 4 * 2**difficulty computations in all."""
+
+    def __init__(self, prf: PseudoRandom, data: bytes, difficulty: int) -> None:
+        self._prf, self._data, self._difficulty = prf, data, difficulty
+        self._number = 0
+        self._found: list[bytes] = []
+
+    @property
+    def hopeless(self) -> bool:
+        """Four times what it should have taken was in vain."""
+        return self._number >= 16 << self._difficulty
+
+    def step(self, tries: int) -> bytes | None:
+        """Try the next keys; the body of a PS payload as soon as there are four."""
+        compute, data, difficulty = self._prf.compute, self._data, self._difficulty
+        for number in range(self._number, self._number + tries):
+            key = number.to_bytes(_KEY_OCTETS)
+            if zero_bits(compute(key, data)) >= difficulty:
+                self._found.append(key)
+                if len(self._found) == KEYS:
+                    return b"".join(self._found)
+        self._number += tries
+        return None
+
+
 def solve(prf: PseudoRandom, data: bytes, difficulty: int) -> bytes:
-    """Four keys, one after the other: the body of a PS payload. Takes about 4 * 2**difficulty computations."""
-    found: list[bytes] = []
-    number = 0
-    while len(found) < KEYS:
-        key = number.to_bytes(_KEY_OCTETS)
-        if zero_bits(prf.compute(key, data)) >= difficulty:
-            found.append(key)
-        number += 1
-    return b"".join(found)
+    """The body of a PS payload, or nothing when the search was in vain."""
+    search, found = Search(prf, data, difficulty), None
+    while found is None and not search.hopeless:
+        found = search.step(4096)
+    return found or b""

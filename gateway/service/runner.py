@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 
 from gateway.dataplane.driver import Driver
-from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send
+from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send, Solve
 from gateway.ike.engine import Engine
 from gateway.ike.path import Path
 from gateway.ike.plane import PlaneEvent
+from gateway.ike.puzzles import Search
 from gateway.policy.snapshot import Changes, Snapshot
 from gateway.service.blocking import Blocking
 from gateway.service.journal import Journal
@@ -19,6 +20,8 @@ from gateway.service.outages import Outages
 from gateway.service.transport import PortTaken, Transport, locate
 
 log = logging.getLogger("ikegate")
+
+_TRIES = 8192  # keys that are tried in one go, about ten milliseconds
 
 _WITH_PACKETS = ("kernel", "userspace")
 """The data planes for which this machine's firewall is of use."""
@@ -42,6 +45,7 @@ class Runner:
         self._blocking = Blocking(transport_ports) if plane.name in _WITH_PACKETS else None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._solving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> str:
@@ -86,6 +90,10 @@ class Runner:
                 task = asyncio.get_running_loop().create_task(self._locate(effect))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            elif isinstance(effect, Solve):
+                task = asyncio.get_running_loop().create_task(self._solve(effect))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             elif isinstance(effect, KeysMade) and self._key_log:
                 self._key_log.write(effect)
         self._rearm()
@@ -106,6 +114,15 @@ class Runner:
         except OSError as error:
             why = str(error)
         self.perform(self.engine.located(question.token, found, why, self.clock()))
+
+    async def _solve(self, question: Solve) -> None:
+        """Seek the solution beside the loop, some milliseconds at a time, one puzzle after the other."""
+        search = Search(question.prf, question.data, question.difficulty)
+        loop, solution = asyncio.get_running_loop(), None
+        async with self._solving:
+            while solution is None and not search.hopeless:
+                solution = await loop.run_in_executor(None, search.step, _TRIES)
+        self.perform(self.engine.solved(question.token, solution or b"", self.clock()))
 
     def _rearm(self) -> None:
         due = self.engine.next_deadline()

@@ -5,11 +5,12 @@ import random
 from dataclasses import dataclass, field, replace
 
 from gateway.dataplane.memory import MemoryPlane
-from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send
+from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send, Solve
 from gateway.ike.engine import Engine
 from gateway.ike.fragments import ip_overhead
 from gateway.ike.path import Path
 from gateway.ike.plane import Action, Policy
+from gateway.ike.puzzles import solve
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start
 from gateway.policy.proposals import Proposal
@@ -96,6 +97,9 @@ class Network:
                     host.events.append(effect)
                 case KeysMade():
                     host.keys.append(effect)
+                case Solve():
+                    solution = solve(effect.prf, effect.data, effect.difficulty)
+                    self.perform(host, host.engine.solved(effect.token, solution, self.now))
                 case Locate():
                     there = self.names.get(effect.host, effect.host)
                     found, why = (host.address, there) if there else None, "" if there else "it does not resolve"

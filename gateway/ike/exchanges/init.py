@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from gateway.crypto import groups, suites
 from gateway.crypto.keys import ike_keys, skeyseed
-from gateway.ike import attempt_log, childless, redirects
+from gateway.ike import attempt_log, childless, puzzles, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges import intermediate
-from gateway.ike.flow import ask_peer
+from gateway.ike.flow import ask_peer, ask_solution
 from gateway.ike.lifecycle import keys_made
 from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
@@ -21,6 +21,7 @@ from gateway.policy.proposals import Chosen, accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, HashAlgorithm, NotifyType, name_of
+from gateway.wire.outcome import Drop
 
 ROUNDS = 6
 """How often an opening is begun again because the responder wants something first."""
@@ -43,19 +44,19 @@ async def open_sa(core: Core, sa: IkeSa, came_from: str = "", *, tries: int = 0)
     offer = groups.offer(peer.proposals[0].ke[0].number, core.random)
     method = peer.proposals[0].ke[0].number
     sa.nonce_i = core.random(NONCE_OCTETS)
-    cookie = b""
+    front: list[wire.Payload] = []
     sa.abilities = Ability.IS_SENT_ON if peer.redirect else Ability.NONE
     for _ in range(ROUNDS):
-        request = _request(core, sa, cookie, method, offer.public)
+        request = front + _request(core, sa, method, offer.public)
         response = await ask_peer(ExchangeType.IKE_SA_INIT, request + _about_redirects(sa, came_from), tries=tries)
         core.reach(sa, Step.REACH, f"{sa.path.text} answers")
         if host := redirects.target(core, sa, response):
             return host
         if wanted := response.notify(NotifyType.COOKIE):
-            cookie = wanted.data
-            if not 1 <= len(cookie) <= _COOKIE_OCTETS:
-                why = f"the peer sent a cookie of {len(cookie)} octets; 1 to {_COOKIE_OCTETS} are allowed"
+            if not 1 <= len(wanted.data) <= _COOKIE_OCTETS:
+                why = f"the peer sent a cookie of {len(wanted.data)} octets; 1 to {_COOKIE_OCTETS} are allowed"
                 raise core.give_up(sa, "syntax", Step.REACH, None, why)
+            front = await _pay(core, sa, response, wanted)
         elif wanted := response.notify(NotifyType.INVALID_KE_PAYLOAD):
             number = int.from_bytes(wanted.data[:2])
             if number not in offered or number == method:
@@ -80,6 +81,8 @@ def _about_redirects(sa: IkeSa, came_from: str) -> list[wire.Payload]:
 def check_init_response(sa: IkeSa, response: Message) -> None:
     """Raises Drop for what must not end the wait for a better response."""
     redirects.check_nonce(sa, response)
+    if response.notify(NotifyType.PUZZLE) and not response.notify(NotifyType.COOKIE):
+        raise Drop("a PUZZLE without the COOKIE that it is about")  # RFC 8019 7.1.2
 
 
 def name_of_method(number: int) -> str:
@@ -88,9 +91,26 @@ def name_of_method(number: int) -> str:
     return row.keyword if row else str(number)
 
 
-def _request(core: Core, sa: IkeSa, cookie: bytes, method: int, public: bytes) -> list[wire.Payload]:
+async def _pay(core: Core, sa: IkeSa, response: Message, cookie: wire.Notify) -> list[wire.Payload]:
+    """What goes first in the next request: the cookie, and the solution of its puzzle if we can (RFC 8019 7.1.2).
+
+    --> HDR, N(COOKIE), [PS,] SA, KE, Ni, …
+    """
     assert sa.peer is not None
-    payloads: list[wire.Payload] = [wire.Notify(0, b"", NotifyType.COOKIE, cookie)] if cookie else []
+    front: list[wire.Payload] = [wire.Notify(0, b"", NotifyType.COOKIE, cookie.data)]
+    notify = response.notify(NotifyType.PUZZLE)
+    puzzle = puzzles.read_puzzle(notify, sa.peer.proposals)
+    if notify is not None:
+        text = f"it wants a puzzle of {puzzle[1]} bits solved" if puzzle else "its puzzle is too hard for us"
+        attempt_log.add(sa.attempt, Step.REACH, text)
+    if puzzle and (solution := await ask_solution(puzzle[0], cookie.data, puzzle[1])):
+        front.append(wire.PuzzleSolution(solution))
+    return front
+
+
+def _request(core: Core, sa: IkeSa, method: int, public: bytes) -> list[wire.Payload]:
+    assert sa.peer is not None
+    payloads: list[wire.Payload] = []
     payloads.append(wire.SA([proposal.to_wire(number, b"") for number, proposal in enumerate(sa.peer.proposals, 1)]))
     payloads += [wire.KE(method, public), wire.Nonce(sa.nonce_i)]
     payloads += nat_detection(core, sa.spi_i, bytes(8), sa.path, disguise=must_encapsulate(core, sa.peer))
