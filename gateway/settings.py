@@ -1,11 +1,15 @@
 """Process settings from the environment: where data lies, which ports, which data plane."""
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 ANY_HOST = "0.0.0.0"  # noqa: S104  the console is for the network; it speaks TLS only
+
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")  # the kernel takes more; what looks like a mistyped address is one
 
 
 class InvalidSetting(ValueError):
@@ -26,6 +30,8 @@ class Settings:
     kek_file: Path | None = None
     key_log: Path | None = None
     log_level: str = "info"
+    listen: tuple[str, ...] = ()
+    """Addresses and interfaces at which IKE is served; empty means all."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -45,6 +51,7 @@ class Settings:
             kek_file=_path(source, "IKEGATE_KEK_FILE"),
             key_log=_path(source, "IKEGATE_KEY_LOG"),
             log_level=source.get("IKEGATE_LOG_LEVEL", "info"),
+            listen=_places(source, "IKEGATE_LISTEN"),
         )
 
 
@@ -53,6 +60,22 @@ def _port(source: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise InvalidSetting(f"{name}={text}: a port is a number from 0 to 65535")
     return int(text)
+
+
+def _places(source: Mapping[str, str], name: str) -> tuple[str, ...]:
+    places = tuple(place.strip() for place in source.get(name, "").split(",") if place.strip())
+    for place in places:
+        if not _is_address(place) and not _INTERFACE.fullmatch(place):
+            raise InvalidSetting(f"{name}: {place!r} is neither an address nor the name of an interface")
+    return places
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _path(source: Mapping[str, str], name: str) -> Path | None:

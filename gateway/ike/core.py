@@ -119,12 +119,12 @@ class Core:
         """Whether a refused IKE_SA_INIT still gets an attempt of its own: a flood must not push out the useful ones."""
         return self.rates.strangers.take(self.now)
 
-    def send(self, data: bytes, path: Path) -> None:
-        self.out.append(Send(data, path))
+    def send(self, data: bytes, path: Path, dscp: int = 0) -> None:
+        self.out.append(Send(data, path, dscp))
 
-    def send_all(self, datagrams: tuple[bytes, ...], path: Path) -> None:
+    def send_all(self, datagrams: tuple[bytes, ...], path: Path, dscp: int = 0) -> None:
         """A message, or its fragments."""
-        self.out.extend([Send(data, path) for data in datagrams])
+        self.out.extend([Send(data, path, dscp) for data in datagrams])
 
     def event(self, kind: str, text: str, peer: str | None = None, **data: object) -> None:
         self.out.append(Event(kind, text, peer, data))

@@ -110,7 +110,7 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
     octets = sum(map(len, datagrams))
     attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, octets, outgoing=True)
     sa.requests.pending = Pending(message_id, question.exchange, datagrams, label, script, tries=question.tries)
-    core.send_all(datagrams, sa.path)
+    core.send_all(datagrams, sa.path, sa.dscp)
     _arm(core, sa)
 
 
@@ -138,10 +138,10 @@ def retransmit(core: Core, sa: IkeSa) -> None:
         datagrams = shrink(core, sa, sa.protection, pending.datagrams)
         if datagrams is not pending.datagrams:
             pending.datagrams, pending.sent = datagrams, 1  # RFC 7383 2.5.2: a new probe starts the timers over
-    core.send_all(pending.datagrams, sa.path)
+    core.send_all(pending.datagrams, sa.path, sa.dscp)
     if sa.mobility is not None and sa.mobility.leads:
         for path in sa.mobility.probes:
-            core.send_all(pending.datagrams, path)
+            core.send_all(pending.datagrams, path, sa.dscp)
         if pending.sent == _LOOK_ELSEWHERE and not sa.mobility.probes:
             look_elsewhere(core, sa)
     _arm(core, sa)
@@ -151,7 +151,7 @@ def resend(core: Core, sa: IkeSa) -> None:
     """The SA has another path: the request under way goes there at once, with all patience again."""
     if (pending := sa.requests.pending) is not None:
         pending.sent = 1
-        core.send_all(pending.datagrams, sa.path)
+        core.send_all(pending.datagrams, sa.path, sa.dscp)
         _arm(core, sa)
 
 

@@ -10,10 +10,14 @@ from gateway.ike.plane import EspState
 
 @dataclass(slots=True)
 class Send:
-    """A datagram to leave on this path; the transport adds the non-ESP marker where the path is marked."""
+    """A datagram to leave on this path; the transport adds the non-ESP marker where the path is marked.
+
+    `dscp` (0-63) goes into its IP header.
+    """
 
     data: bytes
     path: Path
+    dscp: int = 0
 
 
 @dataclass(slots=True)

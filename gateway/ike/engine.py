@@ -386,7 +386,7 @@ class Engine:
         response = Message(sa.spi_i, sa.spi_r, request.exchange, sa.initiator, True, request.message_id, [])
         sealed = sa.protection.seal_within(response, payloads, room(path, sa.fragmentation))
         sa.responses.answered(request.message_id, datagram, sealed)
-        self.core.send_all(sealed, path)
+        self.core.send_all(sealed, path, sa.dscp)
         if seen:
             response.payloads = payloads
             attempt_log.see(sa.attempt, self.core.now, response, sum(map(len, sealed)), outgoing=True)
@@ -409,7 +409,7 @@ class Engine:
             case ("idle", str() as name, ChildSa() as unused):
                 check_idleness(core, name, unused)
             case ("keepalive", IkeSa() as sa):
-                core.send(KEEPALIVE, sa.path)
+                core.send(KEEPALIVE, sa.path, sa.dscp)
                 core.timers.set(key, core.now + core.snapshot.settings.keepalive)
             case ("rekey", IkeSa() as sa):
                 self._rekey_sa(sa)

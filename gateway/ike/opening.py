@@ -94,4 +94,4 @@ def repeat_response(core: Core, sa: IkeSa, path: Path) -> None:
         smaller_response = driver.shrink(core, sa, answered_under(sa), responses.last_response)
         if smaller_response is not responses.last_response:
             responses.last_response, responses.repeats = smaller_response, 0
-    core.send_all(responses.last_response, path)
+    core.send_all(responses.last_response, path, sa.dscp)

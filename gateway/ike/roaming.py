@@ -90,4 +90,4 @@ def _probe(core: Core, sa: IkeSa, local: str, remote: str) -> None:
     if pending is None or mobility is None or path == sa.path or path in mobility.probes:
         return
     mobility.probes = (*mobility.probes, path)
-    core.send_all(pending.datagrams, path)
+    core.send_all(pending.datagrams, path, sa.dscp)

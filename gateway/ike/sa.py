@@ -140,6 +140,11 @@ class IkeSa:
         return self.spi_r if self.initiator else self.spi_i
 
     @property
+    def dscp(self) -> int:
+        """How IKE's own datagrams are marked."""
+        return self.peer.dscp if self.peer else 0
+
+    @property
     def peer_name(self) -> str | None:
         return self.peer.name if self.peer else None
 

@@ -55,13 +55,14 @@ class Gateway:
             ticket_secret=secrets.derived("session tickets"),
             unix_offset=time.time() - time.monotonic(),
         )
-        self._runner = Runner(self._engine, (settings.ike_port, settings.nat_port), plane, self.journal, key_log)
+        ports = settings.ike_port, settings.nat_port
+        self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
         self._observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset)
         self._plane = plane
         self._database = database
         self._problems = list(problems)
         self._observing: asyncio.Task[None] | None = None
-        self._network = NetworkWatch(self._runner.network_changed)
+        self._network = NetworkWatch(self._runner.network_changed, self._runner.transport.listening.learn)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
         if key_log is not None:
             self._problems.append(

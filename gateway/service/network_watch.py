@@ -28,13 +28,16 @@ _MAIN_TABLE = 254  # our own routes lie in tables of their own
 _KERNEL_MADE = 2  # RTPROT_KERNEL: the routes that come and go with addresses and links
 
 Changed = Callable[[tuple[str, ...]], None]
+Learn = Callable[[dict[str, int]], None]
 
 
 class NetworkWatch:
     """Gives `changed` this host's addresses at the start, and after every change half a second later."""
 
-    def __init__(self, changed: Changed) -> None:
+    def __init__(self, changed: Changed, learn: Learn = lambda devices: None) -> None:
+        """`learn` hears before it of which interface every address is, also those that no peer can reach."""
         self._changed = changed
+        self._learn = learn
         self._links: dict[int, bool] = {}
         self._task: asyncio.Task[None] | None = None
         self._due: asyncio.TimerHandle | None = None
@@ -104,12 +107,18 @@ class NetworkWatch:
             await self._moved.wait()
             self._moved.clear()
             async with AsyncIPRoute() as kernel:
-                found = [address async for message in await kernel.get_addr() if (address := _usable(message))]
+                messages = [message async for message in await kernel.get_addr()]
+            self._learn({text: message["index"] for message in messages if (text := _text(message))})
+            found = [address for message in messages if (address := _usable(message))]
             self._changed(tuple(sorted(set(found))))
 
 
 def _runs(link: Any) -> bool:
     return bool(link["flags"] & _RUNNING == _RUNNING)
+
+
+def _text(message: Any) -> str:
+    return str(message.get("local") or message.get("address") or "")
 
 
 def _usable(message: Any) -> str:
@@ -119,6 +128,6 @@ def _usable(message: Any) -> str:
 
 def _address(message: Any) -> str:
     """The address at which a peer can reach us, or nothing."""
-    text = message.get("local") or message.get("address") or ""
+    text = _text(message)
     address = ipaddress.ip_address(text) if text else None
     return "" if address is None or address.is_loopback or address.is_link_local else str(address)

@@ -16,6 +16,7 @@ from gateway.policy.snapshot import Changes, Snapshot
 from gateway.service.blocking import Blocking
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
+from gateway.service.listening import Listening
 from gateway.service.outages import Outages
 from gateway.service.transport import PortTaken, Transport, locate
 
@@ -31,12 +32,18 @@ class Runner:
     """One engine, its sockets and its data plane, on the running loop."""
 
     def __init__(
-        self, engine: Engine, transport_ports: tuple[int, int], plane: Driver, journal: Journal, key_log: KeyLog | None
+        self,
+        engine: Engine,
+        transport_ports: tuple[int, int],
+        plane: Driver,
+        journal: Journal,
+        key_log: KeyLog | None,
+        listen: tuple[str, ...] = (),
     ) -> None:
         self.engine = engine
         self.plane = plane
         self.journal = journal
-        self.transport = Transport(*transport_ports, self.receive, self.unreachable)
+        self.transport = Transport(*transport_ports, self.receive, self.unreachable, listening=Listening(listen))
         self.clock: Callable[[], float] = time.monotonic
         self.offset = time.time() - time.monotonic()
         """Adds to the engine's clock to give Unix time."""
@@ -65,7 +72,8 @@ class Runner:
         self.perform(self.engine.unreachable(remote, self.clock()))
 
     def network_changed(self, addresses: tuple[str, ...]) -> None:
-        self.perform(self.engine.network_changed(addresses, self.clock()))
+        served = self.transport.listening.served(addresses)
+        self.perform(self.engine.network_changed(served, self.clock()))
 
     def kernel(self, event: PlaneEvent) -> None:
         self.perform(self.engine.kernel(event, self.clock()))
@@ -83,7 +91,7 @@ class Runner:
         send = self.transport.send
         for effect in effects:
             if isinstance(effect, Send):
-                send(effect.data, effect.path)
+                send(effect.data, effect.path, effect.dscp)
             elif isinstance(effect, Event):
                 self._happened(effect)
             elif isinstance(effect, Locate):
@@ -111,6 +119,9 @@ class Runner:
         try:
             words = question.host, self.transport.ike_port, question.sources
             found = await locate(*words, self.transport.probe, question.turn)
+            if not self.transport.listening.serves(found[0]) and not question.sources:
+                sources = self.transport.listening.sources
+                found = await locate(question.host, words[1], sources, self.transport.probe, question.turn)
         except OSError as error:
             why = str(error)
         self.perform(self.engine.located(question.token, found, why, self.clock()))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from gateway.dataplane.driver import Driver
 from gateway.ike.path import Path
 from gateway.ike.plane import Refused
+from gateway.service.listening import Listening
 
 _MARKER = bytes(4)
 _IP_PKTINFO = 8  # linux/in.h; the socket module names it only from Python 3.14 on
@@ -43,6 +44,7 @@ class Transport:
         received: Received,
         unreachable: Unreachable = lambda remote: None,
         host: str | None = None,
+        listening: Listening | None = None,
     ) -> None:
         self.ike_port, self.nat_port = ike_port, nat_port
         self._unreachable = unreachable
@@ -54,6 +56,9 @@ class Transport:
         self._buffer = bytearray(_OCTETS)
         self._texts: dict[bytes, str] = {}
         self._host = host
+        self.listening = listening or Listening()
+        self.elsewhere = 0
+        """Datagrams to addresses at which IKE is not served."""
         self._plane: Driver | None = None
         self._probing: dict[int, socket.socket] = {}
         """Sockets that nobody reads, by family: they hold the port from which the way to a peer is asked for."""
@@ -111,10 +116,16 @@ class Transport:
 
     def _adopted(self, datagram: bytes, source: tuple[str, int], local: str) -> None:
         """An IKE message that the data plane read from the shared socket."""
-        self._received(datagram, Path(local, source[0], source[1], marked=True))
+        self._serve(datagram, Path(local, source[0], source[1], marked=True))
+
+    def _serve(self, datagram: bytes, path: Path) -> None:
+        if self.listening.serves(path.local):
+            self._received(datagram, path)
+        else:
+            self.elsewhere += 1
 
     def _drain(self, sock: socket.socket, family: int, marked: bool) -> None:
-        buffer, received = self._buffer, self._received
+        buffer, received = self._buffer, self._serve
         for turn in range(_BATCH):
             try:
                 octets, ancillary, _, source = sock.recvmsg_into([buffer], 64)
@@ -157,7 +168,7 @@ class Transport:
             return text
         return "::" if family == socket.AF_INET6 else socket.inet_ntoa(bytes(4))
 
-    def send(self, data: bytes, path: Path) -> None:
+    def send(self, data: bytes, path: Path, dscp: int = 0) -> None:
         """Send from the path's own address; what cannot be sent is counted, IKE repeats it."""
         found = self._sources.get(path.local)
         if not path.local:
@@ -165,6 +176,8 @@ class Transport:
         elif found is None:
             found = self._sources[path.local] = _source(path.local)
         family, ancillary = found
+        if dscp:
+            ancillary = [*ancillary, _marked(family, dscp)]
         sock = self._by_kind.get((family, path.marked))
         if sock is None:
             self.lost += 1
@@ -223,6 +236,14 @@ def _source(local: str) -> tuple[int, list[tuple[int, int, bytes]]]:
         info = _PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, local), 0)
         return socket.AF_INET6, [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
     return socket.AF_INET, [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO4.pack(0, socket.inet_aton(local), bytes(4)))]
+
+
+def _marked(family: int, dscp: int) -> tuple[int, int, bytes]:
+    """The ancillary data that puts this DSCP into one datagram's IP header (RFC 2474)."""
+    value = struct.pack("=i", dscp << 2)
+    if family == socket.AF_INET6:
+        return socket.IPPROTO_IPV6, socket.IPV6_TCLASS, value
+    return socket.IPPROTO_IP, socket.IP_TOS, value
 
 
 def _shared(family: int) -> socket.socket:

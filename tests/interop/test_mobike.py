@@ -27,8 +27,6 @@ def renumber(pair: Pair, mover: str, old: str, new: str) -> None:
     namespace, device = (pair.left, "to-right") if mover == "ours" else (pair.right, "to-left")
     namespace.ip("address", "del", f"{old}/24", "dev", device)
     namespace.ip("address", "add", f"{new}/24", "dev", device)
-    if mover == "ours":
-        pair.gateway.ask("network", addresses=[new, "10.1.0.1", "127.0.0.1"])
 
 
 def ends(pair: Pair, tunnel: Tunnel) -> tuple[str, str, str, str]:

@@ -72,11 +72,6 @@ class Desk:
     async def redirect(self, peer: str, to: str) -> Any:
         return await self.gateway.redirect(peer, to)
 
-    async def network(self, addresses: list[str]) -> None:
-        """Tell the engine that these are our addresses now."""
-        runner = self.gateway._runner
-        runner.perform(runner.engine.network_changed(tuple(addresses), runner.clock()))
-
     async def outages(self, peer: str) -> Any:
         return self.gateway.outages(peer)
 

@@ -331,3 +331,16 @@ def test_without_nat_traversal_no_router_may_change_addresses() -> None:
     network.move(a, "192.168.1.5")
     network.run(0.5)
     assert "UNEXPECTED_NAT_DETECTED" in before.reason
+
+
+def test_datagrams_of_the_peer_are_marked() -> None:
+    network = Network(7)
+    left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", dscp=46)
+    a, _ = two(network, left=left)
+    sent = []
+    perform = network.perform
+    network.perform = lambda host, effects: (sent.extend((host, one) for one in effects), perform(host, effects))[1]  # type: ignore[method-assign]
+    network.run(40)
+    ours = {one.dscp for host, one in sent if host is a and isinstance(one, Send)}
+    theirs = {one.dscp for host, one in sent if host is not a and isinstance(one, Send)}
+    assert (ours, theirs) == ({46}, {0})
