@@ -22,6 +22,7 @@ Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 LARGEST_COUNT = 2**53  # what JSON's numbers hold exactly
+LATEST = 32_503_680_000  # the year 3000 as Unix time: every calendar can show it
 
 KINDS = ("proposals", "psks", "peers", "shunts", "blocks")  # in the order in which they may refer to each other
 SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
@@ -238,7 +239,7 @@ class BlockFields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reason: Annotated[str, StringConstraints(max_length=1000), Field(examples=["guesses identities"])] = ""
-    expires_at: Annotated[Seconds | None, Field(ge=0, le=LARGEST_COUNT, examples=[1_900_000_000])] = None
+    expires_at: Annotated[Seconds | None, Field(ge=0, le=LATEST, examples=[1_900_000_000])] = None
 
 
 class NamedByNetwork(BaseModel):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.storage.objects import SettingsObject
 from tests.web.api_lab import HOST, SUN, Api, problem
 from web.security import CONTENT_SECURITY_POLICY
 
@@ -244,21 +245,39 @@ peer_like = st.dictionaries(
 )
 
 
-async def test_no_document_breaks_the_configuration(client: httpx2.AsyncClient) -> None:
+rule_like = st.dictionaries(
+    st.sampled_from(["action", "local_selectors", "remote_selectors", "priority", "reason", "expires_at", "network"]),
+    json_values,
+)
+settings_like = st.dictionaries(st.sampled_from([*SettingsObject.model_fields]), json_values)
+
+
+@pytest.mark.parametrize(
+    ("path", "likely"),
+    [
+        ("peers/sun", peer_like),
+        ("shunts/lan", rule_like),
+        ("blocks/198.51.100.0/24", rule_like),
+        ("settings", settings_like),
+    ],
+)
+async def test_no_document_breaks_the_configuration(
+    client: httpx2.AsyncClient, path: str, likely: st.SearchStrategy[Any]
+) -> None:
     """Whatever the body, the answer is 2xx or a problem below 500, and what was taken can be exported and read back."""
     loop = asyncio.get_running_loop()
 
     @settings(max_examples=100, deadline=None)
-    @given(body=json_values | peer_like)
+    @given(body=json_values | likely)
     def put(body: Any) -> None:
-        asyncio.run_coroutine_threadsafe(_put_anything(client, body), loop).result(30)
+        asyncio.run_coroutine_threadsafe(_put_anything(client, path, body), loop).result(30)
 
     await asyncio.to_thread(put)
 
 
-async def _put_anything(client: httpx2.AsyncClient, body: Any) -> None:
+async def _put_anything(client: httpx2.AsyncClient, path: str, body: Any) -> None:
     content = json.dumps(body).encode()
-    answer = await client.put(f"{V1}/peers/sun", content=content, headers={"content-type": "application/json"})
+    answer = await client.put(f"{V1}/{path}", content=content, headers={"content-type": "application/json"})
     assert answer.status_code in (200, 201, 400, 422), answer.text
     if answer.is_success:
         export = await client.get(f"{V1}/config/export")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.storage.objects import SettingsObject
+from gateway.storage.objects import LATEST, SettingsObject
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import Person, configure, setup, visiting
@@ -92,6 +92,12 @@ async def test_a_source_is_blocked_and_let_in(person: Person) -> None:
     assert config.snapshot().blocked == ()
     for gone in ("198.51.100.7/32", "nonsense"):
         await person.send("/rules/blocks/delete", {"network": gone}, 404)
+
+
+async def test_the_latest_time_can_be_shown(person: Person) -> None:
+    latest = {"network": "198.51.100.7/32", "expires_at": LATEST}
+    await person.gateway.config.apply({"apiVersion": "ikegate/v1", "blocks": [latest]}, LAB)
+    assert "1 Jan 3000" in (await person.look("/rules")).source
 
 
 async def test_a_block_that_would_cut_off_a_tunnel_is_refused(person: Person) -> None:
