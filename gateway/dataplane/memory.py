@@ -123,6 +123,11 @@ class MemoryPlane:
         """Refuse the next `apply` that adds something with this sentence; called twice, the next two."""
         self._refuse_apply.append(why)
 
+    def fail_no_more(self) -> None:
+        """Refuse nothing any longer of what was to be refused."""
+        self._refuse_apply.clear()
+        self._refuse_allocation.clear()
+
     def fail_next_allocation(self, why: str) -> None:
         """Refuse the next `allocate_spi` with this sentence."""
         self._refuse_allocation.append(why)

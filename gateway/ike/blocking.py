@@ -39,7 +39,7 @@ def lay(core: Core, names: Iterable[str]) -> None:
         orders += _route_changes(core, name, _routes(core, peer) if peer and peer.enabled else frozenset())
     for key, was in before.items():
         now = core.vacancies.beneath(key)
-        if key in core.policy_owners or was == now:
+        if key in core.ownership.owners or was == now:
             continue
         if now is not None:
             orders.append(AddPolicy(now))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.crypto.keys import child_keys
+from gateway.ike import claims
 from gateway.ike.core import Core
 from gateway.ike.effects import KeysMade
 from gateway.ike.modes import Agreed, fits
@@ -16,7 +17,6 @@ from gateway.ike.plane import (
     Order,
     Policy,
     Refused,
-    RemovePolicy,
     RemoveRoute,
     RemoveState,
     Route,
@@ -30,6 +30,12 @@ from gateway.wire import payloads as wire
 from gateway.wire.numbers import TsType
 
 _SHOWN_SELECTORS = 16
+LINGER = 6.0
+"""Seconds that the states of a replaced CHILD_SA stay: longer than a packet lives, and than it takes to count it."""
+_DEFER = 2.0
+"""Seconds until a responder sends on a CHILD_SA that is beside another for the same packets (RFC 7296 2.8)."""
+_TWINS = 30.0
+"""Seconds after which two CHILD_SAs for the same packets are one too many: by then their makers have had their turn."""
 
 
 def wire_selectors(wanted: Sequence[Selector]) -> list[wire.TrafficSelector]:
@@ -140,14 +146,21 @@ def install(
     chosen: Chosen,
     states: tuple[EspState, EspState],
     replacing: ChildSa | None = None,
+    *,
+    nonces: tuple[bytes, bytes],
+    take: bool,
 ) -> ChildSa:
-    """Put the CHILD_SA into the data plane and the books, all or none. Raises Refused."""
+    """Put the CHILD_SA into the data plane and the books, all or none. Raises Refused.
+
+    With `take` it sends from now on; without, one that has the same policies goes on sending (RFC 7296 2.8: until the
+    peer is known to receive on this one).
+    """
     inbound, outbound = states
     config, local, remote = agreed.config, agreed.local, agreed.remote
     policies = make_policies(config, local, remote, sa.path.local, sa.path.remote, inbound.reqid, outbound.spi)
     routes = make_routes(config, local, remote, sa.path.remote)
     orders: list[Order] = [AddState(inbound), AddState(outbound)]
-    orders += [AddPolicy(policy) for policy in policies]
+    orders += claims.wanted(core, policies, take=take)
     orders += [AddRoute(route) for route in routes]
     core.plane.apply(orders)
     child = ChildSa(
@@ -167,8 +180,11 @@ def install(
     if replacing:
         child.rekeys, child.used = replacing.rekeys + 1, replacing.used
     watch_idleness(core, sa.peer_name or "", child)
-    for policy in policies:
-        core.policy_owners[policy.key] = (policy, child)
+    child.lowest = min(nonces)
+    if not claims.enter(core, child, take=take) and replacing is None:
+        core.timers.set(("claim", child), core.now + _DEFER)
+    if _twins(sa, child):
+        core.timers.set(("twins", sa, child.name), core.now + _TWINS)
     sa.children[child.spi_in] = child
     if config.rekey_time:
         core.timers.set(("rekey-child", sa, child.spi_in), core.now + config.rekey_time * (0.9 + 0.1 * core.chance()))
@@ -209,26 +225,32 @@ def watch_idleness(core: Core, name: str, child: ChildSa) -> None:
 
 
 def remove(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool = False) -> None:
-    """Take the CHILD_SA out of the data plane and the books; policies that a newer one took over stay."""
-    if sa.children.pop(child.spi_in, None) is None:
+    """Take the CHILD_SA out of the data plane and the books; policies that another one wants stay.
+
+    Where others carry all that it carried, its states linger for what is still under way to them.
+    """
+    if child.gone:
         return
+    sa.children.pop(child.spi_in, None)
+    child.gone = True
     core.timers.cancel(("rekey-child", sa, child.spi_in))
     core.timers.cancel(("idle", sa.peer_name or "", child))
-    orders: list[Order] = []
-    for policy in child.policies:
-        owner = core.policy_owners.get(policy.key)
-        if owner and owner[1] is child:
-            del core.policy_owners[policy.key]
-            beneath = core.vacancies.beneath(policy.key)
-            orders.append(AddPolicy(beneath) if beneath else RemovePolicy(policy))
+    core.timers.cancel(("claim", child))
+    orders, handed, covered = claims.release(core, child)
+    for heir, additions in handed.items():
+        _hand_over(core, heir, additions)
     orders += [RemoveRoute(route) for route in child.routes]
-    orders += [RemoveState(child.inbound.key, inbound=True), RemoveState(child.outbound.key, inbound=False)]
-    try:
-        core.plane.apply(orders)
-    except Refused as refused:
-        core.event("data-plane.refused", f"could not remove CHILD_SA {child.name}: {refused.why}", sa.peer_name)
-        # a policy without its state lets nothing through: that is what it may do until something else replaces it
-        core.plane.apply([order for order in orders if isinstance(order, RemoveRoute | RemoveState)])
+    if covered:
+        core.ownership.lingering[child.inbound.key] = sa.peer_name or "", child
+        core.timers.set(("linger", child), core.now + LINGER)
+    else:
+        orders += _removals(child)
+        # nothing carries this traffic any more: what lingers of it goes as well
+        lingering = [older for _, older in core.ownership.lingering.values()]
+        for older in [older for older in lingering if older.inbound.reqid == child.inbound.reqid]:
+            core.timers.cancel(("linger", older))
+            end_linger(core, older)
+    _take_away(core, child, orders)
     if not quiet:
         core.event(
             "child-sa.closed",
@@ -239,6 +261,55 @@ def remove(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool = Fal
             ike_sa=sa.id,
             why=why,
         )
+
+
+def _removals(child: ChildSa) -> list[Order]:
+    return [RemoveState(child.inbound.key, inbound=True), RemoveState(child.outbound.key, inbound=False)]
+
+
+def _take_away(core: Core, child: ChildSa, orders: list[Order]) -> None:
+    try:
+        core.plane.apply(orders)
+    except Refused as refused:
+        core.event("data-plane.refused", f"could not remove CHILD_SA {child.name}: {refused.why}")
+        # a policy without its state lets nothing through: that is what it may do until something else replaces it
+        core.plane.apply([order for order in orders if isinstance(order, RemoveRoute | RemoveState)])
+
+
+def _hand_over(core: Core, heir: ChildSa, additions: list[Order]) -> None:
+    """Let the heir's policies take the place of those that lie there; where that is refused, again a little later."""
+    try:
+        core.plane.apply(additions)
+    except Refused as refused:
+        core.event("data-plane.refused", f"could not move traffic to CHILD_SA {heir.name}: {refused.why}")
+        core.timers.set(("claim", heir), core.now + _DEFER)
+
+
+def claim(core: Core, child: ChildSa) -> None:
+    """The child sends from now on, unless it is on its way out itself: then it only keeps what it has."""
+    if child.gone:
+        return
+    leaving = child.deleting or child.superseded
+    policies = claims.owned(core, child) if leaving else child.policies
+    if not leaving:
+        claims.enter(core, child, take=True)
+    _hand_over(core, child, [AddPolicy(policy) for policy in policies])
+
+
+def end_linger(core: Core, child: ChildSa) -> None:
+    """What was under way to a replaced CHILD_SA has arrived by now."""
+    core.ownership.lingering.pop(child.inbound.key, None)
+    _take_away(core, child, _removals(child))
+
+
+def same_traffic(one: ChildSa, other: ChildSa) -> bool:
+    """Whether two CHILD_SAs are for the same packets of the same configured child."""
+    return one.name == other.name and set(one.local) == set(other.local) and set(one.remote) == set(other.remote)
+
+
+def _twins(sa: IkeSa, child: ChildSa) -> list[ChildSa]:
+    """Others of this IKE SA for the same packets."""
+    return [other for other in sa.children.values() if other is not child and same_traffic(other, child)]
 
 
 def give_back_spi(core: Core, sa: IkeSa, spi: int) -> None:

@@ -12,9 +12,10 @@ from gateway.ike.cookies import Cookies
 from gateway.ike.effects import Effect, Event, Send
 from gateway.ike.extensions import Extensions
 from gateway.ike.fragments import Pool
+from gateway.ike.ownership import Ownership
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
-from gateway.ike.plane import DataPlane, Interface, Policy
-from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Relocation
+from gateway.ike.plane import DataPlane, Interface
+from gateway.ike.sa import IkeSa, Lifecycle, Relocation
 from gateway.ike.tickets import Tickets
 from gateway.ike.timers import Timers
 from gateway.ike.traffic import Traffic
@@ -64,7 +65,7 @@ class Core:
         """(peer, child) whose peer turned out to take a single pair of selectors in each CHILD_SA."""
         self.interfaces: set[tuple[str, Interface]] = set()
         """XFRM interfaces that stand, each with the peer that wants it."""
-        self.policy_owners: dict[object, tuple[Policy, ChildSa]] = {}
+        self.ownership = Ownership()
         self._by_peer: dict[str, dict[int, IkeSa]] = {}
         self._by_identities: dict[object, tuple[IkeSa, ...]] = {}
         self.asked_where: dict[int, IkeSa] = {}

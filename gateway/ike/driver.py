@@ -12,8 +12,9 @@ from gateway.ike.protect import Protection
 from gateway.ike.sa import OPENING, IkeSa, Lifecycle, Task
 from gateway.ike.whereabouts import look_elsewhere, look_up
 from gateway.ike.window import Pending
+from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
-from gateway.wire.numbers import ExchangeType, name_of
+from gateway.wire.numbers import ExchangeType, Protocol, name_of
 from gateway.wire.outcome import Close, Reject
 
 _LAST_MESSAGE_ID = 0xFFFFFFFF
@@ -109,7 +110,13 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
         datagrams = sa.protection.seal_within(plain, question.payloads, room(sa.path, sa.fragmentation))
     octets = sum(map(len, datagrams))
     attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, octets, outgoing=True)
-    sa.requests.pending = Pending(message_id, question.exchange, datagrams, label, script, tries=question.tries)
+    about_child = any(
+        isinstance(one, wire.TSi) or (isinstance(one, wire.Delete) and one.protocol == Protocol.ESP)
+        for one in question.payloads
+    )
+    sa.requests.pending = Pending(
+        message_id, question.exchange, datagrams, label, script, about_child, tries=question.tries
+    )
     core.send_all(datagrams, sa.path, sa.dscp)
     _arm(core, sa)
 

@@ -3,19 +3,19 @@
 import re
 from collections.abc import Callable
 
-from gateway.ike import attempt_log, driver, reasons
+from gateway.ike import attempt_log, driver, lifetimes, reasons
 from gateway.ike.admission import Blocked
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
 from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.auth import answer_auth
-from gateway.ike.exchanges.child import answer_create_child, create_child
+from gateway.ike.exchanges.child import answer_create_child
 from gateway.ike.exchanges.entry import answer_init, answer_other_version, answer_resume
-from gateway.ike.exchanges.informational import answer_informational, delete_child, delete_sa
+from gateway.ike.exchanges.informational import answer_informational, delete_sa
 from gateway.ike.exchanges.init import check_init_response
 from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
 from gateway.ike.exchanges.redirect import redirect_peer
-from gateway.ike.exchanges.rekey import answer_rekey_sa, rekey_sa
+from gateway.ike.exchanges.rekey import answer_rekey_sa
 from gateway.ike.fragments import room
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments
@@ -28,8 +28,9 @@ from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, Packet, PlaneEvent, Remapped, UnknownSpi
 from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
-from gateway.ike.sa import ALLOWED, OPENING, ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.sa import ALLOWED, OPENING, ChildSa, IkeSa, Lifecycle
 from gateway.ike.shunts import lay_shunts
+from gateway.ike.succession import heard
 from gateway.ike.supervise import connect, disconnect, go_on, hurry, keep_up, lay_traps, obey, retry_later, want_traps
 from gateway.ike.tickets import Tickets
 from gateway.policy.peers import Start
@@ -129,11 +130,10 @@ class Engine:
             if sa.state != Lifecycle.ESTABLISHED:
                 continue
             if child is None:
-                self._rekey_sa(sa)
+                lifetimes.rekey_ike(core, sa)
                 begun += 1
             for found in [found for found in sa.children.values() if found.name == child]:
-                self._rekey_child(sa, found)
-                begun += 1
+                begun += lifetimes.rekey_child(core, sa, found)
         return begun, self._settle()
 
     def redirect(self, peer: str, to: str, now: float) -> tuple[int, list[Effect]]:
@@ -149,10 +149,7 @@ class Engine:
             case Acquire(reqid, packet):
                 self._acquire(reqid, packet)
             case Expire(key, hard):
-                for sa in self.ike_sas():
-                    for child in list(sa.children.values()):
-                        if key in (child.inbound.key, child.outbound.key):
-                            self._expired(sa, child, hard=hard)
+                lifetimes.expired(core, key, hard=hard)
             case UnknownSpi(spi, source):
                 hear_esp(core, spi, source)
             case EventsLost():
@@ -322,6 +319,7 @@ class Engine:
                 close(core, sa, reject.why, "syntax")
             return
         sa.last_heard = core.now
+        heard(core, sa, message)
         if sa.state == Lifecycle.CONNECTING:
             sa.path = path if path.local == sa.path.local else sa.path
         elif sa.mobility is None:  # RFC 4555 3.8: else only UPDATE_SA_ADDRESSES moves it
@@ -340,7 +338,8 @@ class Engine:
             if request.exchange == ExchangeType.INFORMATIONAL:
                 payloads += mobike.answer(core, sa, request, path)
         except Reject as reject:
-            payloads = [wire.Notify(0, b"", reject.notify, reject.data)]
+            protocol = Protocol.ESP if reject.esp_spi else 0
+            payloads = [wire.Notify(protocol, reject.esp_spi, reject.notify, reject.data)]
             if connecting:
                 ending = reject.why
         except Close as closing:
@@ -411,13 +410,10 @@ class Engine:
             case ("keepalive", IkeSa() as sa):
                 core.send(KEEPALIVE, sa.path, sa.dscp)
                 core.timers.set(key, core.now + core.snapshot.settings.keepalive)
-            case ("rekey", IkeSa() as sa):
-                self._rekey_sa(sa)
-            case ("rekey-child", IkeSa() as sa, int() as spi):
-                if child := sa.children.get(spi):
-                    self._rekey_child(sa, child)
             case ("trap" | "retry" as what, str() as name):
                 (want_traps if what == "trap" else keep_up)(core, name)
+            case _:
+                lifetimes.due(core, key)
 
     def _outlived(self, what: str, sa: IkeSa) -> None:
         """An SA that another one has replaced, here or elsewhere, has had its time."""
@@ -426,19 +422,6 @@ class Engine:
         else:
             delete_sa(self.core, sa, "its peer was sent on to another gateway")
 
-    def _rekey_sa(self, sa: IkeSa) -> None:
-        if sa.state == Lifecycle.ESTABLISHED:
-            driver.start(self.core, sa, Task("rekeying the IKE SA", lambda sa: rekey_sa(self.core, sa)))
-
-    def _rekey_child(self, sa: IkeSa, child: ChildSa) -> None:
-        config = sa.peer.child(child.name) if sa.peer else None
-        if config is not None and not child.rekeying:
-            driver.start(
-                self.core,
-                sa,
-                Task(f"rekeying CHILD_SA {child.name}", lambda sa: create_child(self.core, sa, config, child)),
-            )
-
     def _acquire(self, reqid: int, packet: Packet | None) -> None:
         core = self.core
         found = core.child_of_reqid(reqid)
@@ -446,17 +429,6 @@ class Engine:
         child = peer.child(found[1]) if peer and found else None
         if peer is not None and child is not None and peer.enabled and (peer.name, None) not in core.held:
             connect(core, peer, led_by(core, peer.name, child, packet))
-
-    def _expired(self, sa: IkeSa, child: ChildSa, *, hard: bool) -> None:
-        core = self.core
-        if not hard:
-            self._rekey_child(sa, child)
-            return
-        driver.start(
-            core,
-            sa,
-            Task("deleting an expired CHILD_SA", lambda sa: delete_child(core, sa, child, "its lifetime is over")),
-        )
 
     def _settle(self) -> list[Effect]:
         """After every input: start again what was lost, then hand out the effects."""

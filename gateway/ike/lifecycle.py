@@ -63,6 +63,8 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     if sa.state == Lifecycle.CLOSED:
         return
     was, sa.state, sa.reason = sa.state, Lifecycle.CLOSED, why
+    passing = sa.replaced_by is not None or sa.stands_by is not None
+    _end_rivalry(core, sa, why)
     for timer in ("half-open", "liveness", "keepalive", "rekey", "retransmit", "linger", "fragments", "sent-on"):
         core.timers.cancel((timer, sa))
     discard_fragments(sa)
@@ -84,7 +86,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         except (Closed, StopIteration):
             continue
         script.close()
-    if sa.replaced_by is not None:
+    if passing:
         return
     kind = "ike-sa.failed" if was == Lifecycle.CONNECTING else "ike-sa.closed"
     name = sa.peer_name or sa.path.text
@@ -107,6 +109,16 @@ def discard_fragments(sa: IkeSa) -> None:
         if window.partial is not None:
             window.partial.discard()
             window.partial = None
+
+
+def _end_rivalry(core: Core, sa: IkeSa, why: str) -> None:
+    """Of two SAs that are to replace `sa` none comes to be; or `sa` is one of them and leaves it to the other."""
+    renewal, sa.renewal = sa.renewal, None
+    if renewal is not None and renewal.rival is not None:
+        close(core, renewal.rival, why)
+    old, sa.stands_by = sa.stands_by, None
+    if old is not None and old.renewal is not None and old.renewal.rival is sa:
+        old.renewal.rival = None
 
 
 def _step_after(sa: IkeSa) -> Step:

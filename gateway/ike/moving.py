@@ -47,9 +47,6 @@ def move(core: Core, sa: IkeSa, path: Path, *, encapsulate: bool) -> None:
         return
     core.plane.apply(orders)
     for child, inbound, outbound, policies in moved:
-        for policy in policies:
-            if _owns(core, child, policy):
-                core.policy_owners[policy.key] = (policy, child)
         child.inbound, child.outbound, child.policies = inbound, outbound, policies
     for child in routed:
         child.routes = tuple(route._replace(remote=path.remote) for route in child.routes)
@@ -71,8 +68,7 @@ def _redirected(policy: Policy, path: Path) -> Policy:
 
 
 def _owns(core: Core, child: ChildSa, policy: Policy) -> bool:
-    owner = core.policy_owners.get(policy.key)
-    return owner is not None and owner[1] is child
+    return core.ownership.owners.get(policy.key) is child
 
 
 def follow(core: Core, sa: IkeSa, path: Path) -> None:

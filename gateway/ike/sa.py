@@ -37,11 +37,14 @@ OPENING = frozenset({ExchangeType.IKE_SA_INIT, ExchangeType.IKE_SESSION_RESUME})
 ALLOWED: dict[Lifecycle, frozenset[int]] = {
     Lifecycle.CONNECTING: frozenset({ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH}),
     Lifecycle.ESTABLISHED: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
-    Lifecycle.REKEYED: frozenset({ExchangeType.INFORMATIONAL}),
-    Lifecycle.DELETING: frozenset({ExchangeType.INFORMATIONAL}),
+    Lifecycle.REKEYED: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
+    Lifecycle.DELETING: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
     Lifecycle.CLOSED: frozenset(),
 }
-"""Which exchanges the peer may open in each state; all else is dropped and counted. IKE_SA_INIT makes an SA anew."""
+"""Which exchanges the peer may open in each state; all else is dropped and counted. IKE_SA_INIT makes an SA anew.
+
+A CREATE_CHILD_SA on an SA that is on its way out is answered with TEMPORARY_FAILURE (RFC 7296 2.25.2).
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,12 +64,26 @@ class ChildSa:
     installed: float
     rekeys: int = 0
     rekeying: bool = False
+    """Our rekey of it is under way."""
+    deleting: bool = False
+    """Our delete of it is under way."""
+    gone: bool = False
+    """It is out of the books; a script may still hold it."""
+    lowest: bytes = field(default=b"", repr=False)
+    """The lower nonce of the exchange that made it (RFC 7296 2.8.1)."""
+    successor: "ChildSa | None" = None
+    """The CHILD_SA that was made in its place."""
     packets_in: int = 0
     packets_out: int = 0
     looked: float = 0.0
     heard: float = 0.0
     used: float = 0.0
     """What the looks at its counters showed and when: see `traffic`."""
+
+    @property
+    def superseded(self) -> bool:
+        """Another stands in its place; this one only waits for its delete."""
+        return self.successor is not None and not self.successor.gone
 
     @property
     def spi_in(self) -> int:
@@ -83,6 +100,13 @@ class Task:
 
     label: str
     begin: "Callable[[IkeSa], Script[None]]"
+
+
+@dataclass(slots=True)
+class Renewal:
+    """Our rekey of an IKE SA under way; `rival` is what the peer made of the same SA meanwhile (RFC 7296 2.8.2)."""
+
+    rival: "IkeSa | None" = None
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +154,13 @@ class IkeSa:
     """While connecting, when there were IKE_INTERMEDIATE exchanges."""
     token: bytes = field(default=b"", repr=False)
     """By which the peer proves that it lost this SA (RFC 6290)."""
+    lowest: bytes = field(default=b"", repr=False)
+    """The lower nonce of the rekey that made it; empty for an SA that was not made so."""
+    renewal: Renewal | None = None
+    stands_by: "IkeSa | None" = None
+    """The peer made this one while we were rekeying that one ourselves: it is not decided which of two SAs stays."""
+    refused_since: float | None = None
+    """Since when the peer has answered nothing but TEMPORARY_FAILURE to our CREATE_CHILD_SA (RFC 7296 2.25)."""
 
     @property
     def our_spi(self) -> bytes:

@@ -16,6 +16,8 @@ class Pending:
     """One, or the fragments of one message."""
     label: str
     script: Script[None]
+    about_child: bool = False
+    """Whether it makes, rekeys or deletes a CHILD_SA."""
     sent: int = 1
     tries: int = 0
     """Transmissions before the end of patience; 0 for as many as the peer's configuration says."""

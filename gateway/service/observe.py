@@ -58,6 +58,9 @@ class Observer:
             for child in sa.children.values():
                 seen.add(child.id)
                 self._carried[sa.peer_name or "", child.name].living[child.id] = _count(counters, child)
+        for peer, child in self._engine.core.ownership.lingering.values():
+            seen.add(child.id)
+            self._carried[peer, child.name].living[child.id] = _count(counters, child)
         for carried in self._carried.values():
             for number in [number for number in carried.living if number not in seen]:
                 last = carried.living.pop(number)

@@ -10,13 +10,14 @@ class Drop(Exception):
 
 
 class Reject(Exception):
-    """This exchange fails and is answered with `notify`; the SA lives on."""
+    """This exchange fails and is answered with `notify`; the SA lives on. `esp_spi` names the CHILD_SA it is about."""
 
-    def __init__(self, notify: int, why: str, data: bytes = b"") -> None:
+    def __init__(self, notify: int, why: str, data: bytes = b"", *, esp_spi: bytes = b"") -> None:
         super().__init__(why)
         self.notify = int(notify)
         self.why = why
         self.data = data
+        self.esp_spi = esp_spi
 
 
 class Close(Exception):

@@ -15,6 +15,7 @@ from gateway.ike.children import (
     wire_selectors,
 )
 from gateway.ike.core import Core
+from gateway.ike.exchanges import collisions
 from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
 from gateway.ike.interfaces import need_interface
@@ -76,7 +77,9 @@ def conclude(
     nonces: Nonces,
     shared: bytes = b"",
     replacing: ChildSa | None = None,
-) -> ChildSa | None:
+    *,
+    take: bool = True,
+) -> ChildSa:
     """Check the responder's half and install; a failure is recorded, told to the peer if it must know, and raised."""
     try:
         sent = response.maybe(wire.SA)
@@ -102,7 +105,7 @@ def conclude(
     core.reach(sa, Step.NETWORKS, agreed.text)
     states = make_states(core, sa, agreed, chosen, offer.spi, nonces, shared, initiator=True)
     try:
-        child = install(core, sa, agreed, chosen, states, replacing)
+        child = install(core, sa, agreed, chosen, states, replacing, nonces=nonces, take=take)
     except Refused as refused:
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
@@ -165,46 +168,87 @@ def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn
             why = f"the peer takes a single pair of addresses in a CHILD_SA, {config.name} has {wanted}"
             _go_on_in_pairs(core, sa, config)
             raise core.refuse(sa, "single-pair", Step.NETWORKS, notify.type, f"{why} (SINGLE_PAIR_REQUIRED)")
+        case NotifyType.TEMPORARY_FAILURE:
+            why = f"the peer is busy and wants to be asked again about {config.name} (TEMPORARY_FAILURE)"
+            raise core.refuse(sa, "refused", Step.NETWORKS, notify.type, why)
         case _:
             raise core.refuse(
                 sa, "peer-error", Step.NETWORKS, notify.type, f"the peer answered {name} for {config.name}"
             )
 
 
-async def create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa | None = None) -> None:
-    """Make a further CHILD_SA, or one in place of `replacing`.
+async def create_child(
+    core: Core, sa: IkeSa, config: Child, replacing: ChildSa | None = None, *, anew: bool = False
+) -> None:
+    """Make a further CHILD_SA, or one in place of `replacing`; `anew` without saying so, where a rekey is refused.
 
     --> HDR, SK {[N(REKEY_SA),] SA, Ni, [KEi,] TSi, TSr}
     <-- HDR, SK {SA, Nr, [KEr,] TSi, TSr}   or N(INVALID_KE_PAYLOAD)
     """
-    if replacing is not None and sa.children.get(replacing.spi_in) is not replacing:
-        return
-    if replacing is None:
-        if stands(core, sa, config):
+    if replacing is not None:
+        if sa.children.get(replacing.spi_in) is not replacing or replacing.deleting or replacing.superseded:
             return
-    else:
         replacing.rekeying = True
         config = as_made(config, replacing)
+    elif stands(core, sa, config):
+        return
+    began = core.now
     sa.attempt = core.begin_attempt(sa, initiator=True)
     try:
-        response, offer, nonces, shared = await _negotiate(core, sa, config, replacing)
-        new = conclude(core, sa, offer, response, nonces, shared, replacing)
-    except Reject:
-        if replacing is not None:  # try again soon, while the old one still lives
-            core.timers.set(("rekey-child", sa, replacing.spi_in), core.now + 5 + 10 * core.chance())
+        response, offer, nonces, shared = await _negotiate(core, sa, config, None if anew else replacing)
+        rival = collisions.rival_of(sa, replacing, config, response, began)
+        lost = rival is not None and min(nonces) < rival.lowest
+        new = conclude(core, sa, offer, response, nonces, shared, replacing, take=not lost)
+    except Reject as refused:
+        if not _may_leave(core, sa, config, replacing, refused):
+            raise
+        sa.attempt = None
+        return
+    except Refused:
+        if replacing is not None and not replacing.gone:
+            collisions.rekey_child_later(core, sa, replacing)
         raise
     finally:
         if replacing is not None:
             replacing.rekeying = False
-    if replacing is not None and new is not None and sa.children.get(replacing.spi_in) is replacing:
-        core.event(
-            "child-sa.rekeyed",
-            f"CHILD_SA {sa.peer_name}/{config.name} rekeyed",
-            sa.peer_name,
-            child=config.name,
-            child_sa=new.id,
-        )
-        await delete_child(core, sa, replacing, "rekeyed")
+    sa.refused_since = None
+    await _settle(core, sa, new, replacing, rival if lost else None)
+
+
+def _may_leave(core: Core, sa: IkeSa, config: Child, replacing: ChildSa | None, refused: Reject) -> bool:
+    """Whether a refusal is a mere collision, for which all is arranged. Raises Close when there were too many."""
+    busy = refused.notify == NotifyType.TEMPORARY_FAILURE
+    if replacing is None:
+        collisions.note_refusal(core, sa, refused)
+        if busy:
+            collisions.try_child_later(core, sa, config)
+        return busy
+    if collisions.not_replaced(core, sa, replacing, refused):
+        return busy or replacing.gone or replacing.superseded
+    sa.tasks.append(Task(f"creating CHILD_SA {config.name}", lambda sa: create_child(core, sa, config)))
+    return True
+
+
+async def _settle(core: Core, sa: IkeSa, new: ChildSa, replacing: ChildSa | None, winner: ChildSa | None) -> None:
+    """RFC 7296 2.8.1: the SA made with the lowest nonce is deleted by who made it, the old one by who made the other.
+
+    --> HDR, SK {D(ESP)}
+    <-- HDR, SK {D(ESP)}
+    """
+    if winner is not None:
+        await delete_child(core, sa, new, "the peer made one at the same moment", replaced=True)
+        return
+    if replacing is None:
+        return
+    replacing.successor = new
+    core.event(
+        "child-sa.rekeyed",
+        f"CHILD_SA {sa.peer_name}/{new.name} rekeyed",
+        sa.peer_name,
+        child=new.name,
+        child_sa=new.id,
+    )
+    await delete_child(core, sa, replacing, "rekeyed", replaced=True)
 
 
 async def _negotiate(
@@ -273,26 +317,14 @@ def answer_create_child(core: Core, sa: IkeSa, request: Message) -> list[wire.Pa
     before, sa.attempt = sa.attempt, attempt
     try:
         nonce = check_nonce(request.one(wire.Nonce).data)
-        return _answer_with_keys(core, sa, request, nonce, _replaced(sa, request))
+        collisions.refuse_while_leaving(sa)
+        collisions.refuse_child_while_rekeying(sa)
+        return _answer_with_keys(core, sa, request, nonce, collisions.replaced_by_request(sa, request))
     except Reject as reject:
         attempt_log.fail(attempt, core.now, "refused", reject.why, Step.NETWORKS, reject.notify)
         raise
     finally:
         sa.attempt = before
-
-
-def _replaced(sa: IkeSa, request: Message) -> ChildSa | None:
-    """The child named by N(REKEY_SA), by the SPI that the peer receives on (RFC 7296 1.3.3)."""
-    notify = request.notify(NotifyType.REKEY_SA)
-    if notify is None:
-        return None
-    named = notify.protocol == Protocol.ESP and len(notify.spi) == 4
-    child = sa.child_by_spi_out(int.from_bytes(notify.spi)) if named else None
-    if child is None:
-        raise Reject(NotifyType.CHILD_SA_NOT_FOUND, f"the peer rekeys a CHILD_SA {notify.spi.hex()} that is not there")
-    if child.rekeying or sa.state != Lifecycle.ESTABLISHED:
-        raise Reject(NotifyType.TEMPORARY_FAILURE, f"CHILD_SA {child.name} is being rekeyed by us")
-    return child
 
 
 def _answer_with_keys(
@@ -340,11 +372,13 @@ def _make(
         need_interface(core, sa.peer_name or "", agreed.config)
         spi = allocate_spi(core, sa)
         states = make_states(core, sa, agreed, found.chosen, spi, nonces, shared, initiator=False)
-        install(core, sa, agreed, found.chosen, states, replacing)
+        child = install(core, sa, agreed, found.chosen, states, replacing, nonces=nonces, take=False)
     except Refused as refused:
         if spi is not None:
             give_back_spi(core, sa, spi)
         raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
+    if replacing is not None:
+        replacing.successor = child
     _installed(core, sa)
     # the request's TSi is the peer's side; it names the initiator's end in the answer too
     tsi, tsr = wire.TSi(wire_selectors(agreed.remote)), wire.TSr(wire_selectors(agreed.local))

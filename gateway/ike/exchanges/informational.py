@@ -1,7 +1,7 @@
 """INFORMATIONAL: deletes and liveness (RFC 7296 1.4, 2.4)."""
 
 from gateway.ike import redirects
-from gateway.ike.children import remove
+from gateway.ike.children import remove, same_traffic
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.crash_detection import hear_protected
@@ -10,23 +10,35 @@ from gateway.ike.exchanges.resume import grant
 from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import close
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.succession import adopt
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
 
 
-async def delete_child(core: Core, sa: IkeSa, child: ChildSa, why: str) -> None:
-    """Close one CHILD_SA on both ends.
+async def delete_child(core: Core, sa: IkeSa, child: ChildSa, why: str, *, replaced: bool = False) -> None:
+    """Close one CHILD_SA on both ends, and what took its place; `replaced` leaves that, and says nothing of the end.
 
     --> HDR, SK {D(ESP, our inbound SPI)}
     <-- HDR, SK {D(ESP, its inbound SPI)}
     """
-    if sa.children.get(child.spi_in) is not child:
+    one: ChildSa | None = child
+    while one is not None:
+        if sa.children.get(one.spi_in) is one and not one.deleting:
+            one.deleting = True
+            spi = one.inbound.spi.to_bytes(4)
+            await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.ESP, [spi])])
+            _end(core, sa, one, why, quiet=replaced)
+        one = None if replaced else one.successor
+
+
+def _end(core: Core, sa: IkeSa, child: ChildSa, why: str, *, quiet: bool) -> None:
+    """Both ends know that the CHILD_SA ends; whoever wants it up hears of it unless another carries its traffic."""
+    if child.gone:
         return
-    spi = child.inbound.spi.to_bytes(4)
-    await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.ESP, [spi])])
-    remove(core, sa, child, why, quiet=why == "rekeyed")
-    if why != "rekeyed" and sa.peer:
+    remove(core, sa, child, why, quiet=quiet)
+    stands = child.superseded or any(same_traffic(other, child) for other in sa.children.values())
+    if sa.peer and not stands:
         core.children_lost.append((sa.peer.name, child.name))
 
 
@@ -57,6 +69,8 @@ def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
         close(core, sa, why, "stopped")
         return
     sa.state = Lifecycle.DELETING
+    if sa.renewal is not None and (rival := sa.renewal.rival):
+        delete_sa(core, rival, why)
     for timer in ("liveness", "rekey"):
         core.timers.cancel((timer, sa))
     for child in list(sa.children.values()):
@@ -94,19 +108,22 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
     ours: list[bytes] = []
     for delete in request.all(wire.Delete):
         if delete.protocol == Protocol.IKE:
+            adopt(core, sa)  # RFC 7296 2.8.2: the peer finished its rekey and knows nothing of ours
             sa.reason = _reason(request) or "the peer deleted it"
             sa.state = Lifecycle.DELETING  # closed when the answer is on its way
             return []
         for octets in delete.spis if delete.protocol == Protocol.ESP else ():
-            child = sa.child_by_spi_out(int.from_bytes(octets)) if len(octets) == 4 else None
+            # what the peer sent before it heard of the new IKE SA is about the children that moved there
+            holder = sa.replaced_by or sa
+            child = holder.child_by_spi_out(int.from_bytes(octets)) if len(octets) == 4 else None
             if child is None:
                 continue
-            if sa.state != Lifecycle.DELETING:
+            if not child.deleting:  # RFC 7296 1.4.1, 2.25.1: of two deletes that cross, neither names the other half
                 ours.append(child.inbound.spi.to_bytes(4))
-            replaced = any(other.name == child.name and other is not child for other in sa.children.values())
-            remove(core, sa, child, "rekeyed" if replaced else "the peer deleted it", quiet=replaced)
-            if not replaced and sa.peer:
-                core.children_lost.append((sa.peer.name, child.name))
+            quiet = child.superseded or any(
+                other is not child and same_traffic(other, child) for other in holder.children.values()
+            )
+            _end(core, holder, child, "the peer deleted it", quiet=quiet)
     if ours:
         response.append(wire.Delete(Protocol.ESP, ours))
     return response

@@ -1,27 +1,37 @@
 """Rekeying an IKE SA, both roles (RFC 7296 1.3.2, 2.18)."""
 
+from dataclasses import dataclass
+
 from gateway.crypto import groups
 from gateway.crypto.keys import ike_keys, rekey_skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
-from gateway.ike.driver import next_task, start
+from gateway.ike.driver import start
+from gateway.ike.exchanges import collisions
 from gateway.ike.exchanges.crash_detection import offer_token, present_token, take_token
+from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.init import name_of_method
-from gateway.ike.exchanges.resume import renew_ticket
 from gateway.ike.flow import Closed, ask_peer
-from gateway.ike.lifecycle import close, keys_made, watch
-from gateway.ike.nat import keep_alive
+from gateway.ike.lifecycle import close
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.protect import Protection
-from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.ike.sa import IkeSa, Lifecycle, Renewal, Task
+from gateway.ike.succession import adopt, begin_to_stand, discard, inherit, stand_by
 from gateway.policy.proposals import Chosen, accepted, choose
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
 from gateway.wire.outcome import Reject
 
-_LINGER = 30.0
+
+@dataclass(slots=True)
+class _Offer:
+    """What we put into a rekey: the new SPI, our nonce and our half of the key exchange."""
+
+    spi: bytes
+    nonce: bytes
+    exchange: groups.Offer
 
 
 async def rekey_sa(core: Core, sa: IkeSa) -> None:
@@ -30,62 +40,97 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
     --> HDR, SK {SA(SPIi'), Ni, KEi}
     <-- HDR, SK {SA(SPIr'), Nr, KEr}   or N(INVALID_KE_PAYLOAD)
     --> HDR, SK {D(IKE)}
+    <-- HDR, SK {}
+
+    RFC 7296 2.8.2: when the peer rekeys it too, the new SA made with the lowest nonce is deleted by who made it.
     """
-    assert sa.peer is not None
-    proposals = sa.peer.proposals
-    methods = [row.number for proposal in proposals for row in proposal.ke]
-    running = sa.chosen.ke.number if sa.chosen and sa.chosen.ke else 0
-    method, spi = running if running in methods else methods[0], core.new_spi()
+    if sa.state != Lifecycle.ESTABLISHED or sa.renewal is not None:
+        return
+    sa.renewal = Renewal()
     sa.attempt = core.begin_attempt(sa, initiator=True)
-    for _ in range(len(methods) + 1):
-        nonce, offer = core.random(NONCE_OCTETS), groups.offer(method, core.random)
-        offered = wire.SA([proposal.to_wire(number, spi) for number, proposal in enumerate(proposals, 1)])
-        request: list[wire.Payload] = [offered, wire.Nonce(nonce), wire.KE(method, offer.public)]
-        response = await ask_peer(ExchangeType.CREATE_CHILD_SA, request)
-        if sa.state != Lifecycle.ESTABLISHED:
-            raise Closed
-        wanted = response.notify(NotifyType.INVALID_KE_PAYLOAD)
-        if wanted is None:
-            break
-        method = int.from_bytes(wanted.data[:2])
-        if method not in methods:
-            raise Reject(
-                NotifyType.NO_PROPOSAL_CHOSEN, f"the peer wants key exchange {name_of_method(method)} for the rekey"
-            )
-    _conclude(core, sa, response, (spi, nonce, offer))
-    if sa.replaced_by is not None:
-        next_task(core, sa.replaced_by)  # what waited for its turn goes on there
+    try:
+        response, offer = await _negotiate(core, sa)
+        new = _conclude(core, sa, response, offer)
+    except Reject as refused:
+        if not _stands(core, sa):
+            sa.renewal = None
+            collisions.note_refusal(core, sa, refused)
+            core.timers.set(("rekey", sa), core.now + collisions.pause(core, sa.peer.rekey_time if sa.peer else 0.0))
+            raise
+        _conclude_attempt(core, sa)
+        return
+    _conclude_attempt(core, sa)
+    rival = sa.renewal.rival
+    if sa.state != Lifecycle.ESTABLISHED or (rival is not None and new.lowest < rival.lowest):
+        adopt(core, sa)
+        new.replaced_by = sa.replaced_by or sa
+        delete_sa(core, new, "the peer rekeyed the IKE SA at the same moment")
+        return
+    if rival is not None:
+        discard(core, rival, new)
+    sa.renewal, sa.refused_since = None, None
+    inherit(core, sa, new)
+    start(core, new, Task("giving a crash detection token", lambda new: present_token(core, new)))
     await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
     close(core, sa, "rekeyed", "replaced")
 
 
-def _conclude(core: Core, sa: IkeSa, response: Message, ours: tuple[bytes, bytes, groups.Offer]) -> None:
-    assert sa.peer is not None
-    spi, nonce, offer = ours
-    try:
-        error = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
-        if error is not None:
-            raise Reject(error.type, f"the peer answered {name_of(NotifyType, error.type)} to the rekey of the IKE SA")
-        answer = response.one(wire.SA).proposals
-        chosen = accepted(sa.peer.proposals, answer[0]) if len(answer) == 1 else None
-        if chosen is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
-            raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "the peer chose algorithms that we did not offer for the rekey")
-        theirs = check_nonce(response.one(wire.Nonce).data)
-        shared = offer.finish(response.one(wire.KE).data)
-    except (Reject, groups.InvalidPublic) as problem:
-        core.timers.set(("rekey", sa), core.now + 5 + 10 * core.chance())
-        if isinstance(problem, Reject):
-            raise
-        raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {problem}") from None
-    new = _succeed(core, sa, chosen, (spi, chosen.spi), (nonce, theirs), shared, initiator=True)
-    take_token(new, response)
-    start(core, new, Task("giving a crash detection token", lambda new: present_token(core, new)))
+def _stands(core: Core, sa: IkeSa) -> bool:
+    """Our rekey was refused: whether the peer's own has taken, or takes now, the old SA's place."""
+    return adopt(core, sa) or sa.state != Lifecycle.ESTABLISHED
+
+
+def _conclude_attempt(core: Core, sa: IkeSa) -> None:
     if sa.attempt:
         attempt_log.succeed(sa.attempt, core.now)
         sa.attempt = None
 
 
-def _succeed(
+async def _negotiate(core: Core, sa: IkeSa) -> tuple[Message, _Offer]:
+    """One CREATE_CHILD_SA, again with another group where the peer wants one (RFC 7296 1.3)."""
+    assert sa.peer is not None
+    proposals = sa.peer.proposals
+    methods = [row.number for proposal in proposals for row in proposal.ke]
+    running = sa.chosen.ke.number if sa.chosen and sa.chosen.ke else 0
+    method, spi = running if running in methods else methods[0], core.new_spi()
+    for _ in range(len(methods) + 1):
+        offer = _Offer(spi, core.random(NONCE_OCTETS), groups.offer(method, core.random))
+        offered = wire.SA([proposal.to_wire(number, spi) for number, proposal in enumerate(proposals, 1)])
+        request: list[wire.Payload] = [offered, wire.Nonce(offer.nonce), wire.KE(method, offer.exchange.public)]
+        response = await ask_peer(ExchangeType.CREATE_CHILD_SA, request)
+        wanted = response.notify(NotifyType.INVALID_KE_PAYLOAD)
+        if wanted is None:
+            return response, offer
+        if sa.state != Lifecycle.ESTABLISHED:
+            raise Closed
+        method = int.from_bytes(wanted.data[:2])
+        if method not in methods:
+            break
+    why = f"the peer wants key exchange {name_of_method(method)} for the rekey"
+    raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, why)
+
+
+def _conclude(core: Core, sa: IkeSa, response: Message, offer: _Offer) -> IkeSa:
+    """The new SA, which has nothing of the old one yet."""
+    assert sa.peer is not None
+    error = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+    if error is not None:
+        raise Reject(error.type, f"the peer answered {name_of(NotifyType, error.type)} to the rekey of the IKE SA")
+    answer = response.one(wire.SA).proposals
+    chosen = accepted(sa.peer.proposals, answer[0]) if len(answer) == 1 else None
+    if chosen is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
+        raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "the peer chose algorithms that we did not offer for the rekey")
+    theirs = check_nonce(response.one(wire.Nonce).data)
+    try:
+        shared = offer.exchange.finish(response.one(wire.KE).data)
+    except groups.InvalidPublic as problem:
+        raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {problem}") from None
+    new = _make(core, sa, chosen, (offer.spi, chosen.spi), (offer.nonce, theirs), shared, initiator=True)
+    take_token(new, response)
+    return new
+
+
+def _make(
     core: Core,
     old: IkeSa,
     chosen: Chosen,
@@ -95,7 +140,7 @@ def _succeed(
     *,
     initiator: bool,
 ) -> IkeSa:
-    """The new SA inherits children, identities, path and waiting tasks (RFC 7296 2.18)."""
+    """Both ends have agreed on a new SA (RFC 7296 2.18)."""
     assert old.chosen is not None and old.chosen.prf is not None and old.keys is not None and chosen.prf is not None
     seed = rekey_skeyseed(old.chosen.prf, old.keys.d, shared, *nonces)
     new = IkeSa(core.number("ike-sa"), initiator, old.path, core.now, *spis, state=Lifecycle.ESTABLISHED, peer=old.peer)
@@ -103,38 +148,13 @@ def _succeed(
     new.fragmentation, new.mobility, new.abilities = old.fragmentation, old.mobility, old.abilities
     new.keys = ike_keys(chosen.prf, seed, *nonces, *spis, chosen.encr, chosen.integ)
     new.protection = Protection(chosen.encr, chosen.integ, new.keys, initiator=initiator, random=core.random)
-    new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes
-    new.established = new.last_heard = core.now
-    for spi, child in old.children.items():
-        due = core.timers.when(("rekey-child", old, spi))
-        core.timers.cancel(("rekey-child", old, spi))
-        new.children[spi] = child
-        if due is not None:
-            core.timers.set(("rekey-child", new, spi), due)
-    old.children = {}
-    new.tasks, old.tasks = old.tasks, []
-    old.state, old.replaced_by = Lifecycle.REKEYED, new
-    for timer in ("liveness", "rekey", "keepalive"):
-        core.timers.cancel((timer, old))
-    core.timers.set(("linger", old), core.now + _LINGER)
-    core.add(new)
-    core.proven(new)
-    keys_made(core, new)
-    watch(core, new)
-    keep_alive(core, new)
-    new.tasks.append(Task("asking for a ticket", lambda new: renew_ticket(core, new)))
-    core.event(
-        "ike-sa.rekeyed",
-        f"IKE SA with {new.peer_name} rekeyed ({chosen.keywords})",
-        new.peer_name,
-        ike_sa=new.id,
-        was=old.id,
-    )
+    new.lowest = min(nonces)
+    begin_to_stand(core, old, new)
     return new
 
 
 def answer_rekey_sa(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-    """As responder; while we are busy with a CREATE_CHILD_SA of our own the peer has to try again (RFC 7296 2.25.2)."""
+    """As responder. Raises Reject, with TEMPORARY_FAILURE where the moment is wrong (RFC 7296 2.25.1, 2.25.2)."""
     attempt = core.begin_attempt(sa, initiator=False)
     try:
         response = _answer(core, sa, request)
@@ -147,9 +167,8 @@ def answer_rekey_sa(core: Core, sa: IkeSa, request: Message) -> list[wire.Payloa
 
 def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     assert sa.peer is not None
-    pending = sa.requests.pending
-    if pending is not None and pending.exchange == ExchangeType.CREATE_CHILD_SA:
-        raise Reject(NotifyType.TEMPORARY_FAILURE, "we are busy with a CREATE_CHILD_SA of our own")
+    collisions.refuse_while_leaving(sa)
+    collisions.refuse_rekey_while_busy(sa)
     nonce = check_nonce(request.one(wire.Nonce).data)
     ke = request.one(wire.KE)
     chosen = choose(sa.peer.proposals, request.one(wire.SA).proposals)
@@ -164,5 +183,9 @@ def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     except groups.InvalidPublic as error:
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {error}") from None
     ours, spi = core.random(NONCE_OCTETS), core.new_spi()
-    new = _succeed(core, sa, chosen, (chosen.spi, spi), (nonce, ours), shared, initiator=False)
+    new = _make(core, sa, chosen, (chosen.spi, spi), (nonce, ours), shared, initiator=False)
+    if sa.renewal is not None:
+        stand_by(core, sa, new)
+    else:
+        inherit(core, sa, new)
     return [wire.SA([chosen.to_wire(spi)]), wire.Nonce(ours), wire.KE(ke.method, public), *offer_token(core, new)]

@@ -1,0 +1,113 @@
+"""Two exchanges that meet: what may not begin now, which of two new SAs stays, when to try again (RFC 7296 2.25).
+
+Whoever is refused because the other end is busy tries again after a random time, so that the two do not meet for ever.
+"""
+
+from gateway.ike.children import remove
+from gateway.ike.core import Core
+from gateway.ike.modes import answered
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.policy.peers import Child
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import NotifyType, Protocol
+from gateway.wire.outcome import Close, Reject
+
+PATIENCE = 180.0
+"""Seconds of nothing but TEMPORARY_FAILURE after which the IKE SA is out of step and ends: "several minutes"."""
+
+
+def refuse_while_leaving(sa: IkeSa) -> None:
+    """RFC 7296 2.25.2: nothing is made any more on an IKE SA that was replaced or is being closed."""
+    if sa.state != Lifecycle.ESTABLISHED:
+        raise Reject(NotifyType.TEMPORARY_FAILURE, "the IKE SA is replaced or about to close")
+
+
+def refuse_child_while_rekeying(sa: IkeSa) -> None:
+    """RFC 7296 2.25.2: a CHILD_SA made now could miss the move to the new IKE SA."""
+    if sa.renewal is not None:
+        raise Reject(NotifyType.TEMPORARY_FAILURE, "we are rekeying the IKE SA")
+
+
+def refuse_rekey_while_busy(sa: IkeSa) -> None:
+    """RFC 7296 2.25.1: while we make, rekey or delete a CHILD_SA, the IKE SA must stay the same."""
+    pending = sa.requests.pending
+    if pending is not None and sa.renewal is None and pending.about_child:
+        raise Reject(NotifyType.TEMPORARY_FAILURE, "we are busy with a CHILD_SA of this IKE SA")
+
+
+def replaced_by_request(sa: IkeSa, request: Message) -> ChildSa | None:
+    """The child named by N(REKEY_SA), by the SPI that the peer receives on (RFC 7296 1.3.3, 2.25.1)."""
+    notify = request.notify(NotifyType.REKEY_SA)
+    if notify is None:
+        return None
+    named = notify.protocol == Protocol.ESP and len(notify.spi) == 4
+    child = sa.child_by_spi_out(int.from_bytes(notify.spi)) if named else None
+    if child is None:
+        why = f"the peer rekeys a CHILD_SA {notify.spi.hex()} that is not there"
+        raise Reject(NotifyType.CHILD_SA_NOT_FOUND, why, esp_spi=notify.spi)
+    if child.deleting:
+        raise Reject(NotifyType.TEMPORARY_FAILURE, f"CHILD_SA {child.name} is being deleted by us")
+    if child.superseded:
+        raise Reject(NotifyType.TEMPORARY_FAILURE, f"CHILD_SA {child.name} was rekeyed already")
+    return child
+
+
+def rival_of(sa: IkeSa, replacing: ChildSa | None, config: Child, response: Message, began: float) -> ChildSa | None:
+    """What the peer made of the same old child, or of the same wish, since our request; None when it made nothing."""
+    if replacing is not None:
+        rival = replacing.successor
+        return rival if rival is not None and not rival.gone else None
+    try:
+        agreed = answered(config, sa.path, sa.nat, response) if response.maybe(wire.SA) else None
+    except Reject:
+        agreed = None
+    if agreed is None:  # refused, or not to be understood: who concludes the exchange says why
+        return None
+    for other in sa.children.values():
+        same = other.name == config.name and (set(other.local), set(other.remote)) == (
+            set(agreed.local),
+            set(agreed.remote),
+        )
+        if same and other.installed >= began and not other.deleting:
+            return other
+    return None
+
+
+def not_replaced(core: Core, sa: IkeSa, child: ChildSa, refused: Reject) -> bool:
+    """Our rekey of the child was refused. Whether nothing more is to be done here; else it has to be made anew."""
+    if child.gone or child.superseded:
+        return True  # RFC 7296 2.8.1: the peer was faster, and its own rekey stands
+    if refused.notify == NotifyType.CHILD_SA_NOT_FOUND:
+        remove(core, sa, child, "the peer does not have it any more", quiet=True)
+        return False
+    note_refusal(core, sa, refused)
+    rekey_child_later(core, sa, child)
+    return True
+
+
+def rekey_child_later(core: Core, sa: IkeSa, child: ChildSa) -> None:
+    """Try again to rekey the child, which lives on meanwhile."""
+    core.timers.set(("rekey-child", sa, child.spi_in), core.now + pause(core, child.config.rekey_time))
+
+
+def note_refusal(core: Core, sa: IkeSa, refused: Reject) -> None:
+    """Remember for how long the peer has been too busy. Raises Close when that is too long (RFC 7296 2.25)."""
+    if refused.notify != NotifyType.TEMPORARY_FAILURE:
+        sa.refused_since = None
+    elif sa.refused_since is None:
+        sa.refused_since = core.now
+    elif core.now - sa.refused_since > PATIENCE:
+        raise Close(None, "the peer was too busy for minutes (TEMPORARY_FAILURE): the two ends are out of step")
+
+
+def try_child_later(core: Core, sa: IkeSa, config: Child) -> None:
+    """The peer was too busy to make the child."""
+    if sa.peer is not None:
+        core.timers.set(("create-child", sa.peer.name, config.name), core.now + pause(core, 0.0))
+
+
+def pause(core: Core, lifetime: float) -> float:
+    """Seconds to wait before a refused exchange is tried again: a few, with jitter; less where all lives shortly."""
+    most = min(10.0, lifetime * 0.05) if lifetime else 10.0
+    return most * (0.3 + 0.7 * core.chance())

@@ -1,0 +1,113 @@
+"""When an SA has lived long enough, or carried enough: rekeyed in time, made anew where that fails, ended at last."""
+
+from gateway.ike.children import claim, end_linger, remove, same_traffic
+from gateway.ike.core import Core
+from gateway.ike.driver import start
+from gateway.ike.exchanges.child import create_child
+from gateway.ike.exchanges.informational import delete_child, delete_sa, delete_spi
+from gateway.ike.exchanges.rekey import rekey_sa
+from gateway.ike.plane import StateKey
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.supervise import connect
+
+ANEW = 1.1
+"""From this part of its rekey time on, a CHILD_SA that could not be rekeyed is made anew without REKEY_SA."""
+HARD = 1.25
+"""At this part of its rekey time an SA ends, whatever became of its rekeys (RFC 7296 2.8)."""
+
+
+def due(core: Core, key: object) -> None:
+    """A timer of this module's, or of what it looks after, has come."""
+    match key:
+        case ("rekey", IkeSa() as sa):
+            _sa_due(core, sa)
+        case ("rekey-child", IkeSa() as sa, int() as spi):
+            if child := sa.children.get(spi):
+                _child_due(core, sa, child)
+        case ("claim", ChildSa() as child):
+            claim(core, child)
+        case ("linger", ChildSa() as child):
+            end_linger(core, child)
+        case ("twins", IkeSa() as sa, str() as name):
+            _end_twins(core, sa, name)
+        case ("create-child", str() as peer, str() as name):
+            _create(core, peer, name)
+
+
+def rekey_ike(core: Core, sa: IkeSa) -> None:
+    if sa.state == Lifecycle.ESTABLISHED and sa.renewal is None:
+        start(core, sa, Task("rekeying the IKE SA", lambda sa: rekey_sa(core, sa)))
+
+
+def rekey_child(core: Core, sa: IkeSa, child: ChildSa, *, anew: bool = False) -> bool:
+    """Begin to replace a CHILD_SA; whether it has to be, and is still configured."""
+    config = sa.peer.child(child.name) if sa.peer else None
+    if config is None or child.rekeying or child.deleting or child.superseded:
+        return False
+    label = f"rekeying CHILD_SA {child.name}"
+    start(core, sa, Task(label, lambda sa: create_child(core, sa, config, child, anew=anew)))
+    return True
+
+
+def expired(core: Core, key: StateKey, *, hard: bool) -> None:
+    """The data plane says that a state has carried enough (soft), or that it is gone (hard)."""
+    for sa in list(core.sas.values()):
+        for child in list(sa.children.values()):
+            if key not in (child.inbound.key, child.outbound.key):
+                continue
+            if not hard:
+                rekey_child(core, sa, child)
+            elif not rekey_child(core, sa, child, anew=True):
+                start(core, sa, _deleting(core, child))
+
+
+def _deleting(core: Core, child: ChildSa) -> Task:
+    why = "its lifetime is over"
+    return Task("deleting an expired CHILD_SA", lambda sa: delete_child(core, sa, child, why, replaced=True))
+
+
+def _sa_due(core: Core, sa: IkeSa) -> None:
+    if sa.state != Lifecycle.ESTABLISHED or sa.peer is None or sa.established is None or not sa.peer.rekey_time:
+        return
+    end = sa.established + sa.peer.rekey_time * HARD
+    if core.now >= end:
+        delete_sa(core, sa, "its lifetime is over, and it could not be rekeyed")
+        return
+    core.timers.set(("rekey", sa), end)
+    rekey_ike(core, sa)
+
+
+def _child_due(core: Core, sa: IkeSa, child: ChildSa) -> None:
+    age = core.now - child.installed
+    lifetime = child.config.rekey_time
+    if age >= lifetime * HARD:
+        why = "its lifetime is over, and it could not be rekeyed"
+        remove(core, sa, child, why, quiet=child.superseded)
+        delete_spi(core, sa, child.spi_in)
+        if sa.peer and not child.superseded:
+            core.children_lost.append((sa.peer.name, child.name))
+        return
+    core.timers.set(("rekey-child", sa, child.spi_in), child.installed + lifetime * HARD)
+    rekey_child(core, sa, child, anew=age >= lifetime * ANEW)
+
+
+def _end_twins(core: Core, sa: IkeSa, name: str) -> None:
+    """Two CHILD_SAs for the same packets, and neither end has deleted one: the older goes."""
+    while sa.replaced_by is not None:
+        sa = sa.replaced_by
+    if sa.state != Lifecycle.ESTABLISHED:
+        return
+    found = [child for child in sa.children.values() if child.name == name]
+    for index, child in enumerate(found):
+        newer = [other for other in found[index + 1 :] if same_traffic(other, child)]
+        if newer and not child.deleting:
+            start(core, sa, _deleting(core, child))
+
+
+def _create(core: Core, name: str, child: str) -> None:
+    """The peer was too busy to make this child; perhaps it is not any more, or nobody wants it any more."""
+    peer = core.snapshot.peers.get(name)
+    config = peer.child(child) if peer else None
+    if peer is None or config is None or not peer.enabled or {(name, None), (name, child)} & core.held:
+        return
+    connect(core, peer, [config])

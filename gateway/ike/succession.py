@@ -1,0 +1,92 @@
+"""One IKE SA takes the place of another: what it inherits, and which of two stays (RFC 7296 2.8, 2.8.2, 2.18)."""
+
+from gateway.ike.core import Core
+from gateway.ike.driver import next_task
+from gateway.ike.exchanges.resume import renew_ticket
+from gateway.ike.lifecycle import keys_made, watch
+from gateway.ike.nat import keep_alive
+from gateway.ike.sa import IkeSa, Lifecycle, Renewal, Task
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import Protocol
+
+
+def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
+    """The new SA takes over children, identities and waiting tasks; the old one only waits for its delete."""
+    assert new.chosen is not None and old.peer is not None
+    for spi, child in old.children.items():
+        due = core.timers.when(("rekey-child", old, spi))
+        core.timers.cancel(("rekey-child", old, spi))
+        new.children[spi] = child
+        if due is not None:
+            core.timers.set(("rekey-child", new, spi), due)
+    old.children = {}
+    new.tasks, old.tasks = old.tasks, []
+    new.peer, new.path, new.nat, new.encapsulate = old.peer, old.path, old.nat, old.encapsulate
+    old.state, old.replaced_by, new.stands_by = Lifecycle.REKEYED, new, None
+    for timer in ("liveness", "rekey", "keepalive"):
+        core.timers.cancel((timer, old))
+    core.timers.set(("linger", old), core.now + patience(old))
+    core.timers.cancel(("linger", new))
+    core.add(new)
+    core.proven(new)
+    watch(core, new)
+    keep_alive(core, new)
+    new.tasks.append(Task("asking for a ticket", lambda new: renew_ticket(core, new)))
+    core.event(
+        "ike-sa.rekeyed",
+        f"IKE SA with {new.peer_name} rekeyed ({new.chosen.keywords})",
+        new.peer_name,
+        ike_sa=new.id,
+        was=old.id,
+    )
+
+
+def patience(sa: IkeSa) -> float:
+    """Seconds for which a replaced SA still answers: as long as its peer may ask again."""
+    if sa.peer is None:
+        return 30.0
+    asking = sa.peer.retransmission
+    return max(30.0, sum(asking.wait(sent, 1.0) for sent in range(1, asking.tries + 1)))
+
+
+def begin_to_stand(core: Core, old: IkeSa, new: IkeSa) -> None:
+    """The keys of a new SA are made; it can speak and be spoken to, but nothing is its own yet."""
+    core.sas[new.our_spi] = new
+    keys_made(core, new)
+    new.established = new.last_heard = core.now
+    new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes
+
+
+def stand_by(core: Core, old: IkeSa, new: IkeSa) -> None:
+    """The peer made `new` while our own rekey of `old` is under way: the nonces, or the peer's deeds, will decide."""
+    assert old.renewal is not None
+    if (earlier := old.renewal.rival) is not None:
+        discard(core, earlier, new)
+    old.renewal.rival, new.stands_by = new, old
+    core.timers.set(("linger", new), core.now + patience(old))
+
+
+def adopt(core: Core, old: IkeSa) -> bool:
+    """What the peer made of `old` takes its place, if there is such; our own rekey is forgotten."""
+    rival = old.renewal.rival if old.renewal else None
+    if rival is None or old.state != Lifecycle.ESTABLISHED:
+        return False
+    old.renewal = Renewal()
+    inherit(core, old, rival)
+    next_task(core, rival)
+    return True
+
+
+def discard(core: Core, loser: IkeSa, winner: IkeSa) -> None:
+    """The peer has to delete this one; should it never do so, it ends by itself."""
+    loser.stands_by, loser.replaced_by, loser.state = None, winner, Lifecycle.REKEYED
+    core.timers.set(("linger", loser), core.now + patience(loser))
+
+
+def heard(core: Core, sa: IkeSa, request: Message) -> None:
+    """Where the peer uses an SA that stands by, it is the one that stays for the peer, unless this is its delete."""
+    if sa.stands_by is None:
+        return
+    if not any(delete.protocol == Protocol.IKE for delete in request.all(wire.Delete)):
+        adopt(core, sa.stands_by)
