@@ -16,7 +16,8 @@ from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
-from gateway.wire.numbers import Protocol
+from gateway.wire.message import Message, parse, parse_header
+from gateway.wire.numbers import ExchangeType, Protocol
 
 SECRET = b"correct horse battery staple"
 IKE = (Proposal.parse("aes256gcm16-prfsha256-x25519-ecp256", Protocol.IKE),)
@@ -57,6 +58,20 @@ class Host:
         return list(self.engine.ike_sas())
 
 
+@dataclass(slots=True, eq=False)
+class Letter:
+    """A datagram on its way, held back until it is delivered, or lost when nobody ever does."""
+
+    sender: str
+    to: str
+    data: bytes
+    path: Path
+
+    def is_about(self, exchange: ExchangeType, *, response: bool) -> bool:
+        header = parse_header(self.data)
+        return (header.exchange, header.response) == (exchange, response)
+
+
 class Network:
     """Joins hosts. `run` moves the clock from event to event; the same seed gives the same story."""
 
@@ -73,6 +88,9 @@ class Network:
         """DNS; a name without an address does not resolve."""
         self.mtu = 65_535
         """Larger IP datagrams are lost."""
+        self.holding = False
+        """Whether datagrams wait in `held` until the test delivers them."""
+        self.held: list[Letter] = []
         self._flying: list[tuple[float, int, str, str, bytes, Path]] = []
         self._count = 0
 
@@ -135,11 +153,39 @@ class Network:
             return
         if (path.local, inside) in self.cut or self.random.random() < weather.loss:
             return
+        if self.holding:
+            self.held.append(Letter(host.name, inside, send.data, Path(inside, source, port, path.marked)))
+            return
         for _ in range(2 if self.random.random() < weather.duplicate else 1):
             when = self.now + weather.delay + self.random.random() * weather.jitter
             self._count += 1
             arriving = Path(inside, source, port, path.marked)
             heapq.heappush(self._flying, (when, self._count, host.address, inside, send.data, arriving))
+
+    def take(self, sender: Host, exchange: ExchangeType, *, response: bool = False, spi_i: bytes = b"") -> Letter:
+        """The oldest held message of this kind, on the IKE SA with this SPIi; StopIteration where there is none."""
+        wanted = (one for one in self.held if one.sender == sender.name and one.is_about(exchange, response=response))
+        letter = next(one for one in wanted if one.data.startswith(spi_i))
+        self.held.remove(letter)
+        return letter
+
+    def deliver(self, letter: Letter) -> None:
+        target = self.hosts[letter.to]
+        self.perform(target, target.engine.receive(letter.data, letter.path, self.now))
+
+    def read(self, letter: Letter) -> Message:
+        """A held message as its receiver will read it."""
+        message = parse(letter.data)
+        sa = self.hosts[letter.to].engine.core.sas[message.spi_r if message.initiator else message.spi_i]
+        assert sa.protection is not None
+        sa.protection.open(letter.data, message)
+        return message
+
+    def let_go(self) -> None:
+        """Hold nothing back any longer; what is held arrives in the order in which it was sent."""
+        self.holding = False
+        while self.held:
+            self.deliver(self.held.pop(0))
 
     def _inside(self, path: Path) -> str:
         """Who gets what is sent to this address and port: behind a router it takes a mapping."""
