@@ -6,6 +6,7 @@ from gateway.crypto.keys import child_keys
 from gateway.ike import claims
 from gateway.ike.core import Core
 from gateway.ike.effects import KeysMade
+from gateway.ike.limits import limits_of
 from gateway.ike.modes import Agreed, fits
 from gateway.ike.plane import (
     AddPolicy,
@@ -96,6 +97,7 @@ def make_states(
             replay_window=config.replay_window,
             encapsulation=Encapsulation(source[1], destination[1]) if sa.encapsulate else None,
             mode=agreed.mode,
+            limits=limits_of(core, config),
             interface_id=config.interface_id,
             mark=config.mark,
             original=agreed.original if inbound else None,

@@ -65,7 +65,18 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     was, sa.state, sa.reason = sa.state, Lifecycle.CLOSED, why
     passing = sa.replaced_by is not None or sa.stands_by is not None
     _end_rivalry(core, sa, why)
-    for timer in ("half-open", "liveness", "keepalive", "rekey", "retransmit", "linger", "fragments", "sent-on"):
+    for timer in (
+        "half-open",
+        "liveness",
+        "keepalive",
+        "rekey",
+        "retransmit",
+        "linger",
+        "fragments",
+        "sent-on",
+        "reauth",
+        "supplanted",
+    ):
         core.timers.cancel((timer, sa))
     discard_fragments(sa)
     for child in list(sa.children.values()):

@@ -1,5 +1,6 @@
 """When an SA has lived long enough, or carried enough: rekeyed in time, made anew where that fails, ended at last."""
 
+from gateway.ike import reauth
 from gateway.ike.children import claim, end_linger, remove, same_traffic
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -7,8 +8,9 @@ from gateway.ike.exchanges.child import create_child
 from gateway.ike.exchanges.informational import delete_child, delete_sa, delete_spi
 from gateway.ike.exchanges.rekey import rekey_sa
 from gateway.ike.plane import StateKey
-from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Reauth, Task
 from gateway.ike.supervise import connect
+from gateway.ike.uniqueness import supplant
 
 ANEW = 1.1
 """From this part of its rekey time on, a CHILD_SA that could not be rekeyed is made anew without REKEY_SA."""
@@ -21,9 +23,13 @@ def due(core: Core, key: object) -> None:
     match key:
         case ("rekey", IkeSa() as sa):
             _sa_due(core, sa)
+        case ("reauth", IkeSa() as sa):
+            reauth.due(core, sa)
         case ("rekey-child", IkeSa() as sa, int() as spi):
             if child := sa.children.get(spi):
                 _child_due(core, sa, child)
+        case ("supplanted", IkeSa() as sa):
+            supplant(core, sa)
         case ("claim", ChildSa() as child):
             claim(core, child)
         case ("linger", ChildSa() as child):
@@ -71,10 +77,20 @@ def _sa_due(core: Core, sa: IkeSa) -> None:
         return
     end = sa.established + sa.peer.rekey_time * HARD
     if core.now >= end:
-        delete_sa(core, sa, "its lifetime is over, and it could not be rekeyed")
+        _end_of_life(core, sa)
         return
     core.timers.set(("rekey", sa), end)
     rekey_ike(core, sa)
+
+
+def _end_of_life(core: Core, sa: IkeSa) -> None:
+    """No rekey came about: a new IKE SA is made while this one stands, once; then it ends."""
+    tried = sa.reauth is not None and core.timers.when(("reauth", sa)) is not None
+    sa.reauth = sa.reauth or Reauth()
+    if tried or not reauth.begin(core, sa):
+        delete_sa(core, sa, "its lifetime is over, and it could not be rekeyed")
+        return
+    core.timers.set(("rekey", sa), core.now + reauth.AGAIN)
 
 
 def _child_due(core: Core, sa: IkeSa, child: ChildSa) -> None:

@@ -109,6 +109,13 @@ class Renewal:
     rival: "IkeSa | None" = None
 
 
+@dataclass(slots=True)
+class Reauth:
+    """The authentication of an IKE SA ends some time; `before` is the SA that this one is made to replace."""
+
+    before: "IkeSa | None" = None
+
+
 @dataclass(slots=True, eq=False)
 class IkeSa:
     """One IKE SA. What is made during the negotiation is None only while CONNECTING."""
@@ -157,6 +164,7 @@ class IkeSa:
     lowest: bytes = field(default=b"", repr=False)
     """The lower nonce of the rekey that made it; empty for an SA that was not made so."""
     renewal: Renewal | None = None
+    reauth: Reauth | None = None
     stands_by: "IkeSa | None" = None
     """The peer made this one while we were rekeying that one ourselves: it is not decided which of two SAs stays."""
     refused_since: float | None = None

@@ -24,7 +24,10 @@ def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
     new.tasks, old.tasks = old.tasks, []
     new.peer, new.path, new.nat, new.encapsulate = old.peer, old.path, old.nat, old.encapsulate
     old.state, old.replaced_by, new.stands_by = Lifecycle.REKEYED, new, None
-    for timer in ("liveness", "rekey", "keepalive"):
+    new.reauth, ends = old.reauth, core.timers.when(("reauth", old))
+    if ends is not None:  # RFC 4478 2: the limit holds for the new one
+        core.timers.set(("reauth", new), ends)
+    for timer in ("liveness", "rekey", "keepalive", "reauth"):
         core.timers.cancel((timer, old))
     core.timers.set(("linger", old), core.now + patience(old))
     core.timers.cancel(("linger", new))

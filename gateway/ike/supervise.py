@@ -26,10 +26,16 @@ from gateway.policy.snapshot import Changes
 
 @dataclass(frozen=True, slots=True)
 class Detour:
-    """The gateway that an IKE SA's peer sends us on to; the SA goes when the one there stands."""
+    """Where an IKE SA is made that takes the place of `before`, which goes for this reason when it stands."""
 
     host: str
     before: IkeSa
+    why: str
+
+    @property
+    def came_from(self) -> str:
+        """The gateway that sends us on (RFC 5685 3), where it is another one."""
+        return self.before.path.remote if self.host != self.before.path.remote else ""
 
 
 async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Detour | None = None) -> None:
@@ -38,7 +44,7 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
     Who sends us on in IKE_SA_INIT is left for another gateway (RFC 5685 3), with an SPI and keys of its own.
     """
     assert sa.peer is not None and sa.peer.dialable is not None
-    host, came_from = sa.path.remote, detour.before.path.remote if detour else ""
+    host, came_from = sa.path.remote, detour.came_from if detour else ""
     round_number = core.failures[sa.peer.name] // len(sa.peer.places)
     while True:
         local, remote = await ask_where(host, sa.peer.local_addresses, round_number)
@@ -62,7 +68,15 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
         sa.tasks.append(_creating(core, child))
     await authenticate(core, sa, first, kept)
     if detour and sa.state == Lifecycle.ESTABLISHED:
-        delete_sa(core, detour.before, f"the peer sent us on to {detour.host}")
+        sa.tasks.append(Task("leaving the old IKE SA", lambda _: _leave(core, detour)))  # when the children are made
+
+
+async def _leave(core: Core, detour: Detour) -> None:
+    """What was made in the place of an IKE SA stands."""
+    old = detour.before
+    while old.replaced_by is not None:  # it was rekeyed meanwhile
+        old = old.replaced_by
+    delete_sa(core, old, detour.why)
 
 
 def _creating(core: Core, child: Child) -> Task:
@@ -90,7 +104,7 @@ def go_on(core: Core, sa: IkeSa, host: str, names: Sequence[str]) -> None:
     wanted = [child for child in peer.children if child.name in names] if peer else []
     if peer is None or not peer.dialable or (peer.name, None) in core.held:
         return
-    call(core, peer, wanted, Detour(host, sa))
+    call(core, peer, wanted, Detour(host, sa, f"the peer sent us on to {host}"))
     if peer.unique == Unique.KEEP or not sa.children:  # two at once would end the new one; or there is nothing to keep
         delete_sa(core, sa, f"the peer sent us on to {host}")
 

@@ -1,6 +1,6 @@
 """IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2)."""
 
-from gateway.ike import attempt_log, childless, redirects
+from gateway.ike import attempt_log, auth_lifetime, childless, redirects
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import psk, resumed
 from gateway.ike.core import Core
@@ -50,8 +50,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
             farewell(core, sa, error.notify)
         raise
     core.reach(sa, Step.IDENTITY, f"{sa.remote_id} proved itself")
-    take_token(sa, response)
-    mobike.agree(core, sa, response, leads=True)
+    _heed(core, sa, response)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     take_ticket(core, sa, response)
@@ -65,6 +64,13 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
         children.conclude(core, sa, offer, response, nonces)
     else:  # another SA with this peer stays in place of this one
         offer.withdraw(core, sa)
+
+
+def _heed(core: Core, sa: IkeSa, response: Message) -> None:
+    """What a responder that is proven tells beside its proof."""
+    take_token(sa, response)
+    mobike.agree(core, sa, response, leads=True)
+    auth_lifetime.heed(core, sa, response)
 
 
 def _proof(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[wire.Payload]:
@@ -194,6 +200,7 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
         response += mobike.offer(core, sa)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
+    response += auth_lifetime.tell(core, sa)
     if request.notify(NotifyType.INITIAL_CONTACT):
         initial_contact(core, sa)
     resolve_duplicates(core, sa)

@@ -1,6 +1,6 @@
 """INFORMATIONAL: deletes and liveness (RFC 7296 1.4, 2.4)."""
 
-from gateway.ike import redirects
+from gateway.ike import auth_lifetime, redirects
 from gateway.ike.children import remove, same_traffic
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -102,6 +102,8 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
         sa.reason, sa.state = _reason(request), Lifecycle.DELETING
         return []
     hear_protected(core, sa, request)
+    if sa.state == Lifecycle.ESTABLISHED and request.notify(NotifyType.AUTH_LIFETIME):
+        auth_lifetime.heed(core, sa, request)
     if sa.state == Lifecycle.ESTABLISHED and (elsewhere := redirects.target(core, sa, request)):
         core.extensions.sent_on.append((sa, elsewhere, tuple(child.name for child in sa.children.values())))
     response: list[wire.Payload] = grant(core, sa, request)

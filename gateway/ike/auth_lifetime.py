@@ -1,0 +1,33 @@
+"""How long an authentication holds: told by the responder, kept by the initiator (RFC 4478)."""
+
+from gateway.ike.core import Core
+from gateway.ike.sa import IkeSa, Reauth
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import NotifyType
+
+_SHORTEST = 10.0
+"""Seconds: whatever a peer says, it is not called more often."""
+_GRACE = 1.1
+"""At this part of the time the responder acts itself, should the initiator not have done so."""
+
+
+def tell(core: Core, sa: IkeSa) -> list[wire.Payload]:
+    """N(AUTH_LIFETIME) for the responder's last IKE_AUTH message, where an authentication does not hold for ever."""
+    lifetime = sa.peer.reauth_time if sa.peer else 0.0
+    if not lifetime:
+        return []
+    sa.reauth = Reauth()
+    core.timers.set(("reauth", sa), core.now + lifetime * _GRACE)
+    return [wire.Notify(0, b"", NotifyType.AUTH_LIFETIME, min(int(lifetime), 0xFFFFFFFF).to_bytes(4))]
+
+
+def heed(core: Core, sa: IkeSa, message: Message) -> None:
+    """As initiator: authenticate again a little before our own limit and the peer's, the shorter of the two."""
+    notify = message.notify(NotifyType.AUTH_LIFETIME)
+    told = int.from_bytes(notify.data) if notify is not None and len(notify.data) == 4 else None
+    ours = sa.peer.reauth_time if sa.peer else 0.0
+    limits = [limit for limit in (ours or None, None if told is None else max(float(told), _SHORTEST)) if limit]
+    if limits:
+        sa.reauth = sa.reauth or Reauth()
+        core.timers.set(("reauth", sa), core.now + min(limits) * (0.8 + 0.1 * core.chance()))
