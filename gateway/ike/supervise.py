@@ -51,7 +51,7 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
         sa.path = Path(local, remote, sa.peer.remote_port, marked=sa.peer.remote_port != IKE_PORT)
         if sa.attempt:
             sa.attempt.local, sa.attempt.remote = local, sa.path.text
-        kept = None if came_from else await resume_sa(core, sa)
+        kept = None if detour or came_from else await resume_sa(core, sa)
         tries = TRIES_ANEW if core.extensions.tickets.usable(sa.peer.name, core.now) else 0
         elsewhere = None if kept else await open_sa(core, sa, came_from, tries=tries)
         if elsewhere is None:
