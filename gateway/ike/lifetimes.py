@@ -94,17 +94,17 @@ def _end_of_life(core: Core, sa: IkeSa) -> None:
 
 
 def _child_due(core: Core, sa: IkeSa, child: ChildSa) -> None:
-    age = core.now - child.installed
     lifetime = child.config.rekey_time
-    if age >= lifetime * HARD:
+    end = child.installed + lifetime * HARD
+    if core.now >= end:
         why = "its lifetime is over, and it could not be rekeyed"
         remove(core, sa, child, why, quiet=child.superseded)
         delete_spi(core, sa, child.spi_in)
         if sa.peer and not child.superseded:
             core.children_lost.append((sa.peer.name, child.name))
         return
-    core.timers.set(("rekey-child", sa, child.spi_in), child.installed + lifetime * HARD)
-    rekey_child(core, sa, child, anew=age >= lifetime * ANEW)
+    core.timers.set(("rekey-child", sa, child.spi_in), end)
+    rekey_child(core, sa, child, anew=core.now >= child.installed + lifetime * ANEW)
 
 
 def _end_twins(core: Core, sa: IkeSa, name: str) -> None:
