@@ -115,18 +115,21 @@ def _deleting(core: Core, child: ChildSa, why: str) -> Task:
 
 def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
     """Bring up these children: on the SA that stands, on the one under way, or by a call; None when it cannot be."""
-    core.timers.cancel(("retry", peer.name))
     core.held -= {(peer.name, None), *((peer.name, child.name) for child in wanted)}
     sa = core.established(peer.name)
     calling = (one for one in core.of_peer(peer.name) if one.state == Lifecycle.CONNECTING and one.initiator)
     if sa is None and (under_way := next(calling, None)):
+        queued = {task.label for task in under_way.tasks}
+        tasks = (_creating(core, part) for part in all_parts(core, peer.name, wanted))
+        under_way.tasks += [task for task in tasks if task.label not in queued]
         return under_way
     if sa is None:
-        return (
-            call(core, peer, all_parts(core, peer.name, wanted))
-            if peer.dialable and (wanted or peer.childless)
-            else None
-        )
+        if not peer.dialable or not (wanted or peer.childless):
+            return None
+        core.timers.cancel(("retry", peer.name))
+        names = {child.name for child in wanted}  # what is wanted always, and waited for its turn, comes along
+        others = [part for part in missing(core, peer) if part.name not in names]
+        return call(core, peer, all_parts(core, peer.name, wanted) + others)
     for part in all_parts(core, peer.name, wanted):
         if not stands(core, sa, part):
             start(core, sa, _creating(core, part))
