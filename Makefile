@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LAB := kernel or interop or browser
 
-.PHONY: help run test lab lint demo bench fuzz soak lock clean development
+SEEDS ?= 0:20000
+
+.PHONY: help run test soak lab lint demo bench fuzz soak lock clean development
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -21,8 +23,12 @@ demo: $(VENV)/.runtime ## two gateways and a tunnel between them on this machine
 test: development lab ## set up and run all tests; what this machine cannot test is named at the end
 	@failed=0; \
 	$(BIN)/python -m pytest -n auto --dist loadfile --continue-on-collection-errors -m "not ($(LAB))" || failed=1; \
+	$(BIN)/python -m tests.simulation.exploration $(SEEDS) || failed=1; \
 	$(BIN)/python -m pytest --continue-on-collection-errors -m "$(LAB)" || failed=1; \
 	exit $$failed
+
+soak: development ## explore bad networks by their seeds on all processors, SEEDS=FIRST:LAST
+	exec $(BIN)/python -m tests.simulation.exploration $(SEEDS)
 
 lint: development ## ruff, mypy --strict, the import rules
 	@failed=0; \

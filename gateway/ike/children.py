@@ -186,7 +186,7 @@ def install(
     if not claims.enter(core, child, take=take) and replacing is None:
         core.timers.set(("claim", child), core.now + _DEFER)
     if _twins(sa, child):
-        core.timers.set(("twins", sa, child.name), core.now + _TWINS)
+        watch_twins(core, sa, child.name)
     sa.children[child.spi_in] = child
     if config.rekey_time:
         core.timers.set(("rekey-child", sa, child.spi_in), core.now + config.rekey_time * (0.9 + 0.1 * core.chance()))
@@ -312,6 +312,12 @@ def same_traffic(one: ChildSa, other: ChildSa) -> bool:
 def _twins(sa: IkeSa, child: ChildSa) -> list[ChildSa]:
     """Others of this IKE SA for the same packets."""
     return [other for other in sa.children.values() if other is not child and same_traffic(other, child)]
+
+
+def watch_twins(core: Core, sa: IkeSa, name: str) -> None:
+    """See to it, once for all that come meanwhile, that of CHILD_SAs for the same packets one stays."""
+    if core.timers.when(("twins", sa, name)) is None:
+        core.timers.set(("twins", sa, name), core.now + _TWINS)
 
 
 def give_back_spi(core: Core, sa: IkeSa, spi: int) -> None:

@@ -1,7 +1,7 @@
 """When an SA has lived long enough, or carried enough: rekeyed in time, made anew where that fails, ended at last."""
 
 from gateway.ike import reauth
-from gateway.ike.children import claim, end_linger, remove, same_traffic
+from gateway.ike.children import claim, end_linger, remove, same_traffic, watch_twins
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.child import create_child
@@ -116,6 +116,8 @@ def _end_twins(core: Core, sa: IkeSa, name: str) -> None:
     found = [child for child in sa.children.values() if child.name == name]
     for index, child in enumerate(found):
         newer = [other for other in found[index + 1 :] if same_traffic(other, child)]
+        if newer:
+            watch_twins(core, sa, name)
         if newer and not child.deleting:
             start(core, sa, _deleting(core, child))
 
