@@ -164,7 +164,8 @@ def paired(local: Sequence[Selector], remote: Sequence[Selector]) -> tuple[tuple
     )
 
 
-MOST_PAIRS = 1024
+MOST_PAIRS = 4096
+"""The two ends' lists can be long; each pair is three policies."""
 
 
 def fits(local: Selector, remote: Selector) -> bool:

@@ -14,6 +14,8 @@ from gateway.ike.sa import ChildSa, IkeSa
 from gateway.policy.peers import Child, Mode
 from gateway.policy.selectors import Selector, subtract
 
+MOST_PARTS = 256
+
 
 def parts(core: Core, peer: str, child: Child) -> list[Child]:
     """One for each pair where that is configured, or the peer said that it takes no more."""
@@ -62,11 +64,14 @@ def _covers(whole: Sequence[Selector], bits: Sequence[Selector]) -> bool:
 def split(core: Core, sa: IkeSa, refused: Child) -> list[Child]:
     """The peer takes a single pair in each CHILD_SA of this child from now on: the parts that do not stand yet.
 
-    None are left to ask for where the very same was asked for already.
+    None are left to ask for where the very same was asked for already; and a child of too many pairs is not split
+    because a peer says so, as each CHILD_SA costs us, too.
     """
     peer = sa.peer_name or ""
     whole = sa.peer.child(refused.name) if sa.peer else None
     if whole is None or (peer, whole.name) in core.single_pairs or whole.single_pair:
+        return []
+    if len(whole.local) * len(whole.remote) > MOST_PARTS:
         return []
     core.single_pairs.add((peer, whole.name))
     found = parts(core, peer, whole)

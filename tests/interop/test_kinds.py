@@ -10,10 +10,13 @@ from tests.lab.appliance import Plain, until
 TRANSPORT = {"mode": "transport"}
 
 
-def between_ends(name: str, *, ours: Plain | None = None, theirs: Plain | None = None, suffix: str = "") -> Tunnel:
+def between_ends(
+    name: str, version: int = 4, *, ours: Plain | None = None, theirs: Plain | None = None, suffix: str = ""
+) -> Tunnel:
     """A child for what the two gateways themselves say to each other."""
-    left, right = (f"{address}/32{suffix}" for address in OUTER[4])
-    return Tunnel(name=name, nets=(Net(left=(left,), right=(right,), ours=ours or {}, theirs=theirs or {}),))
+    left, right = (f"{address}/{32 if version == 4 else 128}{suffix}" for address in OUTER[version])
+    net = Net(left=(left,), right=(right,), ours=ours or {}, theirs=theirs or {})
+    return Tunnel(name=name, outer=OUTER[version], nets=(net,))
 
 
 def carried(pair: Pair, tunnel: Tunnel) -> tuple[int, int]:
@@ -31,15 +34,16 @@ def renewed(pair: Pair, tunnel: Tunnel, before: int) -> None:
 
 @kernel_only
 @roles
-def test_transport_mode_between_the_two_gateways(pair: Pair, initiator: str) -> None:
-    tunnel = between_ends("transport", ours=TRANSPORT, theirs=TRANSPORT)
+@pytest.mark.parametrize("version", [4, 6])
+def test_transport_mode_between_the_two_gateways(pair: Pair, initiator: str, version: int) -> None:
+    tunnel = between_ends(f"transport-{version}", version, ours=TRANSPORT, theirs=TRANSPORT)
     pair.load(tunnel)
     pair.up(tunnel, initiator=initiator)
     (child,), (theirs,) = pair.gateway.children(tunnel.name), pair.their_children(tunnel)
     assert (child["mode"], theirs["mode"]) == ("transport", "TRANSPORT")
-    left, right = OUTER[4]
+    left, right = OUTER[version]
     assert pair.left.ping(right, source=left, count=2)
-    assert carried(pair, tunnel) == (2, 2)
+    assert min(carried(pair, tunnel)) >= 2  # IPv6 neighbours look for each other, too
     assert connects(pair.left, pair.right, right, 7100)
     assert connects(pair.right, pair.left, left, 7101)
     for who in ("ours", "theirs"):
@@ -144,6 +148,28 @@ def test_a_child_sa_for_each_pair_of_networks(pair: Pair) -> None:
 def _four(pair: Pair, tunnel: Tunnel) -> list[Plain]:
     children = pair.gateway.children(tunnel.name)
     return children if len(children) == len(pair.their_children(tunnel)) == 4 else []
+
+
+@roles
+def test_the_narrower_of_two_children_carries_its_packets_while_it_stands(pair: Pair, initiator: str) -> None:
+    narrow = Net(name="narrow", left=("10.1.0.1/32",), right=("10.2.0.0/25",), esp="aes256gcm16")
+    tunnel = Tunnel(name="nested", nets=(Net(), narrow))
+    pair.load(tunnel)
+    pair.up(tunnel, initiator=initiator)
+    until(lambda: len(pair.their_children(tunnel)) == 2, "two children")
+    until(lambda: len(pair.gateway.children(tunnel.name)) == 2, "two children at our end")
+
+    def packets() -> dict[str, tuple[int, int]]:
+        children = pair.their_children(tunnel)
+        return {child["name"]: (int(child["packets-in"]), int(child["packets-out"])) for child in children}
+
+    assert pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], count=2)
+    assert packets() == {tunnel.child_name(tunnel.nets[0]): (0, 0), tunnel.child_name(narrow): (2, 2)}
+    assert pair.gateway.disconnect(tunnel.name, narrow.name)["ok"]
+    until(lambda: len(pair.their_children(tunnel)) == 1, "one child left")
+    # The narrower one is down, and what is its own is dropped meanwhile.
+    assert not pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], wait=0.3)
+    pair.down(tunnel)
 
 
 def test_a_waiting_packet_is_told_first(pair: Pair) -> None:

@@ -9,10 +9,11 @@ from tests.lab.namespaces import Namespace
 def connects(here: Namespace, there: Namespace, address: str, port: int) -> bool:
     """Whether a megabyte goes through a TCP connection to that address of the other end."""
     octets = bytes(range(256)) * 4096
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with there.entered():
-        server = socket.create_server(("0.0.0.0", port))
+        server = socket.create_server((address if ":" in address else "0.0.0.0", port), family=family)
     with here.entered():
-        client = socket.socket()
+        client = socket.socket(family)
     with contextlib.closing(server), contextlib.closing(client):
         client.settimeout(5)
         server.settimeout(5)

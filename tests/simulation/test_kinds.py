@@ -9,10 +9,11 @@ from gateway.ike.attempts import Outcome
 from gateway.ike.engine import Engine
 from gateway.ike.plane import DataPlane, Direction, Interface
 from gateway.ike.sa import IkeSa
-from gateway.policy.peers import Mark, Mode, Start
+from gateway.policy.peers import Mark, Mode, Offload, Start
+from gateway.policy.proposals import Proposal
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
-from gateway.wire.numbers import ExchangeType, NotifyType
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from tests.simulation.kinds import (
     HERE,
     LEFT,
@@ -300,3 +301,17 @@ def test_a_mark_is_on_states_and_policies() -> None:
     a, _ = up(Network(44), left_peer(child(HERE, THERE, mark=mark)), right_peer(child(THERE, HERE)))
     (made,) = standing(a)
     assert {policy.mark for policy in made.policies} == {made.outbound.mark} == {made.inbound.mark} == {mark}
+
+
+def test_what_a_child_wants_of_the_data_plane_is_handed_on() -> None:
+    more = {"offload": Offload.CRYPTO, "copy_dscp": True, "copy_df": False, "mss": 1300, "replay_window": 0}
+    esn = (Proposal.parse("aes256gcm16-esn", Protocol.ESP),)
+    ours, theirs = child(HERE, THERE, **more), child(THERE, HERE, replay_window=4096)
+    left, right = left_peer(replace(ours, proposals=esn)), right_peer(replace(theirs, proposals=esn))
+    a, b = up(Network(60), left, right)
+    for state in a.plane.states():
+        assert (state.offload, state.copy_dscp, state.copy_df, state.mss) == (Offload.CRYPTO, True, False, 1300)
+        assert (state.esn, state.replay_window) == (True, 0)
+    for state in b.plane.states():
+        assert (state.offload, state.copy_dscp, state.copy_df, state.mss) == (Offload.NONE, False, True, 0)
+        assert (state.esn, state.replay_window) == (True, 4096)

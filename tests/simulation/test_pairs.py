@@ -19,6 +19,7 @@ from tests.simulation.kinds import (
     RIGHT,
     child,
     configure,
+    failed,
     left_peer,
     nets,
     right_peer,
@@ -130,6 +131,16 @@ def test_single_pair_required_is_told_apart_and_obeyed(childless: bool) -> None:
     network.run(5)
     assert len([one for one in a.engine.core.attempts.latest(999) if one.cause == "single-pair"]) == 2
     assert sorted(pairs(a)) == [(ours, "10.2.0.0/24") for ours in OURS.split()]
+
+
+def test_a_peer_does_not_make_us_split_a_child_into_too_many() -> None:
+    network = Network(6)
+    many = " ".join(f"10.1.{number}.0/24" for number in range(20))
+    left = left_peer(child(many, many.replace("10.1", "10.2")), childless=True)
+    a, _ = strict(network, left, right_peer(child("10.2.0.0/16", "10.1.0.0/16")))
+    network.run(60)
+    assert not standing(a)
+    assert failed(a).cause == "single-pair"
 
 
 # --- what status tells ---
