@@ -134,6 +134,30 @@ def test_ike_passes_though_all_traffic_is_dropped(sites: tuple[Namespace, Namesp
 
 
 @needs
+def test_ike_over_ipv6_passes_too(sites: tuple[Namespace, Namespace], plane: UserspacePlane) -> None:
+    left, right = sites
+    assert any(left.ping("2001:db8::2", wait=0.5) for _ in range(20)), "the kernel takes its time with a new link"
+    plane.apply([AddPolicy(policy("2001:db8::/64", "2001:db8::/64", Action.DROP, 0))])
+    plane.apply([AddPolicy(policy("::/0", "2000::/3", Action.DROP))])
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for site, port in ((left, 500), (left, 501), (right, 500)):
+            with site.entered():
+                sock = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+            sock.bind(("::", port))
+            sock.settimeout(1)
+            sockets.append(sock)
+        ours, another, theirs = sockets
+        plane.exempt(ours)
+        with contextlib.suppress(OSError):
+            another.sendto(b"leak", ("2001:db8::2", 500))
+        ours.sendto(b"question", ("2001:db8::2", 500))
+        assert theirs.recv(100) == b"question"
+        theirs.sendto(b"answer", ("2001:db8::1", 500))
+        assert ours.recv(100) == b"answer"
+
+
+@needs
 def test_shunts_go_by_priority_then_by_narrowness(sites: tuple[Namespace, Namespace], plane: UserspacePlane) -> None:
     left, _ = sites
     blocked = policy("10.1.0.0/24", "10.2.0.0/16", Action.DROP, 100)

@@ -173,6 +173,28 @@ def test_dscp_is_copied_outside_only_if_wanted_and_ecn_always(
     assert {state.copy_dscp for state in sites[0].plane.states()} == {copied}
 
 
+def test_congestion_outside_is_carried_inside(sites: tuple[Site, Site]) -> None:
+    """What a router marks outside is marked inside where the ends know ECN (RFC 6040 4.2).
+
+    For ends that do not, Linux passes the packet on without the mark, where the RFC has it dropped.
+    """
+    left, right = sites
+    rule = "add rule ip congested out ip protocol esp ip ecn set ce"
+    chain = "add chain ip congested out { type filter hook postrouting priority 300; }"
+    done = left.ns.run("nft", "-f", "-", stdin=f"add table ip congested\n{chain}\n{rule}\n", check=False)
+    if done.returncode:
+        pytest.skip(f"this kernel cannot mark congestion: {done.stderr.splitlines()[0]}")
+    Child(sites).install()
+    inside = Tap(right, socket.IPPROTO_ICMP)
+    try:
+        for sent, received in ((1, 3), (2, 3), (0, 0)):
+            left.ns.run("ping", "-c", "1", "-Q", str(sent), "-I", "10.1.0.1", "10.2.0.1")
+            assert [packet[1] for packet in inside.read() if packet[20] == 8] == [received]
+    finally:
+        inside.close()
+        left.ns.run("nft", "delete", "table", "ip", "congested")
+
+
 @pytest.mark.parametrize("copied", [True, False])
 def test_df_is_copied_outside_only_if_wanted(sites: tuple[Site, Site], tap: Tap, copied: bool) -> None:
     Child(sites, state_also={"copy_df": copied}).install()

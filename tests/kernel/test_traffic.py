@@ -233,6 +233,25 @@ def test_a_peer_with_another_port_is_followed_in_place(
         }
 
 
+def test_what_was_refused_before_a_move_is_still_counted_after_it(sites: tuple[Site, Site]) -> None:
+    left, right = sites
+    child = Child(sites).install()
+    assert child.pings(count=3)
+    outbound = child.state(0, inbound=False)
+    left.plane.apply([RemoveState(outbound.key, False)])
+    left.plane.apply([AddState(outbound)])  # anew, with numbers that were sent
+    assert not child.pings(count=2)
+    inbound = child.state(1, inbound=True)
+    assert right.plane.counters()[inbound.key].replays == 2
+    for source in ("192.0.2.101", "192.0.2.1"):
+        moved = replace(inbound, source=source)
+        right.plane.apply([MoveState(inbound.key, moved)])
+        counted = right.plane.counters()[moved.key]
+        assert (counted.replays, counted.packets) == (2, 3)
+    assert not child.pings()
+    assert right.plane.counters()[inbound.key].replays == 3
+
+
 def test_a_move_that_fails_with_its_batch_leaves_the_state_as_it_was(sites: tuple[Site, Site]) -> None:
     left = sites[0]
     child = Child(sites).install()
