@@ -194,7 +194,7 @@ def test_what_met_a_trap_waits_for_its_state_and_not_for_ever(plain: Ends) -> No
     plain.allow("10.1.0.0/24", "10.2.0.0/24", spi=None)
     for number in range(20):
         plain.tun.put(udp(number))
-    plain.out.drain()
+        plain.out.drain()  # after each: one call reads for a while only
     assert plain.heard == [Acquire(1)]
     assert plain.out.waiting
     assert plain.drops.no_state == 4, "beyond the sixteen"
