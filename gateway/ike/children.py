@@ -6,6 +6,7 @@ from gateway.crypto.keys import child_keys
 from gateway.ike import claims
 from gateway.ike.core import Core
 from gateway.ike.effects import KeysMade
+from gateway.ike.following import Shared
 from gateway.ike.limits import limits_of
 from gateway.ike.modes import Agreed, fits
 from gateway.ike.plane import (
@@ -66,13 +67,13 @@ def make_states(
     chosen: Chosen,
     spi_in: int,
     nonces: tuple[bytes, bytes],
-    shared: bytes,
+    shared: Shared,
     *,
     initiator: bool,
 ) -> tuple[EspState, EspState]:
     """Derive the keys and lay out the inbound and outbound state; `initiator` of the exchange that makes them."""
     assert sa.chosen is not None and sa.chosen.prf is not None and sa.keys is not None and sa.peer is not None
-    keys = child_keys(sa.chosen.prf, sa.keys.d, *nonces, chosen.encr, chosen.integ, shared)
+    keys = child_keys(sa.chosen.prf, sa.keys.d, *nonces, chosen.encr, chosen.integ, *shared)
     to_responder, to_initiator = (keys.encr_i, keys.integ_i), (keys.encr_r, keys.integ_r)
     inward, outward = (to_initiator, to_responder) if initiator else (to_responder, to_initiator)
     config = agreed.config

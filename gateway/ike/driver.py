@@ -110,7 +110,7 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
         datagrams = sa.protection.seal_within(plain, question.payloads, room(sa.path, sa.fragmentation))
     octets = sum(map(len, datagrams))
     attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, octets, outgoing=True)
-    about_child = any(
+    about_child = question.exchange == ExchangeType.IKE_FOLLOWUP_KE or any(
         isinstance(one, wire.TSi) or (isinstance(one, wire.Delete) and one.protocol == Protocol.ESP)
         for one in question.payloads
     )

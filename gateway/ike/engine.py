@@ -9,8 +9,9 @@ from gateway.ike.core import Core
 from gateway.ike.effects import Effect
 from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.auth import answer_auth
-from gateway.ike.exchanges.child import answer_create_child
+from gateway.ike.exchanges.child_answer import answer_create_child
 from gateway.ike.exchanges.entry import answer_init, answer_other_version, answer_resume
+from gateway.ike.exchanges.followup import answer_followup
 from gateway.ike.exchanges.informational import answer_informational, delete_sa
 from gateway.ike.exchanges.init import check_init_response
 from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
@@ -18,7 +19,7 @@ from gateway.ike.exchanges.redirect import redirect_peer
 from gateway.ike.exchanges.rekey import answer_rekey_sa
 from gateway.ike.fragments import room
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
-from gateway.ike.lifecycle import close, discard_fragments
+from gateway.ike.lifecycle import close, discard_fragments, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
 from gateway.ike.moving import follow, remapped
 from gateway.ike.opening import check_repeat, open_message, repeat_response
@@ -365,6 +366,9 @@ class Engine:
             return answer_intermediate(core, sa, request)
         if request.exchange == ExchangeType.INFORMATIONAL:
             return answer_informational(core, sa, request)
+        if request.exchange == ExchangeType.IKE_FOLLOWUP_KE:
+            return answer_followup(core, sa, request)
+        stop_following(core, sa)  # who begins anew has given up what it began before
         proposals = request.one(wire.SA).proposals
         if proposals and proposals[0].protocol == Protocol.IKE:
             return answer_rekey_sa(core, sa, request)
@@ -401,6 +405,8 @@ class Engine:
                 close(core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
             case ("fragments", IkeSa() as sa):
                 discard_fragments(sa)
+            case ("follow-up", IkeSa() as sa):
+                stop_following(core, sa)
             case ("linger" | "sent-on" as what, IkeSa() as sa):
                 self._outlived(what, sa)
             case ("liveness", IkeSa() as sa):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from gateway.ike.following import Following
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
 
@@ -15,5 +16,7 @@ class Extensions:
     """Half-open IKE SAs that began with a ticket of ours (RFC 5723), by our SPI."""
     sent_on: list[tuple[IkeSa, str, tuple[str, ...]]] = field(default_factory=list)
     """IKE SAs whose peer sent us on (RFC 5685), where to, and the children that are wanted there."""
+    following: dict[int, Following] = field(default_factory=dict)
+    """By the IKE SA's number: what the peer has begun with a CREATE_CHILD_SA and goes on with (RFC 9370)."""
     redirects: dict[str, list[float]] = field(default_factory=dict)
     """When each peer sent us on lately."""

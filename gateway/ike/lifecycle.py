@@ -76,9 +76,11 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         "sent-on",
         "reauth",
         "supplanted",
+        "follow-up",
     ):
         core.timers.cancel((timer, sa))
     discard_fragments(sa)
+    stop_following(core, sa)
     for child in list(sa.children.values()):
         core.timers.cancel(("rekey-child", sa, child.spi_in))
         remove(core, sa, child, why)
@@ -112,6 +114,14 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     )
     if sa.peer:
         core.closed_peers.append((sa.peer.name, was))
+
+
+def stop_following(core: Core, sa: IkeSa) -> None:
+    """What the peer began with a CREATE_CHILD_SA and did not go on with is forgotten (RFC 9370 2.2.4)."""
+    following = core.extensions.following.pop(sa.id, None)
+    if following is not None:
+        core.timers.cancel(("follow-up", sa))
+        following.abandon()
 
 
 def discard_fragments(sa: IkeSa) -> None:

@@ -48,7 +48,7 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
     wishes = asked(sa.path, sa.nat, request)
     fits = [fit for wish in wishes for fit in _fits(sa.peer.children, wish, prefer)]
     for fit in fits:
-        chosen = choose(fit.agreed.config.proposals, offered, with_ke=with_ke)
+        chosen = choose(fit.agreed.config.proposals, offered, with_ke=with_ke, additional=with_ke)
         if chosen is not None and usable_spi(chosen.spi):
             return Found(chosen, fit.agreed, fit.more)
     if not fits:

@@ -34,11 +34,12 @@ class Lifecycle(StrEnum):
 OPENING = frozenset({ExchangeType.IKE_SA_INIT, ExchangeType.IKE_SESSION_RESUME})
 """The exchanges in the open by which an IKE SA begins."""
 
+_CREATING = frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.IKE_FOLLOWUP_KE})
 ALLOWED: dict[Lifecycle, frozenset[int]] = {
     Lifecycle.CONNECTING: frozenset({ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH}),
-    Lifecycle.ESTABLISHED: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
-    Lifecycle.REKEYED: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
-    Lifecycle.DELETING: frozenset({ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}),
+    Lifecycle.ESTABLISHED: _CREATING | {ExchangeType.INFORMATIONAL},
+    Lifecycle.REKEYED: _CREATING | {ExchangeType.INFORMATIONAL},
+    Lifecycle.DELETING: _CREATING | {ExchangeType.INFORMATIONAL},
     Lifecycle.CLOSED: frozenset(),
 }
 """Which exchanges the peer may open in each state; all else is dropped and counted. IKE_SA_INIT makes an SA anew.

@@ -17,7 +17,7 @@ class Pending:
     label: str
     script: Script[None]
     about_child: bool = False
-    """Whether it makes, rekeys or deletes a CHILD_SA."""
+    """Whether it makes, rekeys or deletes a CHILD_SA, or goes on with that (as to an IKE SA, its `renewal` tells)."""
     sent: int = 1
     tries: int = 0
     """Transmissions before the end of patience; 0 for as many as the peer's configuration says."""

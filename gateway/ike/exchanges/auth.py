@@ -5,7 +5,7 @@ from gateway.ike.attempts import Step
 from gateway.ike.authentication import psk, resumed
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
-from gateway.ike.exchanges import mobike
+from gateway.ike.exchanges import child_answer, mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.exchanges.intermediate import check_complete
@@ -233,7 +233,7 @@ def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, b
         childless.stands(core, sa)
         return []
     try:
-        return children.answer(core, sa, request, nonces)
+        return child_answer.answer(core, sa, request, nonces)
     except Reject as reject:
         return [wire.Notify(0, b"", reject.notify, reject.data)]
 

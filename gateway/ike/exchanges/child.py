@@ -1,4 +1,4 @@
-"""CHILD_SAs: the payloads of one in IKE_AUTH, CREATE_CHILD_SA for further and rekeyed ones (RFC 7296 1.3, 2.9)."""
+"""CHILD_SAs as initiator: in IKE_AUTH, and further and rekeyed ones by CREATE_CHILD_SA (RFC 7296 1.3, 2.9)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,18 +16,20 @@ from gateway.ike.children import (
 )
 from gateway.ike.core import Core
 from gateway.ike.exchanges import collisions
+from gateway.ike.exchanges.followup import follow_up
 from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
+from gateway.ike.following import NOTHING_SHARED, Shared
 from gateway.ike.interfaces import need_interface
-from gateway.ike.modes import Agreed, answered, answers, ends, networks_text, wishes
-from gateway.ike.narrowing import Found, choose_child, usable_spi
+from gateway.ike.modes import Agreed, answered, ends, networks_text, wishes
+from gateway.ike.narrowing import usable_spi
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.parts import as_made, split, stands
 from gateway.ike.plane import Refused
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.policy.differences import Mismatch
 from gateway.policy.peers import Child
-from gateway.policy.proposals import accepted
+from gateway.policy.proposals import Chosen, accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
@@ -75,7 +77,7 @@ def conclude(
     offer: Offer,
     response: Message,
     nonces: Nonces,
-    shared: bytes = b"",
+    shared: Shared = NOTHING_SHARED,
     replacing: ChildSa | None = None,
     *,
     take: bool = True,
@@ -92,7 +94,7 @@ def conclude(
         offer.withdraw(core, sa)
         _refused(core, sa, offer, response)
     answer = sent.proposals
-    chosen = accepted(offer.config.proposals, answer[0], with_ke=offer.with_ke) if len(answer) == 1 else None
+    chosen = _chosen(offer, answer)
     if chosen is None or not usable_spi(chosen.spi):
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
@@ -110,10 +112,31 @@ def conclude(
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
         raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
-    _installed(core, sa)
+    installed(core, sa)
     if replacing is None and response.notify(NotifyType.ADDITIONAL_TS_POSSIBLE):
         _go_on_in_pairs(core, sa, offer.config)
     return child
+
+
+def _chosen(offer: Offer, answer: list[wire.Proposal]) -> Chosen | None:
+    if len(answer) != 1:
+        return None
+    return accepted(offer.config.proposals, answer[0], with_ke=offer.with_ke, additional=offer.with_ke)
+
+
+async def _follow(core: Core, sa: IkeSa, offer: Offer, response: Message) -> bytes:
+    """The secrets of the additional key exchanges that were agreed on, if any (RFC 9370 2.2.4)."""
+    sent = response.maybe(wire.SA)
+    chosen = _chosen(offer, sent.proposals) if sent else None
+    if chosen is None or not chosen.following:
+        return b""
+    try:
+        return await follow_up(core, response, chosen.following)
+    except BaseException as error:
+        offer.withdraw(core, sa)
+        if isinstance(error, Reject):
+            raise core.refuse(sa, "peer-error", Step.ALGORITHMS, error.notify, error.why) from None
+        raise
 
 
 def _go_on_in_pairs(core: Core, sa: IkeSa, config: Child) -> None:
@@ -135,7 +158,8 @@ def _not_as_asked(core: Core, sa: IkeSa, offer: Offer, agreed: Agreed) -> Reject
     return None
 
 
-def _installed(core: Core, sa: IkeSa) -> None:
+def installed(core: Core, sa: IkeSa) -> None:
+    """The negotiation has come to its end."""
     core.reach(sa, Step.INSTALL)
     if sa.attempt:
         attempt_log.succeed(sa.attempt, core.now)
@@ -184,6 +208,7 @@ async def create_child(
 
     --> HDR, SK {[N(REKEY_SA),] SA, Ni, [KEi,] TSi, TSr}
     <-- HDR, SK {SA, Nr, [KEr,] TSi, TSr}   or N(INVALID_KE_PAYLOAD)
+    (IKE_FOLLOWUP_KE, once for each additional key exchange)
     """
     if replacing is not None:
         if sa.children.get(replacing.spi_in) is not replacing or replacing.deleting or replacing.superseded:
@@ -195,10 +220,11 @@ async def create_child(
     began = core.now
     sa.attempt = core.begin_attempt(sa, initiator=True)
     try:
-        response, offer, nonces, shared = await _negotiate(core, sa, config, None if anew else replacing)
+        response, offer, nonces, first = await _negotiate(core, sa, config, None if anew else replacing)
+        following = await _follow(core, sa, offer, response)
         rival = collisions.rival_of(sa, replacing, config, response, began)
         lost = rival is not None and min(nonces) < rival.lowest
-        new = conclude(core, sa, offer, response, nonces, shared, replacing, take=not lost)
+        new = conclude(core, sa, offer, response, nonces, Shared(first, following), replacing, take=not lost)
     except Reject as refused:
         if not _may_leave(core, sa, config, replacing, refused):
             raise
@@ -309,78 +335,3 @@ def _agreed(
         why = error.why if isinstance(error, Reject) else f"the peer's key exchange is invalid: {error}"
         raise core.refuse(sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, why) from None
     return (nonce, theirs), shared
-
-
-def answer_create_child(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-    """A further or a rekeyed CHILD_SA, as responder."""
-    attempt = core.begin_attempt(sa, initiator=False)
-    before, sa.attempt = sa.attempt, attempt
-    try:
-        nonce = check_nonce(request.one(wire.Nonce).data)
-        collisions.refuse_while_leaving(sa)
-        collisions.refuse_child_while_rekeying(sa)
-        return _answer_with_keys(core, sa, request, nonce, collisions.replaced_by_request(sa, request))
-    except Reject as reject:
-        attempt_log.fail(attempt, core.now, "refused", reject.why, Step.NETWORKS, reject.notify)
-        raise
-    finally:
-        sa.attempt = before
-
-
-def _answer_with_keys(
-    core: Core, sa: IkeSa, request: Message, nonce: bytes, replacing: ChildSa | None
-) -> list[wire.Payload]:
-    ke = request.maybe(wire.KE)
-    ours = core.random(NONCE_OCTETS)
-    found = choose_child(core, sa, request, with_ke=True, prefer=replacing)
-    extra: list[wire.Payload] = [wire.Nonce(ours)]
-    shared = b""
-    if found.chosen.ke is not None:
-        if ke is None or ke.method != found.chosen.ke.number:
-            wanted = found.chosen.ke.number.to_bytes(2)
-            raise Reject(NotifyType.INVALID_KE_PAYLOAD, f"we prefer key exchange {found.chosen.ke.keyword}", wanted)
-        try:
-            public, shared = groups.accept(ke.method, ke.data, core.random)
-        except groups.InvalidPublic as error:
-            raise core.refuse(
-                sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, f"invalid key exchange: {error}"
-            ) from None
-        extra.append(wire.KE(ke.method, public))
-    first, *rest = _make(core, sa, request, found, (nonce, ours), shared, replacing)
-    return [first, *extra, *rest]
-
-
-def answer(core: Core, sa: IkeSa, request: Message, nonces: Nonces) -> list[wire.Payload]:
-    """The first CHILD_SA, as responder of IKE_AUTH. Raises Reject."""
-    return _make(core, sa, request, choose_child(core, sa, request, with_ke=False), nonces, b"", None)
-
-
-def _make(
-    core: Core,
-    sa: IkeSa,
-    request: Message,
-    found: Found,
-    nonces: Nonces,
-    shared: bytes,
-    replacing: ChildSa | None,
-) -> list[wire.Payload]:
-    """Install the responder's half and answer with it: the inbound state stands before the response leaves."""
-    agreed = found.agreed
-    core.reach(sa, Step.NETWORKS, agreed.text)
-    spi: int | None = None
-    try:
-        need_interface(core, sa.peer_name or "", agreed.config)
-        spi = allocate_spi(core, sa)
-        states = make_states(core, sa, agreed, found.chosen, spi, nonces, shared, initiator=False)
-        child = install(core, sa, agreed, found.chosen, states, replacing, nonces=nonces, take=False)
-    except Refused as refused:
-        if spi is not None:
-            give_back_spi(core, sa, spi)
-        raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
-    if replacing is not None:
-        replacing.successor = child
-    _installed(core, sa)
-    # the request's TSi is the peer's side; it names the initiator's end in the answer too
-    tsi, tsr = wire.TSi(wire_selectors(agreed.remote)), wire.TSr(wire_selectors(agreed.local))
-    accepted_sa = wire.SA([found.chosen.to_wire(spi.to_bytes(4))])
-    return [accepted_sa, tsi, tsr, *answers(agreed, request, more=found.more)]

@@ -36,6 +36,13 @@ def refuse_rekey_while_busy(sa: IkeSa) -> None:
         raise Reject(NotifyType.TEMPORARY_FAILURE, "we are busy with a CHILD_SA of this IKE SA")
 
 
+def refuse_several_while_busy(sa: IkeSa) -> None:
+    """RFC 9370 2.2.4: nothing is made yet that nonces could decide about, so the later of two has to wait."""
+    pending = sa.requests.pending
+    if sa.renewal is not None or (pending is not None and pending.about_child):
+        raise Reject(NotifyType.TEMPORARY_FAILURE, "we are making or rekeying an SA ourselves")
+
+
 def replaced_by_request(sa: IkeSa, request: Message) -> ChildSa | None:
     """The child named by N(REKEY_SA), by the SPI that the peer receives on (RFC 7296 1.3.3, 2.25.1)."""
     notify = request.notify(NotifyType.REKEY_SA)

@@ -10,6 +10,7 @@ from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges import collisions
 from gateway.ike.exchanges.crash_detection import offer_token, present_token, take_token
+from gateway.ike.exchanges.followup import expect_more, follow_up
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.init import name_of_method
 from gateway.ike.flow import Closed, ask_peer
@@ -39,6 +40,7 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
 
     --> HDR, SK {SA(SPIi'), Ni, KEi}
     <-- HDR, SK {SA(SPIr'), Nr, KEr}   or N(INVALID_KE_PAYLOAD)
+    (IKE_FOLLOWUP_KE, once for each additional key exchange)
     --> HDR, SK {D(IKE)}
     <-- HDR, SK {}
 
@@ -50,7 +52,7 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
     sa.attempt = core.begin_attempt(sa, initiator=True)
     try:
         response, offer = await _negotiate(core, sa)
-        new = _conclude(core, sa, response, offer)
+        new = await _conclude(core, sa, response, offer)
     except Reject as refused:
         if not _stands(core, sa):
             sa.renewal = None
@@ -110,14 +112,14 @@ async def _negotiate(core: Core, sa: IkeSa) -> tuple[Message, _Offer]:
     raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, why)
 
 
-def _conclude(core: Core, sa: IkeSa, response: Message, offer: _Offer) -> IkeSa:
+async def _conclude(core: Core, sa: IkeSa, response: Message, offer: _Offer) -> IkeSa:
     """The new SA, which has nothing of the old one yet."""
     assert sa.peer is not None
     error = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
     if error is not None:
         raise Reject(error.type, f"the peer answered {name_of(NotifyType, error.type)} to the rekey of the IKE SA")
     answer = response.one(wire.SA).proposals
-    chosen = accepted(sa.peer.proposals, answer[0]) if len(answer) == 1 else None
+    chosen = accepted(sa.peer.proposals, answer[0], additional=True) if len(answer) == 1 else None
     if chosen is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
         raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "the peer chose algorithms that we did not offer for the rekey")
     theirs = check_nonce(response.one(wire.Nonce).data)
@@ -125,7 +127,9 @@ def _conclude(core: Core, sa: IkeSa, response: Message, offer: _Offer) -> IkeSa:
         shared = offer.exchange.finish(response.one(wire.KE).data)
     except groups.InvalidPublic as problem:
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {problem}") from None
-    new = _make(core, sa, chosen, (offer.spi, chosen.spi), (offer.nonce, theirs), shared, initiator=True)
+    following = await follow_up(core, response, chosen.following)
+    spis, nonces = (offer.spi, chosen.spi), (offer.nonce, theirs)
+    new = _make(core, sa, chosen, spis, nonces, shared, following=following, initiator=True)
     take_token(new, response)
     return new
 
@@ -138,11 +142,12 @@ def _make(
     nonces: tuple[bytes, bytes],
     shared: bytes,
     *,
+    following: bytes = b"",
     initiator: bool,
 ) -> IkeSa:
     """Both ends have agreed on a new SA (RFC 7296 2.18)."""
     assert old.chosen is not None and old.chosen.prf is not None and old.keys is not None and chosen.prf is not None
-    seed = rekey_skeyseed(old.chosen.prf, old.keys.d, shared, *nonces)
+    seed = rekey_skeyseed(old.chosen.prf, old.keys.d, shared, *nonces, following)
     new = IkeSa(core.number("ike-sa"), initiator, old.path, core.now, *spis, state=Lifecycle.ESTABLISHED, peer=old.peer)
     new.chosen, new.nat, new.encapsulate = chosen, old.nat, old.encapsulate
     new.fragmentation, new.mobility, new.abilities = old.fragmentation, old.mobility, old.abilities
@@ -171,21 +176,31 @@ def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     collisions.refuse_rekey_while_busy(sa)
     nonce = check_nonce(request.one(wire.Nonce).data)
     ke = request.one(wire.KE)
-    chosen = choose(sa.peer.proposals, request.one(wire.SA).proposals)
+    chosen = choose(sa.peer.proposals, request.one(wire.SA).proposals, additional=True)
     if chosen is None or chosen.ke is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
         raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "no proposal of the peer is acceptable for the rekey of the IKE SA")
     if ke.method != chosen.ke.number:
         raise Reject(
             NotifyType.INVALID_KE_PAYLOAD, f"we prefer key exchange {chosen.ke.keyword}", chosen.ke.number.to_bytes(2)
         )
+    if chosen.following:
+        collisions.refuse_several_while_busy(sa)
     try:
         public, shared = groups.accept(ke.method, ke.data, core.random)
     except groups.InvalidPublic as error:
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's key exchange is invalid: {error}") from None
     ours, spi = core.random(NONCE_OCTETS), core.new_spi()
-    new = _make(core, sa, chosen, (chosen.spi, spi), (nonce, ours), shared, initiator=False)
-    if sa.renewal is not None:
-        stand_by(core, sa, new)
-    else:
-        inherit(core, sa, new)
-    return [wire.SA([chosen.to_wire(spi)]), wire.Nonce(ours), wire.KE(ke.method, public), *offer_token(core, new)]
+
+    def make(following: bytes) -> list[wire.Payload]:
+        spis, nonces = (chosen.spi, spi), (nonce, ours)
+        new = _make(core, sa, chosen, spis, nonces, shared, following=following, initiator=False)
+        if sa.renewal is not None:
+            stand_by(core, sa, new)
+        else:
+            inherit(core, sa, new)
+        return offer_token(core, new)
+
+    payloads: list[wire.Payload] = [wire.SA([chosen.to_wire(spi)]), wire.Nonce(ours), wire.KE(ke.method, public)]
+    if chosen.following:
+        return [*payloads, expect_more(core, sa, chosen.following, make, lambda: None)]
+    return payloads + make(b"")
