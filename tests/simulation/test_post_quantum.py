@@ -1,11 +1,15 @@
 """Additional key exchanges between two gateways: IKE_INTERMEDIATE (RFC 9242, RFC 9370)."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.ike.attempts import Outcome
+from gateway.ike.lifecycle import stop_following
 from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Start
 from gateway.policy.proposals import Proposal
+from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import parse_header
 from gateway.wire.numbers import ExchangeType, Protocol
 from tests.simulation.network import Host, Network, Weather, peer, two
@@ -112,3 +116,119 @@ def test_a_peer_without_it_is_refused_where_it_is_required(ours: str, theirs: st
     attempt = right.engine.core.attempts.latest(1)[0]
     assert attempt.outcome == Outcome.FAILED and attempt.cause == "no-proposal"
     assert "additional key exchanges" in attempt.differences[0]
+
+
+ESP_HYBRID = "aes256gcm16-x25519-ke1_mlkem768-ke2_ecp256"
+
+
+def hybrid_pair(network: Network) -> tuple[Host, Host]:
+    """Both the IKE SA and its child agree on several key exchanges, and rekey with them."""
+    left, right = pair(network, (HYBRID,), (HYBRID,))
+    esp = (Proposal.parse(ESP_HYBRID, Protocol.ESP),)
+    for host in (left, right):
+        (config,) = host.engine.core.snapshot.peers.values()
+        changed = replace(config, children=tuple(replace(child, proposals=esp) for child in config.children))
+        network.apply(host, Snapshot.build(2, [changed], host.engine.core.snapshot.psks))
+    network.run(3)
+    assert up(left) == up(right) == HYBRID
+    return left, right
+
+
+def rekey(network: Network, host: Host, child: str | None) -> None:
+    (name,) = host.engine.core.snapshot.peers
+    _, effects = host.engine.rekey(name, child, network.now)
+    network.perform(host, effects)
+
+
+def keys_agree(left: Host, right: Host) -> bool:
+    """One live child at each end, with the same keys."""
+    mine, theirs = (
+        [child for sa in host.engine.ike_sas() for child in sa.children.values() if not child.gone]
+        for host in (left, right)
+    )
+    return (
+        len(mine) == len(theirs) == 1
+        and mine[0].inbound.encr_key == theirs[0].outbound.encr_key
+        and mine[0].outbound.encr_key == theirs[0].inbound.encr_key
+    )
+
+
+@pytest.mark.parametrize("who", ["left", "right"])
+def test_a_child_is_rekeyed_by_several_key_exchanges(who: str) -> None:
+    network = Network(10)
+    left, right = hybrid_pair(network)
+    rekey(network, left if who == "left" else right, "net")
+    network.run(10)
+    assert keys_agree(left, right)
+    (child,) = left.engine.ike_sas()[0].children.values()
+    assert (child.rekeys, child.chosen.keywords) == (1, ESP_HYBRID)
+    assert exchanges(network).count(ExchangeType.IKE_FOLLOWUP_KE) >= 4
+    assert left.plane.held == right.plane.held == frozenset()
+
+
+@pytest.mark.parametrize("who", ["left", "right"])
+def test_an_ike_sa_is_rekeyed_by_several_key_exchanges(who: str) -> None:
+    network = Network(11)
+    left, right = hybrid_pair(network)
+    before = left.engine.ike_sas()[0].id
+    rekey(network, left if who == "left" else right, None)
+    network.run(10)
+    assert up(left) == up(right) == HYBRID
+    assert keys_agree(left, right)
+    (mine,), (theirs,) = left.engine.ike_sas(), right.engine.ike_sas()
+    assert mine.id != before
+    assert mine.keys is not None and theirs.keys is not None and mine.keys.d == theirs.keys.d
+
+
+@pytest.mark.parametrize("child", ["net", None])
+@pytest.mark.parametrize("seed", range(6))
+def test_both_rekey_at_once_with_several_key_exchanges(seed: int, child: str | None) -> None:
+    network = Network(seed)
+    left, right = hybrid_pair(network)
+    network.weather = Weather(loss=0.1, delay=0.05, jitter=0.1)
+    rekey(network, left, child)
+    rekey(network, right, child)
+    network.run(60)
+    network.weather = Weather()
+    network.run(60)
+    assert up(left) == up(right) == HYBRID
+    assert keys_agree(left, right)
+    assert left.plane.held == right.plane.held == frozenset()
+
+
+def test_a_peer_that_does_not_go_on_is_forgotten() -> None:
+    network = Network(12)
+    left, right = hybrid_pair(network)
+    rekey(network, left, "net")
+    until_exchange(network, ExchangeType.CREATE_CHILD_SA, response=True)
+    left.alive = False
+    network.run(1)
+    assert right.engine.core.extensions.following and right.plane.held
+    network.run(21)
+    assert not right.engine.core.extensions.following and not right.plane.held
+
+
+def until_exchange(network: Network, exchange: int, *, response: bool) -> None:
+    """Let time pass until such a message has been sent."""
+    seen = len(network.carried)
+    for _ in range(1000):
+        network.run(0.005)
+        for _, _, _, data in network.carried[seen:]:
+            header = parse_header(data)
+            if header.exchange == exchange and header.response is response:
+                return
+    raise AssertionError("no such message")
+
+
+def test_a_follow_up_to_nothing_is_told_so() -> None:
+    network = Network(13)
+    left, right = hybrid_pair(network)
+    rekey(network, left, "net")
+    until_exchange(network, ExchangeType.CREATE_CHILD_SA, response=True)
+    (sa,) = right.engine.ike_sas()
+    stop_following(right.engine.core, sa)
+    network.run(2)
+    failed = next(event for event in left.events if event.kind == "exchange.failed")
+    assert "STATE_NOT_FOUND" in failed.text
+    network.run(60)
+    assert keys_agree(left, right), "it is tried again, and the old one lived meanwhile"
