@@ -32,6 +32,8 @@ class Settings:
     log_level: str = "info"
     listen: tuple[str, ...] = ()
     """Addresses and interfaces at which IKE is served; empty means all."""
+    crash_tokens: bool = True
+    """Whether peers get tokens by which we prove a restart (RFC 6290); several gateways behind one address must not."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -52,6 +54,7 @@ class Settings:
             key_log=_path(source, "IKEGATE_KEY_LOG"),
             log_level=source.get("IKEGATE_LOG_LEVEL", "info"),
             listen=_places(source, "IKEGATE_LISTEN"),
+            crash_tokens=_switch(source, "IKEGATE_CRASH_TOKENS"),
         )
 
 
@@ -76,6 +79,13 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _switch(source: Mapping[str, str], name: str) -> bool:
+    text = source.get(name, "on")
+    if text not in ("on", "off"):
+        raise InvalidSetting(f"{name}={text}: use on or off")
+    return text == "on"
 
 
 def _path(source: Mapping[str, str], name: str) -> Path | None:

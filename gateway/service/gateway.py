@@ -46,7 +46,7 @@ class Gateway:
         self.journal = Journal()
         self.started_at = time.time()
         key_log = KeyLog(settings.key_log) if settings.key_log else None
-        crash_secret = secrets.derived("crash detection")
+        crash_secret = secrets.derived("crash detection") if settings.crash_tokens else b""
         self._engine = Engine(
             plane,
             os.urandom,

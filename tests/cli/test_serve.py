@@ -156,6 +156,7 @@ def test_a_bad_document_stops_the_start(text: str, why: str, tmp_path: Path) -> 
     [
         ("IKEGATE_PLANE", "magic", "use auto, kernel, userspace or memory"),
         ("IKEGATE_IKE_PORT", "99999", "a port is a number"),
+        ("IKEGATE_CRASH_TOKENS", "maybe", "use on or off"),
         ("IKEGATE_LOG_LEVEL", "shout", "use debug, info, warning, error"),
         ("IKEGATE_WEB_HOST", "192.0.2.77", "IKEGATE_WEB_HOST names the address"),
         ("IKEGATE_KEK_FILE", "/no/such/file", "/no/such/file"),

@@ -4,9 +4,10 @@ import itertools
 from dataclasses import replace
 
 from gateway.ike.effects import Effect, Locate
-from gateway.ike.plane import Action, Counters
+from gateway.ike.plane import Action, AddState, Counters
 from gateway.ike.sa import ChildSa
-from gateway.policy.peers import Retransmission, Start
+from gateway.ike.supervise import call
+from gateway.policy.peers import Retransmission, Start, Unique
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire.numbers import ExchangeType
 from tests.simulation.network import Host, Network, peer, psk, two
@@ -281,3 +282,18 @@ def test_an_idle_timeout_given_to_a_child_that_stands_counts_at_once() -> None:
     assert established(a) == before
     assert not before[0].children
     assert not established(b)[0].children
+
+
+def test_a_peer_that_keeps_its_first_ike_sa_makes_no_child_on_the_second() -> None:
+    network = Network(16)
+    left = replace(LEFT, unique=Unique.NEVER, resumption=False)
+    a, b = two(network, left=left, right=replace(RIGHT, unique=Unique.KEEP, resumption=False))
+    network.run(5)
+    (before,) = established(b)
+    a.engine.core.now = network.now
+    call(a.engine.core, left, left.children)
+    network.perform(a, a.engine.tick(network.now))
+    network.run(60)
+    assert established(b) == [before]
+    assert len([order for order in b.plane.orders if isinstance(order, AddState)]) == 2
+    assert_agree(a, b)

@@ -204,6 +204,8 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     if request.notify(NotifyType.INITIAL_CONTACT):
         initial_contact(core, sa)
     resolve_duplicates(core, sa)
+    if sa.state != Lifecycle.ESTABLISHED:  # an older one stays: two would carry the same traffic
+        return [*response, wire.Notify(0, b"", NotifyType.NO_ADDITIONAL_SAS, b"")]
     response += grant(core, sa, request)
     return response + _first_child(core, sa, request, nonces)
 
