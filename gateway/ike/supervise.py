@@ -192,9 +192,15 @@ def disconnect(core: Core, name: str, child: str | None, why: str) -> int:
 
 
 def hurry(core: Core) -> None:
-    """Our network changed: what waits for its next call, or for the address of its peer, need not wait any longer."""
+    """Our network changed: what waits for its next call, or for the address of its peer, need not wait any longer.
+
+    A request without an answer goes out once more than its patience says, for the way may be free again.
+    """
     if not core.rates.hurries.take(core.now):
         return
+    for sa in core.sas.values():
+        if sa.requests.pending is not None and sa.requests.pending.sent > 1:
+            core.send_all(sa.requests.pending.datagrams, sa.path)
     for name in core.snapshot.peers:
         if core.timers.when(("retry", name)) is not None:
             core.timers.set(("retry", name), core.now + core.chance())

@@ -3,6 +3,8 @@
 import itertools
 from dataclasses import replace
 
+import pytest
+
 from gateway.ike.effects import Effect, Locate
 from gateway.ike.plane import Action, AddState, Counters
 from gateway.ike.sa import ChildSa
@@ -189,6 +191,25 @@ def test_a_cable_put_back_is_seen_by_the_network_and_used_at_once() -> None:
     network.perform(a, a.engine.network_changed((a.address,), network.now))
     network.run(2)
     assert_agree(a, b)
+
+
+@pytest.mark.parametrize("standing", [False, True])
+def test_a_request_under_way_does_not_wait_for_its_next_turn_either(standing: bool) -> None:
+    network = Network(17)
+    network.cut = set() if standing else set(BOTH)
+    slow = replace(LEFT, retransmission=Retransmission(tries=3, base=10.0, factor=10.0))
+    a, b = two(network, left=slow, right=replace(RIGHT, dpd_delay=0.0))
+    network.run(1)
+    network.cut = set(BOTH)
+    network.run(60 if standing else 15)
+    assert a.engine.core.counters["retransmitted"] == 1
+    before = established(a)
+    network.cut = set()
+    network.perform(a, a.engine.network_changed((a.address,), network.now))
+    network.run(1)
+    assert_agree(a, b)
+    assert established(a) == before or not standing
+    assert all(sa.requests.pending is None for sa in established(a))
 
 
 def test_a_network_that_changes_all_the_time_makes_no_storm_of_calls() -> None:
