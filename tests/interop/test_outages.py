@@ -1,9 +1,14 @@
 """Tunnels with strongSwan that break: it is killed and comes back, the cable is cut, and what that looks like."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
+from tests.interop.planes import userspace_only
 from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Pair, Tunnel, text_of
-from tests.lab.appliance import Plain, until
+from tests.lab.appliance import Appliance, Plain, until
+from tests.lab.namespaces import Network, two_sites
 
 QUICK = {"dpd_delay": 1, "retransmit": {"tries": 3, "base": 0.3, "factor": 1.5}}
 ALWAYS = Tunnel(name="always", nets=(Net(ours={"start": "always"}),), ours=QUICK)
@@ -99,3 +104,35 @@ def test_the_cable_is_cut_and_mended(fresh_pair: Callable[..., Pair]) -> None:
     assert outage["ended_by"]
     assert pair.tap.plain() == []
     pair.down(ALWAYS)
+
+
+@userspace_only
+def test_a_gateway_of_ours_that_was_killed_proves_it_to_another(plane: str, tmp_path: Path) -> None:
+    """RFC 6290 with two processes: the secret of the tokens outlives the one that is killed."""
+    there = replace(ALWAYS, ours={**QUICK, "dpd_delay": 2, "retransmit": {"tries": 9, "base": 4, "factor": 1.5}})
+    with ExitStack() as stack:
+        left, right = two_sites(stack.enter_context(Network()))
+        caller = stack.enter_context(Appliance(left, tmp_path / "caller", plane))
+        called = stack.enter_context(Appliance(right, tmp_path / "called", plane))
+        mirrored = there.peer() | {"local_id": there.ids()[1], "remote_id": there.ids()[0], "remote_addresses": []}
+        mirrored["children"] = [
+            child
+            | {
+                "local_selectors": child["remote_selectors"],
+                "remote_selectors": child["local_selectors"],
+                "start": "passive",
+            }
+            for child in mirrored["children"]
+        ]
+        key = there.psk() | {"local_ids": [], "remote_ids": []}
+        called.apply({"proposals": there.proposals(), "peers": [mirrored], "psks": [key]})
+        caller.apply({"proposals": there.proposals(), "peers": [there.peer()], "psks": [key]})
+        until(lambda: caller.children(there.name), "the tunnel is up")
+        called.kill()
+        called.start()
+        until(lambda: caller.ask("outages", peer=there.name), "the restart is noticed", 15)
+        until(lambda: caller.children(there.name), "the tunnel is back")
+        (outage,) = caller.ask("outages", peer=there.name)
+        assert "crash detection token" in outage["reason"]
+        assert outage["ended_at"] - outage["began_at"] < 5
+        assert left.ping(HOSTS[4][1], source=HOSTS[4][0])
