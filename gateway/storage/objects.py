@@ -114,9 +114,9 @@ class ChildFields(Described):
         Field(
             description="Its packets while nothing protects them: dropped, or let past in the clear. What is dropped "
             "is all that the selectors hold, in both directions, but IKE itself: with a selector such as 0.0.0.0/0 "
-            "that may be SSH and this console too, for which a shunt with the action `pass` makes an exception. In "
-            "transport mode it is only what goes to the peer's configured addresses; a route-based child drops what "
-            "is routed into its interface"
+            "that may be DNS, SSH and this console too, for which a shunt with the action `pass` makes an exception. "
+            "In transport mode it is only what goes to the peer's configured addresses; a route-based child drops "
+            "what is routed into its interface"
         ),
     ] = "drop"
     interface_id: Annotated[

@@ -106,6 +106,25 @@ def test_the_cable_is_cut_and_mended(fresh_pair: Callable[..., Pair]) -> None:
     pair.down(ALWAYS)
 
 
+def test_ike_itself_passes_where_everything_else_is_dropped(fresh_pair: Callable[..., Pair]) -> None:
+    every = {"local_selectors": ["0.0.0.0/0"], "remote_selectors": ["0.0.0.0/0"]}
+    wide = Tunnel(name="wide", nets=(Net(ours=every),), ours=QUICK)
+    pair = start(fresh_pair, wide)
+    outside = OUTER[4][1]
+    assert not pair.left.ping(outside, wait=0.2)
+    pair.up(wide, initiator="ours")
+    assert heard(pair)
+    assert not pair.left.ping(outside, wait=0.2), "what strongSwan narrowed away stays dropped"
+    pair.down(wide)
+    assert not pair.left.ping(outside, wait=0.2)
+    assert not heard(pair)
+    pair.up(wide, initiator="theirs")
+    assert heard(pair)
+    pair.down(wide)
+    pair.gateway.apply({"peers": []}, prune=True)
+    assert pair.left.ping(outside), "with the peer goes what it dropped"
+
+
 @userspace_only
 def test_a_gateway_of_ours_that_was_killed_proves_it_to_another(plane: str, tmp_path: Path) -> None:
     """RFC 6290 with two processes: the secret of the tokens outlives the one that is killed."""
