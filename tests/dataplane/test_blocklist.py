@@ -12,7 +12,9 @@ from tests.lab.namespaces import Namespace, Network, two_sites
 
 @pytest.fixture
 def sites(network: Network) -> tuple[Namespace, Namespace]:
-    return two_sites(network)
+    left, right = two_sites(network)
+    assert any(left.ping("2001:db8::2", wait=0.5) for _ in range(20)), "the kernel takes its time with a new link"
+    return left, right
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def arrives(sites: tuple[Namespace, Namespace], port: int, family: int = socket.
             return False
 
 
-needs = pytest.mark.requires("root", "netns")
+needs = pytest.mark.requires("root", "netns", "ping")
 
 
 @needs
