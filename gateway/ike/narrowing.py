@@ -32,7 +32,7 @@ class Found:
 class _Fit(NamedTuple):
     """How well a child fits, the smallest is best: as it is compared, then what it would carry."""
 
-    rank: tuple[int, int, int, int]
+    rank: tuple[int, int, int, int, int]
     agreed: Agreed
     more: bool
 
@@ -46,7 +46,7 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
     assert sa.peer is not None
     offered = request.one(wire.SA).proposals
     wishes = asked(sa.path, sa.nat, request)
-    fits = [fit for wish in wishes for fit in _fits(sa.peer.children, wish, prefer)]
+    fits = [fit for wish in wishes for fit in _fits(sa, wish, prefer)]
     for fit in fits:
         chosen = choose(fit.agreed.config.proposals, offered, with_ke=with_ke, additional=with_ke)
         if chosen is not None and usable_spi(chosen.spi):
@@ -64,21 +64,27 @@ def usable_spi(spi: bytes) -> bool:
     return len(spi) == 4 and int.from_bytes(spi) > 255
 
 
-def _fits(configs: Sequence[Child], wish: Wish, prefer: ChildSa | None) -> list[_Fit]:
-    """The children that carry some of the wish, the best first, in the order of configuration among equals."""
+def _fits(sa: IkeSa, wish: Wish, prefer: ChildSa | None) -> list[_Fit]:
+    """The children that carry some of the wish, the best first.
+
+    Among equals one that carries the same already comes last, then it goes by the order of configuration.
+    """
     found = []
-    for config in configs:
+    for config in sa.peer.children if sa.peer else ():
         overlap = _overlap(config, wish) if config.mode is wish.mode else None
         if overlap is None:
             continue
         local, remote = overlap
         preferred = prefer is not None and config.name == prefer.name
-        rank = not preferred, *_coverage(wish, local, remote), _size(config.local) * _size(config.remote)
+        fit = not preferred, *_coverage(wish, local, remote), _size(config.local) * _size(config.remote)
         more = False
         if config.single_pair and len(local) * len(remote) > 1:
             local, remote = _first_pair(wish, local, remote)
             more = True
-        found.append(_Fit(rank, Agreed(config, local, remote, wish.mode, wish.original), more))
+        taken = any(
+            made.name == config.name and (made.local, made.remote) == (local, remote) for made in sa.children.values()
+        )
+        found.append(_Fit((*fit, taken), Agreed(config, local, remote, wish.mode, wish.original), more))
     found.sort(key=lambda fit: fit.rank)
     return found
 

@@ -315,3 +315,24 @@ def test_what_a_child_wants_of_the_data_plane_is_handed_on() -> None:
     for state in b.plane.states():
         assert (state.offload, state.copy_dscp, state.copy_df, state.mss) == (Offload.NONE, False, True, 0)
         assert (state.esn, state.replay_window) == (True, 4096)
+
+
+def test_of_two_children_for_the_same_packets_the_other_carries_them_when_one_goes() -> None:
+    network = Network(61)
+    ours = child(HERE, THERE, "first"), child(HERE, THERE, "second")
+    a, b = up(network, left_peer(*ours), right_peer(child(THERE, HERE, "one"), child(THERE, HERE, "two")), 5)
+    for gone, left_over in (("second", "first"), ("first", "second")):
+        network.perform(a, a.engine.connect("right", None, network.now)[1])
+        network.run(5)
+        assert sorted(made.name for made in standing(a)) == ["first", "second"]
+        assert sorted(made.name for made in standing(b)) == ["one", "two"]
+        before = {made.spi_in for made in standing(a)}
+        network.run(120)
+        assert {made.spi_in for made in standing(a)} == before
+        network.perform(a, a.engine.disconnect("right", gone, network.now)[1])
+        network.run(30)
+        (made,) = standing(a)
+        assert made.name == left_over
+        sending = {policy.spi for policy in a.plane.policies() if policy.direction is Direction.OUT}
+        assert sending == {made.spi_out}
+        assert len(standing(b)) == 1

@@ -1,10 +1,12 @@
 """One pair of selectors in each CHILD_SA, and what a waiting packet asks for first (RFC 7296 2.9)."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.ike.attempts import Outcome
 from gateway.ike.engine import Engine
-from gateway.ike.plane import Acquire, Action, Counters
+from gateway.ike.plane import Acquire, Action, Counters, Expire
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer, Start
 from gateway.policy.selectors import Selector
@@ -27,7 +29,7 @@ from tests.simulation.kinds import (
     texts,
     up,
 )
-from tests.simulation.network import Host, Network
+from tests.simulation.network import Host, Network, Weather, two
 
 OURS, THEIRS = "10.1.0.0/24 10.1.1.0/24", "10.2.0.0/24 10.2.1.0/24"
 FOUR = {(ours, theirs) for ours in OURS.split() for theirs in THEIRS.split()}
@@ -80,6 +82,32 @@ def test_rekeys_keep_each_pair_apart(side: str) -> None:
     network.run(60)
     assert_four(a, b)
     assert not before & {made.spi_in for made in standing(a)}
+
+
+def test_one_pair_that_ends_comes_back_alone() -> None:
+    network = Network(3)
+    a, b = up(network, left_peer(child(OURS, THEIRS, single_pair=True)), right_peer(child(THEIRS, OURS)), 5)
+    gone, *kept = standing(a)
+    (mirror,) = [made for made in standing(b) if made.spi_in == gone.spi_out]
+    network.perform(b, b.engine.kernel(Expire(mirror.inbound.key, hard=True), network.now))
+    network.run(60)
+    assert_four(a, b)
+    assert {made.spi_in for made in kept} < {made.spi_in for made in standing(a)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_both_ends_at_once_end_with_one_for_each_pair(seed: int) -> None:
+    network = Network(seed, Weather(loss=0.1, duplicate=0.1, delay=0.05, jitter=0.3))
+    ours, theirs = child(OURS, THEIRS, single_pair=True), child(THEIRS, OURS, single_pair=True)
+    a, b = two(network, left=left_peer(ours), right=replace(right_peer(theirs), children=(theirs,)))
+    network.run(200)
+    network.weather = Weather()
+    network.run(200)
+    assert_four(a, b)
+    for host, other in ((a, "right"), (b, "left")):
+        network.perform(host, host.engine.rekey(other, "net", network.now)[1])
+    network.run(120)
+    assert_four(a, b)
 
 
 def test_a_responder_of_single_pairs_says_that_there_are_more() -> None:
