@@ -86,8 +86,9 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         remove(core, sa, child, why)
     core.forget(sa)
     if was != Lifecycle.CONNECTING and cause not in _MAY_COME_BACK:
-        has_ticket = Ability.HAS_TICKET in sa.abilities
-        core.extensions.tickets.ended(sa.our_spi, sa.peer_name or "", core.now, has_ticket=has_ticket)
+        # a peer that deletes its SA and comes back with the ticket all the same harms nobody; libreswan does so
+        revoke = Ability.HAS_TICKET in sa.abilities and cause in ("stopped", "replaced")
+        core.extensions.tickets.ended(sa.our_spi, sa.peer_name or "", core.now, revoke=revoke)
     if sa.attempt and sa.attempt.outcome == Outcome.RUNNING:
         attempt_log.fail(sa.attempt, core.now, cause, why, _step_after(sa))
     sa.tasks.clear()

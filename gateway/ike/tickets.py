@@ -69,6 +69,8 @@ class Tickets:
     def __init__(self, secret: bytes, random: Callable[[int], bytes], unix_offset: float) -> None:
         self.kept: dict[str, KeptTicket] = {}
         """By peer: the tickets that we were given."""
+        self.short: set[str] = set()
+        """Peers to whom we prove ourselves over the message alone when we come back, as libreswan wants it."""
         self._secret = secret
         self._random = random
         self._offset = unix_offset
@@ -138,9 +140,9 @@ class Tickets:
         if self._secret:
             self._forget(spi, now)
 
-    def ended(self, spi: bytes, name: str, now: float, *, has_ticket: bool) -> None:
-        """An IKE SA was deleted or replaced: tickets of it, given or kept, are worth nothing."""
-        if has_ticket:
+    def ended(self, spi: bytes, name: str, now: float, *, revoke: bool) -> None:
+        """An IKE SA ended on purpose: the ticket kept for it is worth nothing, nor is one given, if we meant it so."""
+        if revoke:
             self.revoke(spi, now)
         kept = self.kept.get(name)
         if kept is not None and kept.spi == spi:
@@ -175,10 +177,19 @@ class Tickets:
             return None
         return kept
 
+    def unproven(self, name: str) -> None:
+        """The peer took our ticket, but not our proof: the next time in the other form, then not again."""
+        if name in self.short:
+            self.short.discard(name)
+            self.kept.pop(name, None)
+        elif name in self.kept:
+            self.short.add(name)
+
     def drop(self, name: str) -> None:
         """The peer, its configuration or its key is another: neither side of its tickets is worth anything."""
         self.kept.pop(name, None)
         self._fingerprints.pop(name, None)
+        self.short.discard(name)
 
 
 def _read(state: bytes, number: bytes) -> Ticket | None:

@@ -95,7 +95,7 @@ def test_a_ticket_is_good_once_and_not_after_its_sa_was_deleted() -> None:
     assert tickets.open(sealed, 0.0) is None
     other = tickets.seal(ticket(), 0.0)
     assert tickets.open(other, 0.0)
-    tickets.ended(b"12345678", "office", 0.0, has_ticket=True)
+    tickets.ended(b"12345678", "office", 0.0, revoke=True)
     assert tickets.open(other, 0.0) is None
 
 
@@ -139,7 +139,7 @@ def test_kept_tickets_are_used_before_they_expire_and_at_most_for_a_week() -> No
     assert not tickets.kept
     tickets.keep("office", kept, 2.0**32 - 1, 0.0)
     assert kept.expires == 7 * 86_400
-    tickets.ended(b"another ", "office", 0.0, has_ticket=False)
+    tickets.ended(b"another ", "office", 0.0, revoke=False)
     assert tickets.usable("office", 0.0)
-    tickets.ended(b"12345678", "office", 0.0, has_ticket=False)
+    tickets.ended(b"12345678", "office", 0.0, revoke=False)
     assert tickets.usable("office", 0.0) is None

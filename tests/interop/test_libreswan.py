@@ -56,7 +56,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
         yield Ends(left, right, gateway, pluto)
 
 
-def load(ends: Ends, tunnel: Tunnel, ike: str, esp: str) -> None:
+def load(ends: Ends, tunnel: Tunnel, ike: str, esp: str, **more: str) -> None:
     """The tunnel on both ends; `ike` and `esp` are its algorithms in libreswan's words."""
     left, right = tunnel.ids()
     connection = {
@@ -69,6 +69,7 @@ def load(ends: Ends, tunnel: Tunnel, ike: str, esp: str) -> None:
         "ike": ike,
         "esp": esp,
         "auto": "add",
+        **more,
     }
     ends.pluto.load({tunnel.name: connection}, f'@{right} @{left} : PSK "{SECRET}"')
     ends.gateway.apply({"proposals": tunnel.proposals(), "peers": [tunnel.peer()], "psks": [tunnel.psk()]}, prune=True)

@@ -61,15 +61,13 @@ class Libreswan:
         """Start pluto without connections; raises CommandFailedError with its log when it does not come up."""
         if not inside_kernel():
             raise CommandFailedError("libreswan runs in a guest kernel alone")
-        programs = Path("/usr/libexec/ipsec")
-        if not programs.exists():
-            programs.symlink_to(ROOT / "usr/libexec/ipsec")
+        self._prepare()
         (self.folder / "ipsec.conf").write_text(_SETUP)
         (self.folder / "ipsec.secrets").write_text("")
         nss = f"sql:{self.folder}/nss"
-        run(str(ROOT / "usr/bin/certutil"), "-N", "-d", nss, "--empty-password", env=self._environment)
+        run(*self._program("usr/bin/certutil"), "-N", "-d", nss, "--empty-password", env=self._environment)
         self.process = self.ns.start(
-            str(ROOT / "usr/libexec/ipsec/pluto"),
+            *self._program("usr/libexec/ipsec/pluto"),
             "--nofork",
             *("--config", str(self.folder / "ipsec.conf")),
             *("--secretsfile", str(self.folder / "ipsec.secrets")),
@@ -87,6 +85,16 @@ class Libreswan:
             time.sleep(0.05)
         self.stop()
         raise CommandFailedError(f"pluto did not start\n{(self.folder / 'stdout').read_text()}{self.log()}")
+
+    def _prepare(self) -> None:
+        """Let it find its helper programs."""
+        programs = Path("/usr/libexec/ipsec")
+        if not programs.exists():
+            programs.symlink_to(ROOT / "usr/libexec/ipsec")
+
+    def _program(self, path: str) -> list[str]:
+        """The words that run a program of the package."""
+        return [str(ROOT / path)]
 
     def stop(self) -> None:
         """End pluto (it sends deletes for its SAs); the log stays. Safe to call twice."""
@@ -106,7 +114,7 @@ class Libreswan:
         self.whack("--rereadsecrets")
         for name in connections:
             self.ns.run(
-                str(ROOT / "usr/libexec/ipsec/addconn"),
+                *self._program("usr/libexec/ipsec/addconn"),
                 *("--config", str(self.folder / "ipsec.conf")),
                 *("--ctlsocket", self._socket),
                 name,
@@ -115,7 +123,7 @@ class Libreswan:
 
     def whack(self, *words: str, check: bool = True, timeout: float = 30.0) -> str:
         """Pluto's control program; raises CommandFailedError when it refuses, if `check`."""
-        command = (str(ROOT / "usr/libexec/ipsec/whack"), "--ctlsocket", self._socket, *words)
+        command = (*self._program("usr/libexec/ipsec/whack"), "--ctlsocket", self._socket, *words)
         return self.ns.run(*command, env=self._environment, check=check, timeout=timeout).stdout
 
     def initiate(self, name: str) -> None:

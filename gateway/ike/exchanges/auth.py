@@ -45,7 +45,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
         if offer:
             offer.withdraw(core, sa)
         if kept and isinstance(error, Close | Reject):
-            core.extensions.tickets.drop(sa.peer.name)
+            core.extensions.tickets.unproven(sa.peer.name)
         if isinstance(error, Close) and error.notify is not None:
             farewell(core, sa, error.notify)
         raise
@@ -84,7 +84,7 @@ def _proof(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[w
     if expected:
         request.append(wire.IDr(expected.id_type, expected.data))
     if kept:
-        request.append(resumed.prove(sa, kept.ours))
+        request.append(resumed.prove(sa, kept.ours, short=peer.name in core.extensions.tickets.short))
     else:
         key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, peer)
         request.append(psk.prove(sa, key, sa.local_id))
@@ -146,7 +146,8 @@ def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, kept:
         why = f"the peer says it is {identity}, we expect {peer.remote_id}"
         raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
     if kept:
-        if identity != kept.theirs or not resumed.verify(sa, sent, auth):
+        short = peer.name in core.extensions.tickets.short
+        if identity != kept.theirs or not resumed.verify(sa, sent, auth, short=short):
             why = f"{identity} did not prove that it gave us the ticket"
             raise core.give_up(sa, "ticket", Step.IDENTITY, _FAILED, why)
     elif not psk.verify(sa, _key(core, sa, identity), sent, auth):

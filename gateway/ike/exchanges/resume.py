@@ -205,7 +205,8 @@ def check_resumed(
     if asked is not None and (asked.id_type, asked.data) != (ticket.ours.id_type, ticket.ours.data):
         why = f"{ticket.theirs} comes back to another identity than {ticket.ours}, which gave it the ticket"
         raise core.give_up(sa, "ticket", Step.IDENTITY, failed, why)
-    if auth is None or not resumed.verify(sa, sent, auth):
+    short = auth is not None and resumed.verify(sa, sent, auth, short=True)
+    if auth is None or not (short or resumed.verify(sa, sent, auth, short=False)):
         why = f"who shows the ticket of {ticket.theirs} does not have its keys"
         raise core.give_up(sa, "ticket", Step.IDENTITY, failed, why)
     if not tickets.use(ticket, core.now):
@@ -215,4 +216,4 @@ def check_resumed(
     before = core.sas.get(ticket.spi)
     if before is not None and before.peer is peer:  # RFC 5723 4.3.4: silently
         close(core, before, "its peer came back with a ticket", "replaced")
-    return resumed.prove(sa, ticket.ours)
+    return resumed.prove(sa, ticket.ours, short=short)
