@@ -72,7 +72,7 @@ async def get_child_sa(request: Request, _: ReadState, number: Number) -> ChildS
 async def list_outages(
     request: Request, _: ReadState, name: ObjectName, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[Outage]:
-    """When each child of a peer was down since the gateway started, the newest first; the last 200 of each child."""
+    """When each child of a peer was down, the newest first; the last 200 of each child are kept."""
     found = current_gateway(request).outages(name)
     items, following = page_of(found, limit, cursor, lambda outage: f"{10**12 - outage.id:020}", lambda _: True)
     return Page(items=items, next_cursor=following)
