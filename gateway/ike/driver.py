@@ -128,9 +128,13 @@ def _arm(core: Core, sa: IkeSa) -> None:
 
 
 def retransmit(core: Core, sa: IkeSa) -> None:
-    """The wait for a response is over: the same octets again, or the end of patience (RFC 7296 2.1, 2.4)."""
+    """The wait for a response is over: the same octets again, or the end of patience (RFC 7296 2.1, 2.4).
+
+    Where none is under way, what waits for its turn begins.
+    """
     pending = sa.requests.pending
     if pending is None or sa.peer is None:
+        next_task(core, sa)
         return
     if pending.sent >= (pending.tries or sa.peer.retransmission.tries):
         sa.requests.pending = None

@@ -319,7 +319,7 @@ class Engine:
             if connecting:  # RFC 7296 2.21.2: an IKE_AUTH that makes no sense ends what it was to finish
                 close(core, sa, reject.why, "syntax")
             return
-        sa.last_heard = core.now
+        sa.last_heard, sa.requests.silent = core.now, False
         heard(core, sa, message)
         if sa.state == Lifecycle.CONNECTING:
             sa.path = path if path.local == sa.path.local else sa.path
@@ -332,10 +332,12 @@ class Engine:
     def _answer(self, sa: IkeSa, request: Message, datagram: bytes, path: Path) -> None:
         core = self.core
         ending: str | None = None
-        connecting = sa.state == Lifecycle.CONNECTING
+        connecting, before = sa.state == Lifecycle.CONNECTING, sa.replaced_by
         try:
             refuse_unknown_critical(request)
             payloads = self._script(sa, request)
+            if sa.replaced_by is not None and before is None:
+                sa.replaced_by.requests.silent = True
             if request.exchange == ExchangeType.INFORMATIONAL:
                 payloads += mobike.answer(core, sa, request, path)
         except Reject as reject:

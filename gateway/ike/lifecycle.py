@@ -100,6 +100,9 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         except (Closed, StopIteration):
             continue
         script.close()
+    if sa.replaced_by is not None and sa.replaced_by.requests.silent:
+        sa.replaced_by.requests.silent = False
+        core.timers.set(("retransmit", sa.replaced_by), core.now)  # nothing is under way: it goes on
     if passing:
         return
     kind = "ike-sa.failed" if was == Lifecycle.CONNECTING else "ike-sa.closed"

@@ -3,7 +3,7 @@
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.informational import liveness
-from gateway.ike.exchanges.mobike import go, tell_addresses
+from gateway.ike.exchanges.mobike import announce_on, go, tell_addresses
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
 from gateway.ike.sa import IkeSa, Lifecycle, Relocation, Task
@@ -17,6 +17,8 @@ def network_changed(core: Core, addresses: tuple[str, ...]) -> None:
     """Our addresses are `addresses` now, and the routes may be others: look again where each peer is reached from."""
     core.addresses = addresses
     for sa in list(core.sas.values()):
+        if sa.replaced_by is not None and sa.replaced_by.requests.silent and sa.path.local not in addresses:
+            ask(core, Relocation(sa, places(sa)))
         if sa.state not in _STANDING or sa.peer is None or not sa.path.local or sa.requests.waiting is not None:
             continue
         gone = sa.path.local not in addresses
@@ -43,6 +45,8 @@ def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None)
         ask(core, relocation)
     elif relocation.probe:
         _probe(core, sa, *found)
+    elif relocation.sa is not sa and sa.requests.silent:
+        announce_on(core, relocation.sa, sa.path._replace(local=found[0], remote=found[1]))
     elif found != (sa.path.local, sa.path.remote):
         _move(core, sa, *found)
     elif sa.mobility is not None and sa.mobility.leads and sa.nat.here and not sa.requests.busy:

@@ -33,10 +33,13 @@ class Requests:
     """A script that waits for something other than the peer."""
     partial: Partial | None = None
     """What came of the response so far."""
+    silent: bool = False
+    """The SA came of a rekey that the peer asked for, and it may not have our response yet: it would not know the SA,
+    and tell us that it is lost (RFC 6290)."""
 
     @property
     def busy(self) -> bool:
-        return self.pending is not None or self.waiting is not None
+        return self.pending is not None or self.waiting is not None or self.silent
 
 
 @dataclass(slots=True)

@@ -1,5 +1,7 @@
 """Addresses change under a standing tunnel."""
 
+import random
+
 import pytest
 
 from gateway.ike.effects import Send
@@ -344,3 +346,57 @@ def test_datagrams_of_the_peer_are_marked() -> None:
     ours = {one.dscp for host, one in sent if host is a and isinstance(one, Send)}
     theirs = {one.dscp for host, one in sent if host is not a and isinstance(one, Send)}
     assert (ours, theirs) == ({46}, {0})
+
+
+def wander(network: Network, a: Host, b: Host, chance: random.Random, *, far: bool) -> None:
+    """One thing that happens: an end moves (the far one, or the near one also behind routers), or either rekeys."""
+    match chance.choice("far near".split() if far else "near near map".split()) if chance.random() < 0.7 else "rekey":
+        case "far" if not far or a.address == "192.0.2.1":
+            network.move(b, f"203.0.113.{chance.randrange(50, 90)}")
+        case "near" if not far:
+            place = chance.choice([f"198.51.100.{chance.randrange(5, 200)}", "192.168.1.5", "192.168.1.6"])
+            if place != a.address:
+                network.move(a, place)
+        case "map" if a.address in network.nat:
+            network.nat[a.address] = ("203.0.113.9", chance.randrange(5000, 20_000))
+        case "rekey":
+            host, other = chance.choice([(a, "right"), (b, "left")])
+            network.perform(host, host.engine.rekey(other, None, network.now)[1])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_wandering_ends_find_each_other(seed: int) -> None:
+    """One end wanders, through routers too, while both rekey, over a bad network: the tunnel that was made stays."""
+    network, a, b = ends()
+    chance = random.Random(seed)
+    network.random.seed(seed)
+    network.weather = Weather(loss=chance.random() * 0.25, duplicate=0.2, delay=0.05, jitter=chance.random())
+    network.nat |= {"192.168.1.5": ("203.0.113.9", 1000), "192.168.1.6": ("203.0.113.9", 3000)}
+    (child,) = established(a)[0].children.values()
+    for _ in range(chance.randrange(1, 6)):
+        wander(network, a, b, chance, far=seed % 2 == 0)
+        network.run(chance.random() * 8)
+    network.weather = Weather()
+    network.run(420)
+    assert_agree(a, b)
+    assert list(established(a)[0].children.values()) == [child]
+    router = network.nat.get(a.address)
+    seen, ports = (router[0], Encapsulation(4500, 4500)) if router else (a.address, None)
+    assert outer(a) == {(a.address, b.address, ports)}
+    assert outer(b) == {(b.address, seen, Encapsulation(4500, 4500 + router[1]) if router else None)}
+
+
+def test_new_sa_of_a_rekey_is_not_used_before_the_peer_has_it() -> None:
+    """It would say that it knows no such SA, and prove it with its token (RFC 6290)."""
+    network, a, b = ends()
+    network.cut.add(("192.0.2.2", "192.0.2.1"))
+    network.perform(a, a.engine.rekey("right", None, network.now)[1])
+    network.run(0.5)
+    (new,) = established(b)
+    network.cut.clear()
+    network.perform(b, b.engine.rekey("left", "net", network.now)[1])
+    network.run(0.005)
+    assert not [data for _, source, _, data in network.carried if data[:8] == new.spi_i and source == "192.0.2.2"]
+    network.run(40)
+    assert_agree(a, b)
+    assert established(b) == [new]

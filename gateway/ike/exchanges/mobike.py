@@ -212,6 +212,13 @@ async def announce(core: Core, sa: IkeSa) -> None:
     await _ask(core, sa, request, _announcing(core))
 
 
+def announce_on(core: Core, old: IkeSa, path: Path) -> None:
+    """Say where we are by the SA that was rekeyed: the peer may not know the new one yet."""
+    old.path = path
+    resend(core, old)
+    start(core, old, _announcing(core))
+
+
 def tell_addresses(core: Core, sa: IkeSa) -> None:
     """Announce our further addresses, if they are others than the peer knows."""
     if sa.mobility is not None and sa.mobility.announced != _ours(core, sa):
@@ -323,6 +330,8 @@ async def _check_route(core: Core, sa: IkeSa, path: Path) -> None:
 
 def _go_after(core: Core, sa: IkeSa, path: Path) -> None:
     """The peer, who does not lead, lost the address that we used, and wrote from this one."""
-    sa.path = path
-    resend(core, sa)
-    _put_first(sa, _updating(core))
+    living = _living(sa)
+    for one in {sa.id: sa, living.id: living}.values():
+        one.path = path
+        resend(core, one)
+    _put_first(living, _updating(core))
