@@ -25,6 +25,9 @@ from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
 from gateway.wire.outcome import Reject
 
+_FORGOTTEN = 5.0
+"""Seconds for which the peer may still delete what lost, once the old IKE SA is gone."""
+
 
 @dataclass(slots=True)
 class _Offer:
@@ -74,6 +77,9 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
     inherit(core, sa, new)
     start(core, new, Task("giving a crash detection token", lambda new: present_token(core, new)))
     await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
+    if rival is not None and rival.state == Lifecycle.REKEYED:
+        # with the old SA the peer may have forgotten its own rekey, and does not know what we made of it
+        core.timers.set(("linger", rival), core.now + _FORGOTTEN)
     close(core, sa, "rekeyed", "replaced")
 
 
