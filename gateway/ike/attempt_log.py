@@ -47,6 +47,7 @@ CURES: dict[str, str] = {
     "redirected": "Allow redirects for this peer, or call the gateway that it names.",
     "redirect-loop": "The peer's gateways send us from one to the other: correct where they redirect to.",
     "ticket": "Usually nothing to do: the peer comes again with its full proof.",
+    "auth-method": "Let the peer accept a pre-shared key from us.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
     "peer-error": "Look at the peer's log for the reason.",
     "peer-restarted": "Nothing to do: it is called again.",

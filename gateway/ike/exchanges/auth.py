@@ -1,6 +1,6 @@
 """IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2)."""
 
-from gateway.ike import attempt_log, auth_lifetime, childless, redirects
+from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, redirects
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import psk, resumed
 from gateway.ike.core import Core
@@ -89,7 +89,7 @@ def _proof(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[w
         key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, peer)
         request.append(psk.prove(sa, key, sa.local_id))
     request += offer_token(core, sa) + request_ticket(sa) + mobike.offer(core, sa)
-    return request
+    return [*request, auth_methods.announcement()] if auth_methods.announced(sa) else request
 
 
 def _go_on(core: Core, sa: IkeSa, elsewhere: str, offer: children.Offer | None) -> None:
@@ -161,6 +161,8 @@ def _refused(core: Core, sa: IkeSa, response: Message) -> None:
     notify = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
     if notify is None:
         raise Reject(NotifyType.INVALID_SYNTAX, "the peer's IKE_AUTH response has neither AUTH nor an error")
+    if notify.type == _FAILED and (why := auth_methods.unwelcome(sa)):
+        raise core.give_up(sa, "auth-method", Step.IDENTITY, None, f"{why} (AUTHENTICATION_FAILED)")
     if notify.type == _FAILED:
         why = "the peer refused our proof (AUTHENTICATION_FAILED): it holds another pre-shared key, or does not know"
         raise core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, f"{why} {sa.local_id}")

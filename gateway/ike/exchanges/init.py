@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway.crypto import groups, suites
 from gateway.crypto.keys import ike_keys, skeyseed
-from gateway.ike import attempt_log, childless, puzzles, redirects
+from gateway.ike import attempt_log, auth_methods, childless, puzzles, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
@@ -258,5 +258,5 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     if chosen.additional:
         payloads.append(intermediate.SUPPORTED)
-    payloads.append(childless.SUPPORTED)
+    payloads += [childless.SUPPORTED, auth_methods.announcement()]
     answer_opening(core, sa, opening, payloads)
