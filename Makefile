@@ -9,7 +9,7 @@ LAB := kernel or interop or browser
 
 SEEDS ?= 0:20000
 
-.PHONY: help run test soak lab lint demo bench fuzz soak lock clean development
+.PHONY: help run test soak lab lint demo bench fuzz floods lock clean development
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -44,7 +44,7 @@ bench: development ## measure, and print the figures
 fuzz: development ## look for what breaks the engine, FUZZ_SECONDS long (600)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} exec $(BIN)/python -W error -m tests.hostile.fuzz
 
-soak: development ## ten minutes of floods while honest peers connect
+floods: development ## ten minutes of floods while honest peers connect
 	exec $(BIN)/python -m benchmarks.floods --seconds 150 spoofed half-open malformed replayed
 
 lock: ## make the lock files again with the newest releases (needs uv)

@@ -2,7 +2,14 @@
 
 from gateway.storage.objects import SETTINGS, Inventory, ProposalObject
 
-_MODERN_IKE = (
+# An elliptic curve and ML-KEM together first (RFC 9370); a peer without it skips that suite. The rekey of a CHILD_SA
+# adds a classical key exchange to keys that are hybrid.
+HYBRID_IKE = (
+    "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp384-ecp256-ke1_mlkem768-ke1_mlkem1024",
+    "chacha20poly1305-prfsha384-prfsha256-x25519-ecp384-ecp256-ke1_mlkem768-ke1_mlkem1024",
+)
+MODERN_IKE = (
+    HYBRID_IKE[0],
     "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp384-ecp256",
     "chacha20poly1305-prfsha384-prfsha256-x25519-ecp384-ecp256",
 )
@@ -15,7 +22,7 @@ _MODERN_ESP = (
     "chacha20poly1305-noesn-esn",
 )
 _COMPATIBLE_IKE = (
-    *_MODERN_IKE,
+    *MODERN_IKE,
     "aes256-aes128-sha256-sha384-sha512-x25519-ecp384-ecp256-modp4096-modp3072-modp2048",
     "aes256gcm16-aes128gcm16-prfsha384-prfsha256-modp4096-modp3072-modp2048",
 )
@@ -27,7 +34,7 @@ _COMPATIBLE_ESP = (
 
 
 def first_inventory() -> Inventory:
-    """Revision 1: a modern and a compatible proposal for IKE and for ESP."""
+    """Revision 1: a modern and a compatible proposal for IKE and for ESP, and one that insists on ML-KEM for IKE."""
     proposals = (
         ProposalObject(
             name="compatible-esp",
@@ -49,9 +56,15 @@ def first_inventory() -> Inventory:
         ),
         ProposalObject(
             name="modern-ike",
-            description="AES-GCM or ChaCha20-Poly1305, elliptic curves",
+            description="AES-GCM or ChaCha20-Poly1305, elliptic curves with ML-KEM, and without for peers that lack it",
             protocol="ike",
-            suites=_MODERN_IKE,
+            suites=MODERN_IKE,
+        ),
+        ProposalObject(
+            name="post-quantum-ike",
+            description="Elliptic curves with ML-KEM: a recorded tunnel stays closed, a peer without it is refused",
+            protocol="ike",
+            suites=HYBRID_IKE,
         ),
     )
     changed = {SETTINGS: 1, **{("proposals", proposal.name): 1 for proposal in proposals}}

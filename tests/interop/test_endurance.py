@@ -86,7 +86,11 @@ def both_rekey(pair: Pair, *, ike: bool) -> None:
         now = settled(pair)
         return now is not None and now[0 if ike else 1]["id"] != before[0 if ike else 1]["id"]
 
-    until(renewed, f"one new {kind} at both ends", seconds=20)
+    try:
+        until(renewed, f"one new {kind} at both ends", seconds=20)
+    except AssertionError as failure:
+        ends = f"ours: {pair.gateway.ike_sas(TUNNEL.name)}\ntheirs: {pair.theirs(TUNNEL)}"
+        raise AssertionError(f"{failure}\n{ends}\n{pair.gateway.tail(40)}\n{pair.charon.tail(120)}") from None
 
 
 def test_rekeys_without_end(pair: Pair, tmp_path: Path) -> None:

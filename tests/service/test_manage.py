@@ -33,6 +33,7 @@ def test_a_new_gateway_has_its_first_proposals_as_revision_1(config: Configurati
         "compatible-ike",
         "modern-esp",
         "modern-ike",
+        "post-quantum-ike",
     ]
     assert config.snapshot().revision == 1
     assert [revision.summary for revision in config.revisions()] == ["First start"]
@@ -410,7 +411,7 @@ async def test_what_a_revision_changed(config: Configuration) -> None:
         ("peers", "sun", "add"),
         ("peers", "star", "add"),
     }
-    assert len(config.revision_differences(1)) == 4
+    assert len(config.revision_differences(1)) == 5
     with pytest.raises(NotFound):
         config.revision_differences(9)
 
