@@ -42,6 +42,7 @@ CURES: dict[str, str] = {
         "A child of several networks is asked for pair by pair now; set single_pair for it to spare the first refusal. "
         "Where the peer refuses networks of many addresses altogether, name single addresses on both sides."
     ),
+    "too-many": "Have the peer delete what it no longer uses; a peer that works as it should comes nowhere near.",
     "data-plane": "The data plane refused; its own words are in the reason.",
     "refused": "Usually nothing to do: the side that asked tries again.",
     "redirected": "Allow redirects for this peer, or call the gateway that it names.",

@@ -181,6 +181,11 @@ class Core:
         found = self._by_identities.get(_identities(sa), ())
         return [other for other in found if other is not sa and other.state == Lifecycle.ESTABLISHED]
 
+    def leftovers(self, sa: IkeSa) -> list[IkeSa]:
+        """IKE SAs between the same identities that only wait for their end, oldest first."""
+        found = self._by_identities.get(_identities(sa), ())
+        return [other for other in found if other.state in (Lifecycle.REKEYED, Lifecycle.DELETING)]
+
     def of_peer(self, name: str) -> list[IkeSa]:
         """The peer's IKE SAs in any state, oldest first."""
         return list(self._by_peer.get(name, {}).values())

@@ -14,6 +14,8 @@ from gateway.ike.sa import IkeSa, Lifecycle
 
 _MAY_COME_BACK = frozenset({"timeout", "timeout-auth", "unreachable", "peer-restarted", "address-changed"})
 """Causes for which an IKE SA ends with nobody having wanted it: a ticket of it may bring it back (RFC 5723 6.2)."""
+_LEFTOVERS = 16
+"""How many IKE SAs of one pair of identities may wait for a delete, or for its answer."""
 
 
 def establish(core: Core, sa: IkeSa) -> None:
@@ -42,8 +44,10 @@ def establish(core: Core, sa: IkeSa) -> None:
 
 
 def watch(core: Core, sa: IkeSa) -> None:
-    """Arm the timers of an established SA from its peer's configuration."""
+    """Arm the timers of an established SA from its peer's configuration; long rows of predecessors end here."""
     assert sa.peer is not None and sa.established is not None
+    for leftover in core.leftovers(sa)[:-_LEFTOVERS]:
+        close(core, leftover, leftover.reason or "too many are waiting for their end", "replaced")
     if sa.peer.dpd_delay:
         core.timers.set(("liveness", sa), core.now + sa.peer.dpd_delay / 2)
     if sa.peer.rekey_time:

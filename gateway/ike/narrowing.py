@@ -19,6 +19,9 @@ from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType
 from gateway.wire.outcome import Reject
 
+MOST_CHILDREN = 512
+"""What a peer may have of them on one IKE SA, however often it asks or rekeys without a delete."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -44,6 +47,9 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
     takes it, the wish as it was sent may still fit one in tunnel mode (RFC 7296 2.23.1).
     """
     assert sa.peer is not None
+    if len(sa.children) >= MOST_CHILDREN:
+        why = f"{sa.peer.name} has {len(sa.children)} CHILD_SAs on this IKE SA, as many as one may have"
+        raise core.refuse(sa, "too-many", Step.NETWORKS, NotifyType.NO_ADDITIONAL_SAS, why)
     offered = request.one(wire.SA).proposals
     wishes = asked(sa.path, sa.nat, request)
     fits = [fit for wish in wishes for fit in _fits(sa, wish, prefer)]
