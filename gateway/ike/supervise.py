@@ -16,7 +16,7 @@ from gateway.ike.exchanges.init import open_sa
 from gateway.ike.exchanges.intermediate import exchange_more_keys
 from gateway.ike.exchanges.resume import TRIES_ANEW, resume_sa
 from gateway.ike.flow import ask_where
-from gateway.ike.lifecycle import watch
+from gateway.ike.lifecycle import close, watch
 from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -224,6 +224,13 @@ def lay_traps(core: Core, peer: Peer, local: str, remote: str) -> None:
     blocking.lay(core, [peer.name])
 
 
+def _hang_up(core: Core, name: str) -> None:
+    """A call under way asks for what was wanted when it began; `begin` calls anew."""
+    for sa in core.of_peer(name):
+        if sa.initiator and sa.state == Lifecycle.CONNECTING:
+            close(core, sa, reasons.RECONFIGURED, "stopped")
+
+
 def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None:
     """Move from the last snapshot to this one: only what changed is touched."""
     for name in change.removed:
@@ -241,6 +248,7 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
             disconnect(core, name, child, reasons.RECONFIGURED)
             core.held.discard((name, child))
             core.single_pairs.discard((name, child))
+        _hang_up(core, name)
         core.traps.pop(name, None)
     blocking.lay(core, (*change.removed, *change.added, *change.renegotiate, *change.children, *change.adjusted))
     refresh = {*change.children, *change.adjusted}
