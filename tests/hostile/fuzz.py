@@ -15,20 +15,38 @@ from dataclasses import replace
 
 from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, EventsLost, Expire, Remapped, StateKey, UnknownSpi
+from gateway.policy.peers import Child, Shunt, ShuntAction, Start, Unique, WhenDown
+from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.message import build, build_payloads, parse, parse_header, parse_payloads
-from gateway.wire.numbers import ExchangeType, Protocol
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from gateway.wire.outcome import Drop
 from tests.hostile.abuses import ABUSES
 from tests.hostile.mutation import damaged, rearranged, with_true_length
 from tests.hostile.rogue import AUTH, CREATE, INFORM, STATES, Inner, Rogue, delete
 from tests.hostile.scene import GATE, HONEST, ROGUE, Scene
+from tests.simulation.network import Weather
 
 MOST = 4000
 """No collection of the engine's may grow beyond this, whatever one story does."""
 
 Corpus = Sequence[bytes]
+
+_SUPPORTED = (
+    NotifyType.IKEV2_FRAGMENTATION_SUPPORTED,
+    NotifyType.REDIRECT_SUPPORTED,
+    NotifyType.CHILDLESS_IKEV2_SUPPORTED,
+    NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED,
+    NotifyType.IKEV2_MESSAGE_ID_SYNC_SUPPORTED,
+)
+_BESIDE_AUTH = (
+    NotifyType.MOBIKE_SUPPORTED,
+    NotifyType.TICKET_REQUEST,
+    NotifyType.USE_TRANSPORT_MODE,
+    NotifyType.ESP_TFC_PADDING_NOT_SUPPORTED,
+    NotifyType.INITIAL_CONTACT,
+)
 
 
 def codec(seed: int, corpus: Corpus) -> None:
@@ -67,9 +85,15 @@ def inside(seed: int, corpus: Corpus) -> None:
 
 def _words(chance: random.Random, rogue: Rogue) -> list[wire.Payload]:
     """Something that a peer could say, not always at the right time."""
-    match chance.randrange(7):
+    match chance.randrange(9):
         case 0:
             return [*rogue.credentials(), *rogue.child()]
+        case 5:
+            return _moving(chance)
+        case 6:
+            kinds = chance.sample([int(kind) for kind in NotifyType], 4)
+            sizes = [chance.choice((0, 4, 8, 16, 32)) for _ in kinds]
+            return [wire.Notify(0, b"", kind, chance.randbytes(size)) for kind, size in zip(kinds, sizes, strict=True)]
         case 1:
             return rogue.new_child(chance.randbytes(4))
         case 2 if rogue.sa and rogue.sa.children:
@@ -81,6 +105,20 @@ def _words(chance: random.Random, rogue: Rogue) -> list[wire.Payload]:
             return [delete(protocol=Protocol.IKE)]
     made = chance.choice(list(ABUSES.values()))(rogue)
     return [] if isinstance(made, Inner) else list(made)
+
+
+def _moving(chance: random.Random) -> list[wire.Payload]:
+    """MOBIKE, more or less (RFC 4555 3)."""
+    found = [
+        wire.Notify(0, b"", NotifyType.NAT_DETECTION_SOURCE_IP, chance.randbytes(20)),
+        wire.Notify(0, b"", NotifyType.NAT_DETECTION_DESTINATION_IP, chance.randbytes(20)),
+        wire.Notify(0, b"", NotifyType.COOKIE2, chance.randbytes(chance.choice((7, 8, 16, 64, 65)))),
+        wire.Notify(0, b"", NotifyType.ADDITIONAL_IP4_ADDRESS, chance.choice((b"\xc0\0\2\x43", b"", bytes(4)))),
+        wire.Notify(0, b"", NotifyType.ADDITIONAL_IP6_ADDRESS, chance.randbytes(chance.choice((16, 3)))),
+        wire.Notify(0, b"", NotifyType.NO_ADDITIONAL_ADDRESSES, b""),
+        wire.Notify(0, b"", NotifyType.UPDATE_SA_ADDRESSES, b""),
+    ]
+    return list(chance.sample(found, chance.randint(1, len(found))))
 
 
 def _say(chance: random.Random, rogue: Rogue, corpus: Corpus) -> None:
@@ -140,10 +178,12 @@ class Story:
         made = Rogue(self.scene, self.chance.random() < 0.7, seed=self.chance.getrandbits(30))
         if self.chance.random() < 0.3:
             made.identity = self.chance.choice((b"honest.example", b"a.pattern.example", b"", b"\xff" * 3000))
+        if self.chance.random() < 0.2:
+            made.path = self.somewhere()
         if made.initiator:
-            made.call()
+            made.call(None, *self.some(_SUPPORTED))
             if made.keys is not None and self.chance.random() < 0.8:
-                made.authenticate()
+                made.authenticate(*self.some(_BESIDE_AUTH), child=self.chance.random() < 0.8)
         elif "rogue" in self.scene.engine.core.snapshot.peers:
             self.scene.connect()
             calls = [m for m in made.heard() if m.exchange == ExchangeType.IKE_SA_INIT and not m.response]
@@ -154,6 +194,9 @@ class Story:
                 self.answer(made)
         self.rogues = [*self.rogues[-3:], made]
 
+    def some(self, kinds: Sequence[int]) -> list[wire.Payload]:
+        return [wire.Notify(0, b"", kind, b"") for kind in kinds if self.chance.random() < 0.5]
+
     @staticmethod
     def answer(made: Rogue) -> None:
         if any(not m.response and m.exchange == AUTH for m in made.heard()):
@@ -162,7 +205,10 @@ class Story:
     def speak(self) -> None:
         able = [rogue for rogue in self.rogues if rogue.keys is not None]
         if able:
-            _say(self.chance, self.chance.choice(able), self.corpus)
+            rogue = self.chance.choice(able)
+            if self.chance.random() < 0.1:
+                rogue.path = self.somewhere()
+            _say(self.chance, rogue, self.corpus)
 
     def repeat(self) -> None:
         carried = self.scene.network.carried
@@ -184,6 +230,8 @@ class Story:
         return Path(GATE, remote, self.chance.choice((500, 4500, 1)), self.chance.random() < 0.3)
 
     def wait(self) -> None:
+        bad = Weather(loss=0.2, duplicate=0.2, delay=0.05, jitter=1.0)
+        self.scene.network.weather = self.chance.choice((Weather(), Weather(), bad))
         self.scene.network.run(self.chance.choice((0.01, 0.5, 3.0, 31.0, 200.0, 4000.0)))
 
     def plane(self) -> None:
@@ -209,12 +257,42 @@ class Story:
         peers = [peer for peer in was.peers.values() if chance.random() < 0.8]
         peers = [replace(peer, dpd_delay=chance.choice((0.0, 5.0, 30.0))) for peer in peers]
         if chance.random() < 0.5:
-            peers = [replace(p, children=tuple(replace(c, rekey_time=9.0) for c in p.children)) for p in peers]
+            peers = [replace(p, children=tuple(self.another(c) for c in p.children)) for p in peers]
+            peers = [
+                replace(
+                    p,
+                    unique=chance.choice(list(Unique)),
+                    mobike=chance.random() < 0.5,
+                    childless=chance.random() < 0.3,
+                    fragment_octets=chance.choice((0, 576, 1280)),
+                )
+                for p in peers
+            ]
         settings = EngineSettings(
-            cookie_threshold=chance.choice((0, 64)), half_open_limit=chance.choice((1, 10_000)), attempts_kept=50
+            cookie_threshold=chance.choice((0, 64)),
+            half_open_limit=chance.choice((1, 10_000)),
+            attempts_kept=50,
+            puzzles=chance.random() < 0.3,
+            redirect_to=chance.choice(("", "", "198.51.100.1")),
         )
         blocked = chance.choice(((), (), ("192.0.2.66",), ("192.0.2.0/24", "2001:db8::/32")))
-        self.apply(Snapshot.build(2, peers, was.psks, settings, blocked=blocked))
+        net = Selector.parse("10.99.0.0/24")
+        shunts = [Shunt("by", chance.choice(list(ShuntAction)), (net,), (net,))] if chance.random() < 0.3 else []
+        self.apply(Snapshot.build(2, peers, was.psks, settings, blocked=blocked, shunts=shunts))
+
+    def another(self, child: Child) -> Child:
+        """The same child with other wishes."""
+        chance = self.chance
+        return replace(
+            child,
+            rekey_time=chance.choice((9.0, 3600.0)),
+            start=chance.choice(list(Start)),
+            single_pair=chance.random() < 0.2,
+            idle_timeout=chance.choice((0.0, 20.0)),
+            interface_id=chance.choice((0, 0, 7)),
+            when_down=chance.choice(list(WhenDown)),
+            rekey_packets=chance.choice((0, 1000)),
+        )
 
     def apply(self, snapshot: Snapshot) -> None:
         self.scene.do(lambda engine, now: engine.apply(snapshot, now)[1])
@@ -252,6 +330,7 @@ class Story:
         plane = self.scene.gate.plane
         plane._refuse_apply.clear()
         plane._refuse_allocation.clear()
+        self.scene.network.weather = Weather()
         self.apply(self.configured)
         network, host = self.scene.network, self.scene.honest
         network.perform(host, host.engine.disconnect("gate", None, network.now)[1])

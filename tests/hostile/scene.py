@@ -31,6 +31,11 @@ MAY_GROW = {
     "_counters",
     "redirects",
     "single_pairs",
+    "single_pairs",
+    "kept",
+    "_gone",
+    "_fingerprints",
+    "_keys",
 }
 """What the core keeps by design: bounded by other means, as budgets are too, or by the configuration."""
 
