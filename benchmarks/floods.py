@@ -282,7 +282,7 @@ class Target:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.communicate()
 
 
 @contextmanager

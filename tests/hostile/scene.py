@@ -31,7 +31,6 @@ MAY_GROW = {
     "_counters",
     "redirects",
     "single_pairs",
-    "single_pairs",
     "kept",
     "_gone",
     "_fingerprints",
