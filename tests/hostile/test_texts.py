@@ -17,6 +17,7 @@ from gateway.wire import payloads as wire
 from gateway.wire.numbers import IdType
 from tests.hostile.abuses import HOSTILE_TEXT
 from tests.hostile.rogue import AUTH, Rogue
+from tests.hostile.test_secrets import assert_silent, reachable, secrets_of
 from tests.simulation.network import SECRET
 from tests.web.console_lab import LAB
 from tests.web.console_person import Person, setup, visiting
@@ -119,3 +120,21 @@ async def test_the_api_says_a_hostile_name_as_data(person: Person) -> None:
         assert not any(ord(character) < 0x20 for character in answer.text.replace("\n", ""))
         said += answer.text
     assert "fake" in said
+
+
+async def test_no_key_of_a_standing_sa_is_said_anywhere(person: Person, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        rogues = attack(person.gateway)
+    engine, plane = person.gateway._engine, person.gateway._plane
+    secrets = secrets_of(reachable(engine.core, plane, [rogue.keys for rogue in rogues]))
+    assert len(secrets) > 20
+    said = [record.getMessage() for record in caplog.records] + [repr(person.gateway.status())]
+    said += [repr(record) for record in person.gateway.journal.latest(500)]
+    said += [repr(one) for one in (*person.gateway.kernel_states(), *person.gateway.kernel_policies())]
+    paths = [*PAGES, *(f"/api/v1/{path}" for path in (*API, "kernel/states", "kernel/policies", "peers", "psks"))]
+    paths += [f"/{where}attempts/{one.id}" for one in person.gateway.attempts(limit=50) for where in ("", "api/v1/")]
+    for path in paths:
+        answer = await person.get(path)
+        assert answer.status_code == 200, path
+        said.append(answer.text)
+    assert_silent(said, secrets)
