@@ -41,8 +41,10 @@ def resolve_duplicates(core: Core, sa: IkeSa) -> None:
             loser = max(sa, other, key=lambda one: one.spi_i)
         else:
             loser = other if sa.peer.unique == Unique.REPLACE else sa
-        if loser is other and not sa.initiator and other.path.remote == sa.path.remote:
-            # perhaps the peer authenticates again: it needs the old one until it has made all children anew
+        waits = core.timers.when(("supplanted", other)) is not None
+        if loser is other and not sa.initiator and other.path.remote == sa.path.remote and not waits:
+            # perhaps the peer authenticates again: it needs the old one until it has made all children anew; only the
+            # last one, for who calls without end would else have as many as it likes
             core.timers.set(("supplanted", other), core.now + _GRACE)
             continue
         supplant(core, loser)
