@@ -237,6 +237,8 @@ def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, b
     if request.maybe(wire.SA) is None:
         childless.stands(core, sa)
         return []
+    if sa.state != Lifecycle.ESTABLISHED:  # it goes at once: its child would take policies from the one that stays
+        return [wire.Notify(0, b"", NotifyType.NO_ADDITIONAL_SAS, b"")]
     try:
         return child_answer.answer(core, sa, request, nonces)
     except Reject as reject:
