@@ -1,6 +1,6 @@
 """Floods of a gateway process on loopback: every honest peer gets its tunnel, and memory stays as it is.
 
-The ten minutes' version is `make soak`, the measured one `python -m benchmarks.floods`.
+The ten minutes' version is `make floods`, the measured one `python -m benchmarks.floods`.
 """
 
 import asyncio
