@@ -51,6 +51,7 @@ def exchanges(network: Network) -> list[int]:
 def test_hybrid_with_ml_kem() -> None:
     network = Network(1)
     left, right = pair(network, (HYBRID,), (HYBRID,))
+    network.run(1)  # a change in the middle of the call would end it
     network.run(2)
     assert up(left) == up(right) == HYBRID
     assert ExchangeType.IKE_INTERMEDIATE in exchanges(network)
@@ -81,6 +82,7 @@ def test_a_kem_alone() -> None:
 def test_through_bad_weather(seed: int) -> None:
     network = Network(seed, Weather(loss=0.25, duplicate=0.3, delay=0.02, jitter=0.5))
     left, right = pair(network, (HYBRID,), (HYBRID,))
+    network.run(1)  # a change in the middle of the call would end it
     network.run(100)
     network.weather = Weather()
     network.run(120)
@@ -92,6 +94,7 @@ def test_on_a_path_that_takes_small_datagrams_only() -> None:
     network = Network(6)
     network.mtu = 700
     left, right = pair(network, (HYBRID,), (HYBRID,))
+    network.run(1)  # a change in the middle of the call would end it
     network.run(30)
     assert up(left) == up(right) == HYBRID
     assert right.engine.core.counters["dropped: integrity check failed"] == 0
@@ -124,6 +127,7 @@ ESP_HYBRID = "aes256gcm16-x25519-ke1_mlkem768-ke2_ecp256"
 def hybrid_pair(network: Network) -> tuple[Host, Host]:
     """Both the IKE SA and its child agree on several key exchanges, and rekey with them."""
     left, right = pair(network, (HYBRID,), (HYBRID,))
+    network.run(1)  # a change in the middle of the call would end it
     esp = (Proposal.parse(ESP_HYBRID, Protocol.ESP),)
     for host in (left, right):
         (config,) = host.engine.core.snapshot.peers.values()
