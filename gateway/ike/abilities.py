@@ -13,7 +13,5 @@ class Ability(IntFlag):
     """We called, and go where the peer sends us (RFC 5685)."""
     GIVES_TICKETS = 4
     """The peer has given us a ticket, and so will do it again (RFC 5723)."""
-    HAS_TICKET = 16
+    HAS_TICKET = 8
     """The peer has a ticket of ours (RFC 5723)."""
-    SYNCHRONISES = 8
-    """Either end, if it is a cluster, may set the message IDs after a failover (RFC 6311)."""
