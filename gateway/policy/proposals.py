@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gateway.crypto import suites
-from gateway.crypto.suites import Encryption, Integrity, KeyExchangeMethod, PseudoRandom
+from gateway.crypto.suites import Algorithm, Encryption, Integrity, KeyExchangeMethod, PseudoRandom
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import KeMethod, Protocol, SequenceNumbers, TransformType
 
@@ -142,7 +142,18 @@ class Proposal:
     @property
     def weak(self) -> tuple[str, ...]:
         """Keywords of algorithms that are there for legacy peers only (RFC 8247, RFC 8221)."""
-        return tuple(row.keyword for rows in (self.encr, self.integ, self.prf, self.ke) for row in rows if row.weak)
+        return tuple(row.keyword for row in self.rows if row.weak)
+
+    @property
+    def rows(self) -> tuple[Algorithm, ...]:
+        """Every algorithm that it names."""
+        further = [row for _, rows in self.additional for row in rows if row]
+        return (*self.encr, *self.integ, *self.prf, *self.ke, *further)
+
+    @property
+    def post_quantum(self) -> bool:
+        """Whether there is a KEM among its key exchanges."""
+        return any(isinstance(row, KeyExchangeMethod) and row.kem for row in self.rows)
 
     def without_ke(self) -> "Proposal":
         """What can be offered for the first CHILD_SA, which has no key exchange of its own (RFC 7296 1.2)."""

@@ -217,6 +217,7 @@ class Observer:
             local_id=str(sa.local_id) if sa.local_id else "",
             remote_id=str(sa.remote_id) if sa.remote_id else "",
             algorithms=sa.chosen.keywords if sa.chosen else "",
+            key_exchange=_key_exchange(sa),
             nat=sa.nat.text if sa.protection else "",
             created_at=sa.created + self._offset,
             established_at=sa.established + self._offset if sa.established is not None else None,
@@ -257,3 +258,17 @@ def _count(counters: Mapping[StateKey, Counters], child: ChildSa) -> tuple[int, 
     inward = counters.get(child.inbound.key, _NOTHING)
     outward = counters.get(child.outbound.key, _NOTHING)
     return inward.octets, outward.octets, inward.packets, outward.packets
+
+
+def _key_exchange(sa: IkeSa) -> str:
+    """Hybrid, post-quantum alone, or classical and why."""
+    chosen = sa.chosen
+    if chosen is None or chosen.ke is None or sa.peer is None:
+        return ""
+    rows = (chosen.ke, *chosen.following)
+    names = " and ".join(row.label for row in rows)
+    if any(row.kem for row in rows):
+        return f"hybrid: {names}" if not all(row.kem for row in rows) else f"post-quantum: {names}"
+    offered = any(proposal.post_quantum for proposal in sa.peer.proposals)
+    why = "the peer has no suite with ML-KEM in common with us" if offered else "its proposals have no ML-KEM"
+    return f"classical: {names}; {why}"

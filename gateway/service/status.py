@@ -48,7 +48,10 @@ class ChildSaStatus:
 
 @dataclass(frozen=True, slots=True)
 class IkeSaStatus:
-    """One IKE SA; `state` is its lifecycle row, `task` what a script waits for."""
+    """One IKE SA; `state` is its lifecycle row, `task` what a script waits for.
+
+    `key_exchange` tells whether what is recorded today stays closed to a quantum computer, and if not, why.
+    """
 
     id: int
     peer: str | None
@@ -61,6 +64,7 @@ class IkeSaStatus:
     local_id: str
     remote_id: str
     algorithms: str
+    key_exchange: str
     nat: str
     created_at: float
     established_at: float | None

@@ -108,6 +108,7 @@ GENEVA = IkeSaStatus(
     local_id="gw.example",
     remote_id="geneva.example",
     algorithms="aes256gcm16-prfsha384-x25519",
+    key_exchange="classical: X25519; its proposals have no ML-KEM",
     nat="none",
     created_at=NOW - 90_000,
     established_at=NOW - 89_999,

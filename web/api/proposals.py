@@ -137,12 +137,11 @@ def answer(config: Configuration, proposal: ProposalObject) -> ProposalAnswer:
 
 
 def _suite(text: str, suite: Proposal) -> SuiteAnswer:
-    rows: tuple[Algorithm, ...] = (*suite.encr, *suite.integ, *suite.prf, *suite.ke)
     return SuiteAnswer(
         suite=text,
-        strength=min(row.strength for row in rows),
+        strength=min(row.strength for row in suite.rows),
         weak=list(suite.weak),
-        algorithms=[_algorithm(row, suite.protocol == Protocol.IKE) for row in rows],
+        algorithms=[_algorithm(row, suite.protocol == Protocol.IKE) for row in suite.rows],
     )
 
 
