@@ -14,7 +14,7 @@ from tests.interop.planes import KERNEL
 from tests.interop.tunnels import HOSTS, Net, Pair, Tunnel
 from tests.lab.appliance import Plain, until
 
-ROUNDS = int(os.environ.get("IKEGATE_REKEYS", "120"))
+ROUNDS = int(os.environ.get("IKEGATE_REKEYS", "24"))
 NET = Net(esp="aes128gcm16-x25519")
 TUNNEL = Tunnel(name="endurance", nets=(NET,))
 LEFT, RIGHT = HOSTS[4]
@@ -22,7 +22,7 @@ LEFT, RIGHT = HOSTS[4]
 pytestmark = [
     pytest.mark.parametrize("plane", [KERNEL], indirect=True, scope="module"),
     pytest.mark.requires("iperf3"),
-    pytest.mark.timeout(60 + 3 * ROUNDS),
+    pytest.mark.timeout(60 + 6 * ROUNDS),
 ]
 
 
@@ -73,7 +73,7 @@ def settled(pair: Pair) -> tuple[Plain, Plain] | None:
 
 def both_rekey(pair: Pair, *, ike: bool) -> None:
     """Both ends begin at the same moment; when it is over, there is one of each, and a new one."""
-    before = until(lambda: settled(pair), "one SA of each kind at both ends", seconds=20)
+    before = until(lambda: settled(pair), "one SA of each kind at both ends", seconds=60)
     assert before is not None
     if ike:
         pair.charon.rekey(ike=TUNNEL.name)
@@ -87,7 +87,7 @@ def both_rekey(pair: Pair, *, ike: bool) -> None:
         return now is not None and now[0 if ike else 1]["id"] != before[0 if ike else 1]["id"]
 
     try:
-        until(renewed, f"one new {kind} at both ends", seconds=20)
+        until(renewed, f"one new {kind} at both ends", seconds=60)
     except AssertionError as failure:
         ends = f"ours: {pair.gateway.ike_sas(TUNNEL.name)}\ntheirs: {pair.theirs(TUNNEL)}"
         raise AssertionError(f"{failure}\n{ends}\n{pair.gateway.tail(40)}\n{pair.charon.tail(120)}") from None
