@@ -92,6 +92,7 @@ def _show_ike_sa(sa: dict[str, Any]) -> None:
             ("path", f"{sa['local']} - {sa['remote']}"),
             ("identities", f"{sa['local_id']} - {sa['remote_id']}"),
             ("algorithms", sa["algorithms"]),
+            ("key exchange", sa["key_exchange"]),
             ("NAT", sa["nat"]),
             ("established", moment(sa["established_at"])),
             ("waits for", sa["task"]),

@@ -64,7 +64,8 @@ def test_a_tunnel_from_up_to_down(moon: Served) -> None:
     detail = moon.ask("status", "sun").stdout
     assert re.search(r"^identities +moon\.example - sun\.example$", detail, re.MULTILINE)
     assert re.search(r"^networks +10\.1\.0\.0/24 - 10\.2\.0\.0/24$", detail, re.MULTILINE)
-    assert re.search(r"^algorithms +aes256gcm16-prfsha384-x25519$", detail, re.MULTILINE)
+    assert re.search(r"^algorithms +aes256gcm16-prfsha384-x25519-ke1_mlkem768$", detail, re.MULTILINE)
+    assert re.search(r"^key exchange +hybrid: X25519 and ML-KEM-768$", detail, re.MULTILINE)
 
     before = moon.told("status", "sun")["ike_sas"][0]
     assert moon.ask("rekey", "sun", "net").stdout == "sun/net is rekeyed\n"
@@ -104,7 +105,7 @@ def test_a_failure_tells_why_and_what_to_do(pair: tuple[Served, Served], moon: S
         assert re.search(r"^outcome +failed$", shown.stdout, re.MULTILINE)
         assert re.search(r"^what to do +\S+", shown.stdout, re.MULTILINE)
         assert re.search(r"^HERE +prove who we are", shown.stdout, re.MULTILINE)
-        assert "IKE_AUTH request 1" in shown.stdout
+        assert "IKE_AUTH request 2" in shown.stdout
         assert json.loads(moon.ask("up", "sun", "--json").stdout)["attempt"]["outcome"] == "failed"
     finally:
         assert moon.apply(document("moon", "sun", sun.nat_port)).exit_code == 0
