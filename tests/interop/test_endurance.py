@@ -1,63 +1,24 @@
 """Both ends rekey at once, again and again, under a ping flood and a TCP stream: nothing is lost, nothing doubles."""
 
-import json
 import os
-import re
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.interop.planes import KERNEL
-from tests.interop.tunnels import HOSTS, Net, Pair, Tunnel
+from tests.interop.traffic import flood, stream
+from tests.interop.tunnels import Net, Pair, Tunnel
 from tests.lab.appliance import Plain, until
 
 ROUNDS = int(os.environ.get("IKEGATE_REKEYS", "24"))
 NET = Net(esp="aes128gcm16-x25519")
 TUNNEL = Tunnel(name="endurance", nets=(NET,))
-LEFT, RIGHT = HOSTS[4]
 
 pytestmark = [
     pytest.mark.parametrize("plane", [KERNEL], indirect=True, scope="module"),
     pytest.mark.requires("iperf3"),
     pytest.mark.timeout(60 + 6 * ROUNDS),
 ]
-
-
-@contextmanager
-def flood(pair: Pair, folder: Path) -> Iterator[None]:
-    """An echo request every 4 ms, which is a flood for a guest; at the end none is missing but the one under way."""
-    output = folder / "flood"
-    process = pair.left.start("ping", "-q", "-i", "0.004", "-I", LEFT, RIGHT, output=output)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", output.read_text())
-    assert found, output.read_text()
-    sent, received = map(int, found.groups())
-    assert received > ROUNDS
-    assert sent - received <= 1, f"{sent - received} of {sent} lost"
-
-
-@contextmanager
-def stream(pair: Pair, folder: Path) -> Iterator[None]:
-    """One TCP connection that goes on from the first rekey to the last."""
-    pair.right.start("iperf3", "-s", "-1", "--forceflush", "-B", RIGHT, output=folder / "server")
-    until(lambda: "listening" in (folder / "server").read_text(), "the iperf3 server listens")
-    words = ("-c", RIGHT, "-B", LEFT, "-t", "0", "-b", "20M", "-J")
-    client = pair.left.start("iperf3", *words, output=folder / "client")
-    try:
-        yield
-        assert client.poll() is None, (folder / "client").read_text()
-    finally:
-        client.send_signal(signal.SIGINT)
-        client.wait(20)
-    text = (folder / "client").read_text()
-    assert json.loads(text[text.index("{") :])["end"]["sum_sent"]["bytes"] > 100_000
 
 
 def settled(pair: Pair) -> tuple[Plain, Plain] | None:
@@ -96,7 +57,7 @@ def both_rekey(pair: Pair, *, ike: bool) -> None:
 def test_rekeys_without_end(pair: Pair, tmp_path: Path) -> None:
     pair.load(TUNNEL)
     pair.up(TUNNEL, initiator="ours")
-    with flood(pair, tmp_path), stream(pair, tmp_path):
+    with flood(pair.left, tmp_path), stream(pair.left, pair.right, tmp_path):
         for number in range(ROUNDS):
             both_rekey(pair, ike=number % 3 == 2)
     pair.down(TUNNEL)

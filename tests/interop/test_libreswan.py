@@ -1,16 +1,21 @@
 """Our gateway and libreswan, both over the kernel's ESP."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.interop.planes import roles
+from tests.interop.traffic import flood, stream
 from tests.interop.tunnels import HOSTS, INNER, OUTER, SECRET, Net, Tunnel
 from tests.lab.appliance import Appliance, until
 from tests.lab.libreswan import Libreswan
 from tests.lab.namespaces import Namespace, Network, two_sites
+
+ROUNDS = int(os.environ.get("IKEGATE_REKEYS", "12"))
 
 pytestmark = [pytest.mark.in_kernel, pytest.mark.requires("root", "netns", "esp", "libreswan", "ping")]
 
@@ -117,4 +122,40 @@ def test_rekeys_with_libreswan(ends: Ends, initiator: str) -> None:
         until(renewed, "renewed")
         assert ends.pings(), ends.pluto.tail()
     ends.down(tunnel, initiator)
+    ends.pluto.whack("--name", tunnel.name, "--delete")
+
+
+def settled(ends: Ends, tunnel: Tunnel) -> tuple[int, int] | None:
+    """The numbers of our one IKE SA and its one CHILD_SA, when libreswan too has one of each."""
+    ours = ends.gateway.ike_sas(tunnel.name)
+    if len(ours) != 1 or len(ours[0]["children"]) != 1 or len(ends.pluto.states(tunnel.name)) != 2:
+        return None
+    return ours[0]["id"], ours[0]["children"][0]["id"]
+
+
+@pytest.mark.requires("iperf3")
+@pytest.mark.timeout(60 + 6 * ROUNDS)
+def test_both_rekey_without_end(ends: Ends, tmp_path: Path) -> None:
+    """No packet is lost and nothing doubles, whoever wins, however often both begin at once."""
+    tunnel = Tunnel(name="endurance", ike="aes256gcm16-prfsha512-ecp256", nets=(Net(esp="aes256gcm16-ecp256"),))
+    load(ends, tunnel, "aes_gcm256-sha2_512;dh19", "aes_gcm256;dh19")
+    ends.up(tunnel, "ours")
+    with flood(ends.left, tmp_path), stream(ends.left, ends.right, tmp_path):
+        for number in range(ROUNDS):
+            ike = number % 3 == 2
+            before = until(lambda: settled(ends, tunnel), "one SA of each kind at both ends", seconds=60)
+            assert before is not None
+            ends.pluto.rekey(tunnel.name, ike=ike)
+            ends.gateway.ask("rekey", peer=tunnel.name, child=None if ike else "net", wait=0)
+
+            def renewed(ike: bool = ike, before: tuple[int, int] = before) -> bool:
+                now = settled(ends, tunnel)
+                return now is not None and now[0 if ike else 1] != before[0 if ike else 1]
+
+            try:
+                until(renewed, f"one new {'IKE SA' if ike else 'CHILD_SA'} at both ends", seconds=60)
+            except AssertionError as failure:
+                both = f"ours: {ends.gateway.status()['ike_sas']}\ntheirs: {ends.pluto.states(tunnel.name)}"
+                raise AssertionError(f"{failure}\n{both}\n{ends.gateway.tail(40)}\n{ends.pluto.tail(60)}") from None
+    ends.down(tunnel, "ours")
     ends.pluto.whack("--name", tunnel.name, "--delete")
