@@ -2,7 +2,6 @@
 
 import pytest
 
-from gateway.service.seeds import MODERN_IKE
 from tests.interop.planes import roles
 from tests.interop.tunnels import Net, Pair, Tunnel
 
@@ -66,16 +65,3 @@ def test_esp(tunnels: Pair, word: str, initiator: str) -> None:
     (theirs,) = tunnels.their_children(tunnel)
     assert (int(theirs["packets-in"]), int(theirs["packets-out"])) == (2, 2)
     tunnels.down(tunnel)
-
-
-@roles
-def test_what_a_new_gateway_offers(pair: Pair, initiator: str) -> None:
-    """A strongSwan without ML-KEM passes over the hybrid suites, and takes one that it has."""
-    tunnel = Tunnel(
-        name=f"defaults-{initiator}", ike=", ".join(MODERN_IKE), theirs={"proposals": "aes256gcm16-prfsha384-ecp384"}
-    )
-    pair.load(tunnel)
-    pair.up(tunnel, initiator=initiator)
-    (sa,) = pair.gateway.ike_sas(tunnel.name)
-    assert sa["algorithms"] == "aes256gcm16-prfsha384-ecp384"
-    pair.down(tunnel, initiator=initiator)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.flows import flood, stream
 from tests.interop.planes import KERNEL
-from tests.interop.traffic import flood, stream
 from tests.interop.tunnels import Net, Pair, Tunnel
 from tests.lab.appliance import Plain, until
 

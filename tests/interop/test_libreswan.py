@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.flows import flood, stream
 from tests.interop.planes import roles
-from tests.interop.traffic import flood, stream
 from tests.interop.tunnels import HOSTS, INNER, OUTER, SECRET, Net, Tunnel
 from tests.lab.appliance import Appliance, until
 from tests.lab.libreswan import Libreswan

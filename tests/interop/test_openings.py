@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.policy.proposals import Proposal
+from gateway.service.seeds import MODERN_IKE
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, KeMethod, Protocol
@@ -127,3 +128,16 @@ def test_many_proposals_and_the_best_in_common(pair: Pair, initiator: str) -> No
     assert sa["algorithms"].startswith("aes128gcm16-prfsha256-")
     until(lambda: len(pair.their_children(tunnel)) == 1, "a child at strongSwan's end")
     pair.down(tunnel)
+
+
+@roles
+def test_what_a_new_gateway_offers(pair: Pair, initiator: str) -> None:
+    """A strongSwan without ML-KEM passes over the hybrid suites, and takes one that it has."""
+    tunnel = Tunnel(
+        name=f"defaults-{initiator}", ike=", ".join(MODERN_IKE), theirs={"proposals": "aes256gcm16-prfsha384-ecp384"}
+    )
+    pair.load(tunnel)
+    pair.up(tunnel, initiator=initiator)
+    (sa,) = pair.gateway.ike_sas(tunnel.name)
+    assert sa["algorithms"] == "aes256gcm16-prfsha384-ecp384"
+    pair.down(tunnel, initiator=initiator)

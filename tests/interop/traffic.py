@@ -1,48 +1,43 @@
-"""Traffic that goes on while a test does something to the tunnel, and what of it was lost."""
+"""Traffic that shows whether a tunnel carries octets whole."""
 
-import json
-import re
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import contextlib
+import socket
 
-from tests.interop.tunnels import HOSTS
-from tests.lab.appliance import until
 from tests.lab.namespaces import Namespace
 
-LEFT, RIGHT = HOSTS[4]
+
+def connects(here: Namespace, there: Namespace, address: str, port: int) -> bool:
+    """Whether a megabyte goes through a TCP connection to that address of the other end."""
+    octets = bytes(range(256)) * 4096
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with there.entered():
+        server = socket.create_server((address if ":" in address else "0.0.0.0", port), family=family)
+    with here.entered():
+        client = socket.socket(family)
+    with contextlib.closing(server), contextlib.closing(client):
+        client.settimeout(5)
+        server.settimeout(5)
+        try:
+            client.connect((address, port))
+            taken, _ = server.accept()
+        except TimeoutError:
+            return False
+        with contextlib.closing(taken):
+            taken.settimeout(5)
+            return _echoed(client, taken, octets)
 
 
-@contextmanager
-def flood(left: Namespace, folder: Path) -> Iterator[None]:
-    """An echo request every 4 ms, which is a flood for a guest; at the end none is missing but the one under way."""
-    output = folder / "flood"
-    process = left.start("ping", "-q", "-i", "0.004", "-I", LEFT, RIGHT, output=output)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", output.read_text())
-    assert found, output.read_text()
-    sent, received = map(int, found.groups())
-    assert received > 100
-    assert sent - received <= 1, f"{sent - received} of {sent} lost"
-
-
-@contextmanager
-def stream(left: Namespace, right: Namespace, folder: Path) -> Iterator[None]:
-    """One TCP connection that goes on from the first rekey to the last."""
-    right.start("iperf3", "-s", "-1", "--forceflush", "-B", RIGHT, output=folder / "server")
-    until(lambda: "listening" in (folder / "server").read_text(), "the iperf3 server listens")
-    words = ("-c", RIGHT, "-B", LEFT, "-t", "0", "-b", "20M", "-J")
-    client = left.start("iperf3", *words, output=folder / "client")
-    try:
-        yield
-        assert client.poll() is None, (folder / "client").read_text()
-    finally:
-        client.send_signal(signal.SIGINT)
-        client.wait(20)
-    text = (folder / "client").read_text()
-    assert json.loads(text[text.index("{") :])["end"]["sum_sent"]["bytes"] > 100_000
+def _echoed(client: socket.socket, server: socket.socket, octets: bytes) -> bool:
+    """In slices that the buffers of both ends hold."""
+    for start in range(0, len(octets), 1 << 14):
+        part = octets[start : start + (1 << 14)]
+        client.sendall(part)
+        got = b""
+        while len(got) < len(part):
+            more = server.recv(1 << 16)
+            if not more:
+                return False
+            got += more
+        if got != part:
+            return False
+    return True
