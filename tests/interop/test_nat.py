@@ -170,7 +170,9 @@ def test_new_mapping_is_followed(site: Site, mobike: bool) -> None:
         assert pair.pings(count=2)
         low, _, high = ports.partition("-")
         if site.hidden == "theirs":
-            (state,) = [one for one in pair.gateway.ask("states") if not one["inbound"]]
+            (child,) = pair.gateway.children(tunnel.name)
+            states = [one for one in pair.gateway.ask("states") if not one["inbound"]]
+            (state,) = [one for one in states if one["spi"] == int(child["spi_out"], 16)]
             assert int(low) <= state["encapsulation"][1] <= int(high)
         assert [one["id"] for one in pair.gateway.ike_sas(tunnel.name)] == [sa["id"]]
         assert pair.gateway.rekey(tunnel.name, "net")["ok"], "IKE goes by the new mapping too"
