@@ -227,7 +227,9 @@ class Observer:
 
     def _child_sa(self, sa: IkeSa, child: ChildSa) -> ChildSaStatus:
         books = self._carried[sa.peer_name or "", child.name]
-        carried = books.total() if len(books.living) < 2 else books.living.get(child.id, (0, 0, 0, 0))
+        pairs = {(one.local, one.remote) for one in sa.children.values() if one.name == child.name}
+        # what a child's predecessors carried, and what those that linger still do, is its own; pairs count each alone
+        carried = books.total() if len(pairs) < 2 else books.living.get(child.id, (0, 0, 0, 0))
         config = sa.peer.child(child.name) if sa.peer else None
         local, remote = unmet(self._engine.core, sa.peer_name or "", config, child) if config else ([], [])
         return ChildSaStatus(
