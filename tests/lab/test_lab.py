@@ -125,7 +125,6 @@ def test_charon_that_cannot_start_says_so(network: Network, tmp_path: Path) -> N
 def test_namespaces_are_private_and_removed(tmp_path: Path) -> None:
     before = _namespaces()
     forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text()
-    devices = set(os.listdir("/sys/class/net"))
     with Network() as network:
         left, right = two_sites(network)
         assert left.ping("192.0.2.2")
@@ -133,7 +132,7 @@ def test_namespaces_are_private_and_removed(tmp_path: Path) -> None:
         assert not left.ping("10.2.0.1", wait=0.3)
         left.route("10.2.0.0/24", "via", "192.0.2.2")
         assert left.ping("10.2.0.1")
-        assert set(os.listdir("/sys/class/net")) == devices
+        assert {"to-left", "to-right"}.isdisjoint(os.listdir("/sys/class/net"))
         sleeper = right.start("sleep", "60", output=tmp_path / "out")
         right.run("sh", "-c", "sleep 61 >/dev/null 2>&1 &")
         assert len(run("ip", "netns", "pids", right.name).stdout.split()) == 2
