@@ -5,41 +5,34 @@ from collections.abc import Callable
 
 from gateway.ike import attempt_log, driver, lifetimes, reasons
 from gateway.ike.admission import Blocked
+from gateway.ike.answering import answer_request
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
 from gateway.ike.exchanges import mobike
-from gateway.ike.exchanges.auth import answer_auth
-from gateway.ike.exchanges.child_answer import answer_create_child
 from gateway.ike.exchanges.entry import answer_init, answer_other_version, answer_resume
-from gateway.ike.exchanges.followup import answer_followup
-from gateway.ike.exchanges.informational import answer_informational, delete_sa
+from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.init import check_init_response
-from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
 from gateway.ike.exchanges.redirect import redirect_peer
-from gateway.ike.exchanges.rekey import answer_rekey_sa
-from gateway.ike.fragments import room
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
-from gateway.ike.moving import follow, remapped
-from gateway.ike.opening import check_repeat, open_message, repeat_response
+from gateway.ike.moving import remapped
+from gateway.ike.opening import open_message
 from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
 from gateway.ike.parts import led_by
 from gateway.ike.path import Path
 from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, Packet, PlaneEvent, Remapped, UnknownSpi
-from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.roaming import network_changed, relocated
-from gateway.ike.sa import ALLOWED, OPENING, ChildSa, IkeSa, Lifecycle
+from gateway.ike.sa import OPENING, ChildSa, IkeSa, Lifecycle
 from gateway.ike.shunts import lay_shunts
-from gateway.ike.succession import heard
 from gateway.ike.supervise import connect, disconnect, go_on, hurry, keep_up, lay_traps, obey, retry_later, want_traps
 from gateway.ike.tickets import Tickets
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.wire import payloads as wire
-from gateway.wire.message import Header, Message, parse, parse_header
-from gateway.wire.numbers import ExchangeType, Protocol
-from gateway.wire.outcome import Close, Drop, Reject
+from gateway.wire.message import Header, parse, parse_header
+from gateway.wire.numbers import ExchangeType
+from gateway.wire.outcome import Drop, Reject
 
 KEEPALIVE = b"\xff"
 _INIT_OCTETS = 16_384
@@ -244,7 +237,7 @@ class Engine:
         elif header.response:
             self._response(sa, header, datagram, path)
         else:
-            self._request(sa, header, datagram, path)
+            answer_request(self.core, sa, header, datagram, path)
 
     def _init_request(self, header: Header, datagram: bytes, path: Path) -> None:
         if not header.initiator or header.message_id != 0 or header.spi_r != bytes(8) or header.spi_i == bytes(8):
@@ -290,111 +283,6 @@ class Engine:
             attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
         mobike.arrived(core, sa, path)
         driver.answered(core, sa, message)
-
-    def _request(self, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
-        core = self.core
-        if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
-            raise Drop("unknown SPI")
-        if sa.responses.is_repeat(header.message_id, datagram):
-            repeat_response(core, sa, path)
-            return
-        if header.message_id == sa.responses.expected - 1 and sa.fragmentation:
-            check_repeat(sa, parse(datagram), datagram)
-            repeat_response(core, sa, path)
-            return
-        if header.message_id != sa.responses.expected:
-            raise Drop("message ID outside the window")
-        if header.exchange not in ALLOWED[sa.state] or (sa.initiator and sa.state == Lifecycle.CONNECTING):
-            raise Drop("exchange not allowed in this state")
-        message = parse(datagram)
-        try:
-            head = open_message(core, sa, sa.responses, message, datagram)
-            if not head:
-                return
-            datagram = head
-        except Reject as reject:
-            connecting = sa.state == Lifecycle.CONNECTING
-            error = wire.Notify(0, b"", reject.notify, reject.data)
-            self._respond(sa, message, datagram, path, [error], seen=connecting)
-            if connecting:  # RFC 7296 2.21.2: an IKE_AUTH that makes no sense ends what it was to finish
-                close(core, sa, reject.why, "syntax")
-            return
-        sa.last_heard, sa.requests.silent = core.now, False
-        heard(core, sa, message)
-        if sa.state == Lifecycle.CONNECTING:
-            sa.path = path if path.local == sa.path.local else sa.path
-        elif sa.mobility is None:  # RFC 4555 3.8: else only UPDATE_SA_ADDRESSES moves it
-            follow(core, sa, path)
-        if sa.state == Lifecycle.CONNECTING:
-            attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
-        self._answer(sa, message, datagram, path)
-
-    def _answer(self, sa: IkeSa, request: Message, datagram: bytes, path: Path) -> None:
-        core = self.core
-        ending: str | None = None
-        connecting, before = sa.state == Lifecycle.CONNECTING, sa.replaced_by
-        try:
-            refuse_unknown_critical(request)
-            payloads = self._script(sa, request)
-            if sa.replaced_by is not None and before is None:
-                sa.replaced_by.requests.silent = True
-            if request.exchange == ExchangeType.INFORMATIONAL:
-                payloads += mobike.answer(core, sa, request, path)
-        except Reject as reject:
-            protocol = Protocol.ESP if reject.esp_spi else 0
-            payloads = [wire.Notify(protocol, reject.esp_spi, reject.notify, reject.data)]
-            if connecting:
-                ending = reject.why
-        except Close as closing:
-            payloads = [wire.Notify(0, b"", closing.notify, closing.data)] if closing.notify else []
-            ending = closing.why
-        self._respond(sa, request, datagram, path, payloads, seen=connecting)
-        if connecting:
-            turn_keys(core, sa)
-        if ending is not None:
-            close(core, sa, ending)
-        elif sa.state == Lifecycle.DELETING and sa.reason:
-            close(core, sa, sa.reason, "peer-error")
-        else:
-            driver.next_task(core, sa)
-            if sa.replaced_by is not None:
-                driver.next_task(core, sa.replaced_by)
-
-    def _script(self, sa: IkeSa, request: Message) -> list[wire.Payload]:
-        core = self.core
-        if request.exchange == ExchangeType.IKE_AUTH:
-            return answer_auth(core, sa, request)
-        if request.exchange == ExchangeType.IKE_INTERMEDIATE:
-            return answer_intermediate(core, sa, request)
-        if request.exchange == ExchangeType.INFORMATIONAL:
-            return answer_informational(core, sa, request)
-        if request.exchange == ExchangeType.IKE_FOLLOWUP_KE:
-            return answer_followup(core, sa, request)
-        stop_following(core, sa)  # who begins anew has given up what it began before
-        proposals = request.one(wire.SA).proposals
-        if proposals and proposals[0].protocol == Protocol.IKE:
-            return answer_rekey_sa(core, sa, request)
-        return answer_create_child(core, sa, request)
-
-    def _respond(
-        self,
-        sa: IkeSa,
-        request: Message,
-        datagram: bytes,
-        path: Path,
-        payloads: list[wire.Payload],
-        *,
-        seen: bool = False,
-    ) -> None:
-        """The response goes where the request came from, wherever the SA lives (RFC 7296 2.11)."""
-        assert sa.protection is not None
-        response = Message(sa.spi_i, sa.spi_r, request.exchange, sa.initiator, True, request.message_id, [])
-        sealed = sa.protection.seal_within(response, payloads, room(path, sa.fragmentation))
-        sa.responses.answered(request.message_id, datagram, sealed)
-        self.core.send_all(sealed, path, sa.dscp)
-        if seen:
-            response.payloads = payloads
-            attempt_log.see(sa.attempt, self.core.now, response, sum(map(len, sealed)), outgoing=True)
 
     # --- time and the data plane ---
 

@@ -1,13 +1,13 @@
 """Kinds of CHILD_SA between two gateways: transport mode, childless, route-based."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from gateway.ike import answering
 from gateway.ike.attempts import Outcome
-from gateway.ike.engine import Engine
-from gateway.ike.plane import DataPlane, Direction, Interface
+from gateway.ike.core import Core
+from gateway.ike.plane import Direction, Interface
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Mark, Mode, Offload, Start
 from gateway.policy.proposals import Proposal
@@ -143,38 +143,34 @@ def test_transport_mode_says_what_padding_it_cannot_tell() -> None:
         assert seen.count(f"N({notify.name})") == 2
 
 
-class Watched(Engine):
-    """Keeps the notifies of what it was asked, and of its answers."""
-
-    def __init__(self, plane: DataPlane, random: Callable[[int], bytes]) -> None:
-        super().__init__(plane, random)
-        self.notifies: list[tuple[set[int], set[int]]] = []
-
-    def _script(self, sa: IkeSa, request: Message) -> list[wire.Payload]:
-        asked = {notify.type for notify in request.all(wire.Notify)}
-        if request.exchange == ExchangeType.CREATE_CHILD_SA:
-            request.payloads.append(wire.Notify(0, b"", NotifyType.IPCOMP_SUPPORTED, bytes(2) + b"\x02"))
-        response = super()._script(sa, request)
-        self.notifies.append((asked, {one.type for one in response if isinstance(one, wire.Notify)}))
-        return response
-
-
 @pytest.mark.parametrize(
     ("ours", "theirs", "asked", "answered"),
     [("", "", True, True), ("[tcp]", "", True, True), ("[tcp/443]", "", False, False), ("", "[tcp/443]", True, False)],
 )
 def test_fragments_without_ports_go_where_no_port_is_asked_for(
-    ours: str, theirs: str, asked: bool, answered: bool
+    ours: str, theirs: str, asked: bool, answered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told: list[tuple[set[int], set[int]]] = []
+    honest = answering.script
+
+    def watched(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+        """Also offers compression, and keeps the notifies of each request and of its answer."""
+        asked = {notify.type for notify in request.all(wire.Notify)}
+        if request.exchange == ExchangeType.CREATE_CHILD_SA:
+            request.payloads.append(wire.Notify(0, b"", NotifyType.IPCOMP_SUPPORTED, bytes(2) + b"\x02"))
+        response = honest(core, sa, request)
+        told.append((asked, {one.type for one in response if isinstance(one, wire.Notify)}))
+        return response
+
+    monkeypatch.setattr(answering, "script", watched)
     network = Network(9)
     a, b = network.host("left", LEFT), network.host("right", RIGHT)
-    b.engine = watched = Watched(b.plane, network.random.randbytes)
     configure(network, b, right_peer(child(THERE + theirs, HERE)))
     configure(network, a, left_peer(child(HERE, THERE + ours), childless=True))
     network.run(1)
     assert len(standing(a)) == len(standing(b)) == 1
     fragments = NotifyType.NON_FIRST_FRAGMENTS_ALSO
-    request, response = watched.notifies[-1]
+    request, response = told[-1]
     assert (fragments in request, fragments in response) == (asked, answered)
     # Compression was offered, too: there is none, and it is no reason to refuse (RFC 7296 2.22).
     assert response <= {fragments}

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.ike import answering
+from gateway.ike.answering import script as honest
 from gateway.ike.attempts import Outcome
-from gateway.ike.engine import Engine
+from gateway.ike.core import Core
 from gateway.ike.plane import Acquire, Action, Counters, Expire
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer, Start
@@ -117,23 +119,25 @@ def test_a_responder_of_single_pairs_says_that_there_are_more() -> None:
     assert {attempt.outcome for attempt in a.engine.core.attempts.latest(9)} == {Outcome.ESTABLISHED}
 
 
-class Strict(Engine):
-    """A responder that takes a single pair of selectors in each CHILD_SA, and refuses where others would narrow."""
-
-    def _script(self, sa: IkeSa, request: Message) -> list[wire.Payload]:
-        sides = [payload for payload in request.payloads if isinstance(payload, wire.TSi | wire.TSr)]
-        if all(len(side.selectors) == 1 for side in sides):
-            return super()._script(sa, request)
-        refusal = NotifyType.SINGLE_PAIR_REQUIRED
-        if request.exchange != ExchangeType.IKE_AUTH:
-            raise Reject(refusal, "one pair at a time")
-        request.payloads = [one for one in request.payloads if not isinstance(one, wire.SA | wire.TSi | wire.TSr)]
-        return [*super()._script(sa, request), wire.Notify(0, b"", refusal, b"")]
+def one_pair(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """What a responder says that takes a single pair of selectors in each CHILD_SA, and refuses to narrow."""
+    sides = [payload for payload in request.payloads if isinstance(payload, wire.TSi | wire.TSr)]
+    if all(len(side.selectors) == 1 for side in sides):
+        return honest(core, sa, request)
+    refusal = NotifyType.SINGLE_PAIR_REQUIRED
+    if request.exchange != ExchangeType.IKE_AUTH:
+        raise Reject(refusal, "one pair at a time")
+    request.payloads = [one for one in request.payloads if not isinstance(one, wire.SA | wire.TSi | wire.TSr)]
+    return [*honest(core, sa, request), wire.Notify(0, b"", refusal, b"")]
 
 
-def strict(network: Network, left: Peer, right: Peer) -> tuple[Host, Host]:
+def strict(network: Network, monkeypatch: pytest.MonkeyPatch, left: Peer, right: Peer) -> tuple[Host, Host]:
     a, b = network.host("left", LEFT), network.host("right", RIGHT)
-    b.engine = Strict(b.plane, network.random.randbytes)
+
+    def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+        return (one_pair if core is b.engine.core else honest)(core, sa, request)
+
+    monkeypatch.setattr(answering, "script", script)
     configure(network, b, right)
     configure(network, a, left)
     network.run(1)
@@ -141,10 +145,10 @@ def strict(network: Network, left: Peer, right: Peer) -> tuple[Host, Host]:
 
 
 @pytest.mark.parametrize("childless", [True, False])
-def test_single_pair_required_is_told_apart_and_obeyed(childless: bool) -> None:
+def test_single_pair_required_is_told_apart_and_obeyed(childless: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(5)
     left = left_peer(child(OURS, THEIRS), childless=childless)
-    a, b = strict(network, left, right_peer(child(THEIRS, OURS)))
+    a, b = strict(network, monkeypatch, left, right_peer(child(THEIRS, OURS)))
     (told,) = [attempt for attempt in a.engine.core.attempts.latest(9) if attempt.outcome == Outcome.FAILED]
     assert (told.cause, told.notify) == ("single-pair", NotifyType.SINGLE_PAIR_REQUIRED)
     assert "SINGLE_PAIR_REQUIRED" in told.reason
@@ -161,11 +165,11 @@ def test_single_pair_required_is_told_apart_and_obeyed(childless: bool) -> None:
     assert sorted(pairs(a)) == [(ours, "10.2.0.0/24") for ours in OURS.split()]
 
 
-def test_a_peer_does_not_make_us_split_a_child_into_too_many() -> None:
+def test_a_peer_does_not_make_us_split_a_child_into_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(6)
     many = " ".join(f"10.1.{number}.0/24" for number in range(20))
     left = left_peer(child(many, many.replace("10.1", "10.2")), childless=True)
-    a, _ = strict(network, left, right_peer(child("10.2.0.0/16", "10.1.0.0/16")))
+    a, _ = strict(network, monkeypatch, left, right_peer(child("10.2.0.0/16", "10.1.0.0/16")))
     network.run(60)
     assert not standing(a)
     assert failed(a).cause == "single-pair"

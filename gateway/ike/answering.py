@@ -1,0 +1,135 @@
+"""A request that comes under an IKE SA's protection: taken in its turn, run by its exchange's script, answered."""
+
+from gateway.ike import attempt_log, driver
+from gateway.ike.core import Core
+from gateway.ike.exchanges import mobike
+from gateway.ike.exchanges.auth import answer_auth
+from gateway.ike.exchanges.child_answer import answer_create_child
+from gateway.ike.exchanges.followup import answer_followup
+from gateway.ike.exchanges.informational import answer_informational
+from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
+from gateway.ike.exchanges.rekey import answer_rekey_sa
+from gateway.ike.fragments import room
+from gateway.ike.lifecycle import close, stop_following
+from gateway.ike.moving import follow
+from gateway.ike.opening import check_repeat, open_message, repeat_response
+from gateway.ike.path import Path
+from gateway.ike.protect import refuse_unknown_critical
+from gateway.ike.sa import ALLOWED, IkeSa, Lifecycle
+from gateway.ike.succession import heard
+from gateway.wire import payloads as wire
+from gateway.wire.message import Header, Message, parse
+from gateway.wire.numbers import ExchangeType, Protocol
+from gateway.wire.outcome import Close, Drop, Reject
+
+
+def answer_request(core: Core, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
+    """A request for an IKE SA of ours: its next one is answered, the last one gets the same answer. Raises Drop."""
+    if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
+        raise Drop("unknown SPI")
+    if sa.responses.is_repeat(header.message_id, datagram):
+        repeat_response(core, sa, path)
+        return
+    if header.message_id == sa.responses.expected - 1 and sa.fragmentation:
+        check_repeat(sa, parse(datagram), datagram)
+        repeat_response(core, sa, path)
+        return
+    if header.message_id != sa.responses.expected:
+        raise Drop("message ID outside the window")
+    if header.exchange not in ALLOWED[sa.state] or (sa.initiator and sa.state == Lifecycle.CONNECTING):
+        raise Drop("exchange not allowed in this state")
+    message = parse(datagram)
+    head = _open(core, sa, message, datagram, path)
+    if not head:
+        return
+    sa.last_heard, sa.requests.silent = core.now, False
+    heard(core, sa, message)
+    if sa.state == Lifecycle.CONNECTING:
+        sa.path = path if path.local == sa.path.local else sa.path
+    elif sa.mobility is None:  # RFC 4555 3.8: else only UPDATE_SA_ADDRESSES moves it
+        follow(core, sa, path)
+    if sa.state == Lifecycle.CONNECTING:
+        attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
+    _answer(core, sa, message, head, path)
+
+
+def _open(core: Core, sa: IkeSa, message: Message, datagram: bytes, path: Path) -> bytes | None:
+    """Decrypt the next request in place, as `open_message` does; one that makes no sense is answered here."""
+    try:
+        return open_message(core, sa, sa.responses, message, datagram)
+    except Reject as reject:
+        connecting = sa.state == Lifecycle.CONNECTING
+        error = wire.Notify(0, b"", reject.notify, reject.data)
+        _respond(core, sa, message, datagram, path, [error], seen=connecting)
+        if connecting:  # RFC 7296 2.21.2: an IKE_AUTH that makes no sense ends what it was to finish
+            close(core, sa, reject.why, "syntax")
+        return None
+
+
+def _answer(core: Core, sa: IkeSa, request: Message, datagram: bytes, path: Path) -> None:
+    ending: str | None = None
+    connecting, before = sa.state == Lifecycle.CONNECTING, sa.replaced_by
+    try:
+        refuse_unknown_critical(request)
+        payloads = script(core, sa, request)
+        if sa.replaced_by is not None and before is None:
+            sa.replaced_by.requests.silent = True
+        if request.exchange == ExchangeType.INFORMATIONAL:
+            payloads += mobike.answer(core, sa, request, path)
+    except Reject as reject:
+        protocol = Protocol.ESP if reject.esp_spi else 0
+        payloads = [wire.Notify(protocol, reject.esp_spi, reject.notify, reject.data)]
+        if connecting:
+            ending = reject.why
+    except Close as closing:
+        payloads = [wire.Notify(0, b"", closing.notify, closing.data)] if closing.notify else []
+        ending = closing.why
+    _respond(core, sa, request, datagram, path, payloads, seen=connecting)
+    if connecting:
+        turn_keys(core, sa)
+    if ending is not None:
+        close(core, sa, ending)
+    elif sa.state == Lifecycle.DELETING and sa.reason:
+        close(core, sa, sa.reason, "peer-error")
+    else:
+        driver.next_task(core, sa)
+        if sa.replaced_by is not None:
+            driver.next_task(core, sa.replaced_by)
+
+
+def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """What this request is answered with, by the exchange that it belongs to. Raises Reject and Close."""
+    if request.exchange == ExchangeType.IKE_AUTH:
+        return answer_auth(core, sa, request)
+    if request.exchange == ExchangeType.IKE_INTERMEDIATE:
+        return answer_intermediate(core, sa, request)
+    if request.exchange == ExchangeType.INFORMATIONAL:
+        return answer_informational(core, sa, request)
+    if request.exchange == ExchangeType.IKE_FOLLOWUP_KE:
+        return answer_followup(core, sa, request)
+    stop_following(core, sa)  # who begins anew has given up what it began before
+    proposals = request.one(wire.SA).proposals
+    if proposals and proposals[0].protocol == Protocol.IKE:
+        return answer_rekey_sa(core, sa, request)
+    return answer_create_child(core, sa, request)
+
+
+def _respond(
+    core: Core,
+    sa: IkeSa,
+    request: Message,
+    datagram: bytes,
+    path: Path,
+    payloads: list[wire.Payload],
+    *,
+    seen: bool = False,
+) -> None:
+    """The response goes where the request came from, wherever the SA lives (RFC 7296 2.11)."""
+    assert sa.protection is not None
+    response = Message(sa.spi_i, sa.spi_r, request.exchange, sa.initiator, True, request.message_id, [])
+    sealed = sa.protection.seal_within(response, payloads, room(path, sa.fragmentation))
+    sa.responses.answered(request.message_id, datagram, sealed)
+    core.send_all(sealed, path, sa.dscp)
+    if seen:
+        response.payloads = payloads
+        attempt_log.see(sa.attempt, core.now, response, sum(map(len, sealed)), outgoing=True)
