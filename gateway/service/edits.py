@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from gateway.service.documents import Document, opened_secret, psk_object
+from gateway.service.documents import Document, opened_secret, psk_object, read_child, read_object
 from gateway.storage.objects import (
+    CHILDREN,
     KINDS,
     SETTINGS,
     BlockObject,
@@ -18,6 +19,17 @@ from gateway.storage.objects import (
     SettingsObject,
     ShuntObject,
 )
+
+
+def laid(inventory: Inventory, kind: str, name: str, document: Mapping[str, Any]) -> Inventory:
+    """The inventory with the object that the document describes, at its address. Raises Invalid.
+
+    A child's peer must be there.
+    """
+    if kind == CHILDREN:
+        peer, _, child = name.partition("/")
+        return _with_child(inventory, inventory.peers[peer], read_child(child, document))
+    return with_object(inventory, *read_object(kind, name, document))
 
 
 def with_object(inventory: Inventory, thing: ConfigObject, secret: bytes | None = None) -> Inventory:
@@ -39,6 +51,9 @@ def with_object(inventory: Inventory, thing: ConfigObject, secret: bytes | None 
 
 
 def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:
+    if kind == CHILDREN:
+        peer, _, child = name.partition("/")
+        return _without_child(inventory, inventory.peers[peer], child)
     kept = {key: thing for key, thing in inventory.objects(kind).items() if key != name}
     secrets = inventory.secrets
     if kind == "psks":
@@ -47,7 +62,7 @@ def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:
     return replace(inventory, secrets=secrets, **changes)
 
 
-def with_child(inventory: Inventory, peer: PeerObject, child: ChildObject) -> Inventory:
+def _with_child(inventory: Inventory, peer: PeerObject, child: ChildObject) -> Inventory:
     """The child added at the end, or put in the place of its namesake."""
     if peer.child(child.name) is None:
         children = (*peer.children, child)
@@ -56,7 +71,7 @@ def with_child(inventory: Inventory, peer: PeerObject, child: ChildObject) -> In
     return with_object(inventory, peer.model_copy(update={"children": children}))
 
 
-def without_child(inventory: Inventory, peer: PeerObject, name: str) -> Inventory:
+def _without_child(inventory: Inventory, peer: PeerObject, name: str) -> Inventory:
     children = tuple(child for child in peer.children if child.name != name)
     return with_object(inventory, peer.model_copy(update={"children": children}))
 
@@ -119,13 +134,11 @@ def _children(
     return numbers
 
 
-def used_by(inventory: Inventory, proposal: str) -> tuple[str, ...]:
-    """Which peers and children refer to a proposal, as the addresses of the API write them."""
+def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
+    """Which objects refer to this one, as the addresses of the API write them."""
     found: list[str] = []
-    for peer in inventory.peers.values():
-        if proposal in peer.ike_proposals:
+    for peer in inventory.peers.values() if kind == "proposals" else ():
+        if name in peer.ike_proposals:
             found.append(f"peers/{peer.name}")
-        found += [
-            f"peers/{peer.name}/children/{child.name}" for child in peer.children if proposal in child.esp_proposals
-        ]
+        found += [f"peers/{peer.name}/children/{child.name}" for child in peer.children if name in child.esp_proposals]
     return tuple(found)

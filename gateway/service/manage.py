@@ -10,6 +10,7 @@ from typing import Any
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.service.access import Access
 from gateway.service.documents import (
+    SINGULAR,
     Difference,
     Document,
     as_document,
@@ -17,13 +18,11 @@ from gateway.service.documents import (
     export,
     merge_patch,
     pointer_of,
-    read_child,
-    read_object,
     summary,
     unique_names,
     validated,
 )
-from gateway.service.edits import used_by, with_child, with_document, with_object, without_child, without_object
+from gateway.service.edits import laid, used_by, with_document, without_object
 from gateway.service.expiry import Expiry
 from gateway.service.journal import Journal
 from gateway.service.planning import (
@@ -49,6 +48,7 @@ from gateway.service.seeds import first_inventory
 from gateway.storage.compiling import compile_snapshot
 from gateway.storage.database import Database, StorageFailed
 from gateway.storage.objects import (
+    CHILDREN,
     ChildObject,
     ConfigObject,
     FieldError,
@@ -138,8 +138,8 @@ class Configuration:
     def revision(self) -> int:
         return self._inventory.revision
 
-    def object(self, kind: str, name: str) -> ConfigObject:
-        """A proposal, key or peer (`kind` is proposals, psks or peers). Raises NotFound."""
+    def object(self, kind: str, name: str) -> ConfigObject | ChildObject:
+        """An object of one of KINDS, or the child that `("children", "peer/child")` names. Raises NotFound."""
         return object_of(self._inventory, kind, name)
 
     def peer(self, name: str) -> PeerObject:
@@ -163,9 +163,9 @@ class Configuration:
         """The entity tag of an object, or of `("children", "peer/child")`; for a missing one KeyError."""
         return etag_of(self._inventory, kind, name)
 
-    def used_by(self, proposal: str) -> tuple[str, ...]:
-        """Paths of the peers and children that refer to a proposal."""
-        return used_by(self._inventory, proposal)
+    def used_by(self, kind: str, name: str) -> tuple[str, ...]:
+        """Paths of the objects that refer to this one."""
+        return used_by(self._inventory, kind, name)
 
     def export(self) -> dict[str, Any]:
         """The whole configuration as a document, without secrets."""
@@ -200,12 +200,14 @@ class Configuration:
     async def put(self, kind: str, name: str, document: Mapping[str, Any], terms: Terms) -> Written:
         """Create or replace an object. A key without `secret` keeps the one it has.
 
-        Raises Invalid, PreconditionFailed.
+        Raises Invalid, PreconditionFailed; for a child of no peer NotFound.
         """
 
         def edit(now: Inventory) -> Inventory:
+            if kind == CHILDREN:
+                peer_of(now, name.partition("/")[0])
             check_terms(now, (kind, name), terms)
-            return with_object(now, *read_object(kind, name, document))
+            return laid(now, kind, name, document)
 
         return await self._write(edit, (kind, name), terms)
 
@@ -215,7 +217,7 @@ class Configuration:
         def edit(now: Inventory) -> Inventory:
             present = object_of(now, kind, name)
             check_terms(now, (kind, name), terms)
-            return with_object(now, *read_object(kind, name, merge_patch(as_document(present), patch)))
+            return laid(now, kind, name, merge_patch(as_document(present), patch))
 
         return await self._write(edit, (kind, name), terms)
 
@@ -225,46 +227,11 @@ class Configuration:
         def edit(now: Inventory) -> Inventory:
             object_of(now, kind, name)
             check_terms(now, (kind, name), terms)
-            if kind == "proposals" and (users := used_by(now, name)):
-                raise Conflict(f"Proposal {name!r} is in use.", users)
+            if users := used_by(now, kind, name):
+                raise Conflict(f"{SINGULAR[kind].capitalize()} {name!r} is in use.", users)
             return without_object(now, kind, name)
 
         return await self._write(edit, (kind, name), terms)
-
-    async def put_child(self, peer: str, name: str, document: Mapping[str, Any], terms: Terms) -> Written:
-        """Create or replace a child of a peer. Raises NotFound (the peer), Invalid, PreconditionFailed."""
-        target = ("children", f"{peer}/{name}")
-
-        def edit(now: Inventory) -> Inventory:
-            owner = peer_of(now, peer)
-            check_terms(now, target, terms)
-            return with_child(now, owner, read_child(name, document))
-
-        return await self._write(edit, target, terms)
-
-    async def patch_child(self, peer: str, name: str, patch: Mapping[str, Any], terms: Terms) -> Written:
-        """Raises NotFound, Invalid, PreconditionFailed."""
-        target = ("children", f"{peer}/{name}")
-
-        def edit(now: Inventory) -> Inventory:
-            owner = peer_of(now, peer)
-            present = child_of(owner, name)
-            check_terms(now, target, terms)
-            return with_child(now, owner, read_child(name, merge_patch(as_document(present), patch)))
-
-        return await self._write(edit, target, terms)
-
-    async def delete_child(self, peer: str, name: str, terms: Terms) -> Written:
-        """Raises NotFound, PreconditionFailed."""
-        target = ("children", f"{peer}/{name}")
-
-        def edit(now: Inventory) -> Inventory:
-            owner = peer_of(now, peer)
-            child_of(owner, name)
-            check_terms(now, target, terms)
-            return without_child(now, owner, name)
-
-        return await self._write(edit, target, terms)
 
     async def apply(self, document: Mapping[str, Any], terms: Terms, *, prune: bool = False) -> Written:
         """Lay a whole document over the configuration; `prune` takes away what is not in it. One revision.

@@ -19,7 +19,7 @@ from gateway.service.documents import (
 )
 from gateway.service.edits import numbered, with_document
 from gateway.storage.compiling import compile_snapshot
-from gateway.storage.objects import KINDS, SETTINGS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
+from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
 
 
 class NotFound(Exception):
@@ -111,13 +111,13 @@ def work_out(
 def _pointers(target: Target) -> Pointers:
     """Mistakes in the object itself are named from its root, mistakes that it makes elsewhere by kind and name."""
     kind, _, name = ("", "", "") if target is None else (target[0], "", target[1])
-    if kind == "children":
+    if kind == CHILDREN:
         kind, name = "peers", name.partition("/")[0]
     return lambda where, who: "" if (where, who) == (kind, name) else pointer_of([where, who])
 
 
 def _inside_child(error: Invalid, edited: Inventory, target: Target) -> Invalid:
-    if target is None or target[0] != "children":
+    if target is None or target[0] != CHILDREN:
         return error
     peer, _, name = target[1].partition("/")
     names = [child.name for child in edited.peers[peer].children]
@@ -129,7 +129,7 @@ def written(plan: Plan, target: Target, terms: Terms, impact: Changes) -> Writte
     document = etag = None
     created = False
     if target is not None and target in plan.new.changed:
-        document = as_document(_at(plan.new, target))
+        document = as_document(object_of(plan.new, *target))
         etag = None if terms.dry_run and plan.differences else etag_of(plan.new, *target)
         created = target not in plan.old.changed
     return Written(
@@ -144,15 +144,10 @@ def written(plan: Plan, target: Target, terms: Terms, impact: Changes) -> Writte
     )
 
 
-def _at(inventory: Inventory, target: tuple[str, str]) -> ConfigObject | ChildObject:
-    kind, name = target
-    if kind == "children":
+def object_of(inventory: Inventory, kind: str, name: str) -> ConfigObject | ChildObject:
+    if kind == CHILDREN:
         peer, _, child = name.partition("/")
         return child_of(peer_of(inventory, peer), child)
-    return object_of(inventory, kind, name)
-
-
-def object_of(inventory: Inventory, kind: str, name: str) -> ConfigObject:
     thing = inventory.objects(kind).get(name)
     if thing is None:
         raise NotFound(SINGULAR[kind], name)

@@ -26,6 +26,7 @@ LATEST = 32_503_680_000  # the year 3000 as Unix time: every calendar can show i
 
 KINDS = ("proposals", "psks", "peers", "shunts", "blocks")  # in the order in which they may refer to each other
 SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
+CHILDREN = "children"  # objects inside a peer; one is named as `peer/child`
 KEYS = {"blocks": "network"}  # the field that names an object, where that is not `name`
 
 

@@ -184,9 +184,9 @@ async def test_a_disabled_peer_leaves_its_interface_to_another(config: Configura
 async def test_a_dry_run_tells_what_an_option_means(config: Configuration) -> None:
     await config.put("peers", "sun", SUN, ME)
     dry = Terms("me", dry_run=True)
-    later = await config.patch_child("sun", "net", {"when_down": "pass", "rekey_octets": 10**9}, dry)
+    later = await config.patch("children", "sun/net", {"when_down": "pass", "rekey_octets": 10**9}, dry)
     assert later.impact == Changes(adjusted=("sun",))
-    anew = await config.patch_child("sun", "net", {"interface_id": 7}, dry)
+    anew = await config.patch("children", "sun/net", {"interface_id": 7}, dry)
     assert anew.impact == Changes(children={"sun": ("net",)})
     assert [(field.pointer, field.old, field.new) for field in anew.differences[0].fields] == [
         ("/children/net/interface_id", 0, 7)

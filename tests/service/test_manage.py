@@ -171,7 +171,7 @@ async def test_addresses_are_pushed_in_their_one_spelling(config: Configuration)
 
 async def test_children_have_versions_of_their_own(config: Configuration) -> None:
     await config.put("peers", "sun", {**SUN, "children": [NET, {**NET, "name": "two"}]}, ME)
-    written = await config.patch_child("sun", "two", {"start": "passive"}, ME)
+    written = await config.patch("children", "sun/two", {"start": "passive"}, ME)
     assert written.impact == Changes(children={"sun": ("two",)})
     assert config.etag("children", "sun/net") == '"2"'
     assert config.etag("children", "sun/two") == config.etag("peers", "sun") == written.etag == '"3"'
@@ -181,19 +181,19 @@ async def test_children_have_versions_of_their_own(config: Configuration) -> Non
 
 async def test_a_child_comes_and_goes(config: Configuration) -> None:
     await config.put("peers", "sun", {"remote_id": "sun.example"}, ME)
-    assert (await config.put_child("sun", "net", NET, ME)).created
+    assert (await config.put("children", "sun/net", NET, ME)).created
     assert config.child("sun", "net").start == "always"
     with pytest.raises(Invalid) as invalid:
-        await config.put_child("sun", "net", {**NET, "remote_selectors": ["nowhere"]}, ME)
+        await config.put("children", "sun/net", {**NET, "remote_selectors": ["nowhere"]}, ME)
     assert _codes(invalid) == [("/remote_selectors/0", "invalid-selector")]
-    gone = await config.delete_child("sun", "net", ME)
+    gone = await config.delete("children", "sun/net", ME)
     assert gone.document is None
     assert config.peer("sun").children == ()
     for name in ("net", "other"):
         with pytest.raises(NotFound):
-            await config.delete_child("sun", name, ME)
+            await config.delete("children", f"sun/{name}", ME)
     with pytest.raises(NotFound):
-        await config.put_child("moon", "net", NET, ME)
+        await config.put("children", "moon/net", NET, ME)
 
 
 async def test_a_proposal_in_use_stays(config: Configuration) -> None:

@@ -154,7 +154,7 @@ async def test_settings_come_back_as_they_are_and_saving_them_changes_nothing(pe
 async def test_settings_are_changed_and_children_renamed_keep_what_the_form_does_not_show(person: Person) -> None:
     await configure(person)
     hidden = {"replay_window": 64, "description": "kept"}
-    await person.gateway.config.patch_child("branch", "net", hidden, LAB)
+    await person.gateway.config.patch("children", "branch/net", hidden, LAB)
     form = values(await person.look("/tunnels/branch/settings"))
     changed = {"child-0-name": "lan", "rekey_time": "7200", "child_rekey_time": "900,5", "tries": "3", "action": "save"}
     await person.send(
@@ -371,7 +371,7 @@ async def test_mistakes_in_what_is_advanced_open_it(person: Person) -> None:
 async def test_a_form_without_its_advanced_part_leaves_that_as_it_is(person: Person) -> None:
     await configure(person)
     await person.gateway.config.patch("peers", "branch", {"mobike": False, "dscp": 46}, LAB)
-    await person.gateway.config.patch_child("branch", "net", {"when_down": "pass", "copy_df": False}, LAB)
+    await person.gateway.config.patch("children", "branch/net", {"when_down": "pass", "copy_df": False}, LAB)
     before = person.gateway.config.peer("branch")
     form = values(await person.look("/tunnels/branch/settings")) | {"action": "save"}
     bare = {key: text for key, text in form.items() if "advanced" not in key}

@@ -1,35 +1,15 @@
 """Peers and their children: /peers, /peers/{name}, /peers/{name}/children/{child}."""
 
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request
 
-from gateway.service.manage import Terms
 from gateway.storage.objects import ChildFields, ChildObject, Name, PeerFields, PeerObject
-from web.api.common import (
-    LIST,
-    READ,
-    WRITE,
-    Cursor,
-    Limit,
-    ObjectName,
-    Page,
-    ReadConfig,
-    Search,
-    WriteAnswer,
-    WriteConfig,
-    given,
-    mentions,
-    page_of,
-    read_terms,
-    write_answer,
-)
+from web.api.common import READ, ObjectName, Page, ReadConfig
+from web.api.resource import Kind, as_stored, object_routes, routes
 from web.dependencies import current_gateway
 
 router = APIRouter(tags=["peers"])
-AskedTerms = Annotated[Terms, Depends(read_terms)]
-Patch = Annotated[dict[str, Any], Body(description="A merge patch (RFC 7396): null takes a field back to its default")]
 
 
 class PeerBody(PeerFields):
@@ -44,51 +24,22 @@ class ChildBody(ChildFields):
     name: Name | None = None
 
 
-@router.get("/peers", responses=LIST)
-async def list_peers(
-    request: Request, _: ReadConfig, limit: Limit = 100, cursor: Cursor = None, q: Search = ""
-) -> Page[PeerObject]:
-    peers = current_gateway(request).config.inventory.peers.values()
-
-    def fits(peer: PeerObject) -> bool:
-        return mentions(q, peer.name, peer.description, peer.remote_id, *peer.remote_addresses)
-
-    items, following = page_of(peers, limit, cursor, lambda peer: peer.name, fits)
-    return Page(items=items, next_cursor=following)
+def child_address(name: ObjectName, child: ObjectName) -> str:
+    return f"{name}/{child}"
 
 
-@router.get("/peers/{name}", responses=READ)
-async def get_peer(request: Request, response: Response, _: ReadConfig, name: ObjectName) -> PeerObject:
-    config = current_gateway(request).config
-    peer = config.peer(name)
-    response.headers["etag"] = config.etag("peers", name)
-    return peer
-
-
-@router.put("/peers/{name}", responses={201: {"description": "Created", "model": WriteAnswer[PeerObject]}, **WRITE})
-async def put_peer(
-    request: Request, response: Response, caller: WriteConfig, name: ObjectName, body: PeerBody, terms: AskedTerms
-) -> WriteAnswer[PeerObject]:
-    config = current_gateway(request).config
-    written = await config.put("peers", name, given(body), replace(terms, author=caller.name))
-    return write_answer(written, response, _peer(written.document))
-
-
-@router.patch("/peers/{name}", responses=WRITE)
-async def patch_peer(
-    request: Request, response: Response, caller: WriteConfig, name: ObjectName, patch: Patch, terms: AskedTerms
-) -> WriteAnswer[PeerObject]:
-    config = current_gateway(request).config
-    written = await config.patch("peers", name, patch, replace(terms, author=caller.name))
-    return write_answer(written, response, _peer(written.document))
-
-
-@router.delete("/peers/{name}", responses=WRITE)
-async def delete_peer(
-    request: Request, response: Response, caller: WriteConfig, name: ObjectName, terms: AskedTerms
-) -> WriteAnswer[PeerObject]:
-    written = await current_gateway(request).config.delete("peers", name, replace(terms, author=caller.name))
-    return write_answer(written, response, None)
+routes(
+    router,
+    Kind(
+        "peers",
+        "peer",
+        stored=PeerObject,
+        body=PeerBody,
+        shown=PeerObject,
+        show=as_stored,
+        searched=lambda peer: (peer.description, peer.remote_id, *peer.remote_addresses),
+    ),
+)
 
 
 @router.get("/peers/{name}/children", responses=READ)
@@ -96,61 +47,16 @@ async def list_children(request: Request, _: ReadConfig, name: ObjectName) -> Pa
     return Page(items=list(current_gateway(request).config.peer(name).children))
 
 
-@router.get("/peers/{name}/children/{child}", responses=READ)
-async def get_child(
-    request: Request, response: Response, _: ReadConfig, name: ObjectName, child: ObjectName
-) -> ChildObject:
-    config = current_gateway(request).config
-    found = config.child(name, child)
-    response.headers["etag"] = config.etag("children", f"{name}/{child}")
-    return found
-
-
-@router.put(
-    "/peers/{name}/children/{child}",
-    responses={201: {"description": "Created", "model": WriteAnswer[ChildObject]}, **WRITE},
+object_routes(
+    router,
+    Kind(
+        "children",
+        "child",
+        stored=ChildObject,
+        body=ChildBody,
+        shown=ChildObject,
+        show=as_stored,
+        path="/peers/{name}/children/{child}",
+        address=Annotated[str, Depends(child_address)],
+    ),
 )
-async def put_child(
-    request: Request,
-    response: Response,
-    caller: WriteConfig,
-    name: ObjectName,
-    child: ObjectName,
-    body: ChildBody,
-    terms: AskedTerms,
-) -> WriteAnswer[ChildObject]:
-    config = current_gateway(request).config
-    written = await config.put_child(name, child, given(body), replace(terms, author=caller.name))
-    return write_answer(written, response, _child(written.document))
-
-
-@router.patch("/peers/{name}/children/{child}", responses=WRITE)
-async def patch_child(
-    request: Request,
-    response: Response,
-    caller: WriteConfig,
-    name: ObjectName,
-    child: ObjectName,
-    patch: Patch,
-    terms: AskedTerms,
-) -> WriteAnswer[ChildObject]:
-    config = current_gateway(request).config
-    written = await config.patch_child(name, child, patch, replace(terms, author=caller.name))
-    return write_answer(written, response, _child(written.document))
-
-
-@router.delete("/peers/{name}/children/{child}", responses=WRITE)
-async def delete_child(
-    request: Request, response: Response, caller: WriteConfig, name: ObjectName, child: ObjectName, terms: AskedTerms
-) -> WriteAnswer[ChildObject]:
-    config = current_gateway(request).config
-    written = await config.delete_child(name, child, replace(terms, author=caller.name))
-    return write_answer(written, response, None)
-
-
-def _peer(document: dict[str, Any] | None) -> PeerObject | None:
-    return PeerObject.model_validate(document) if document else None
-
-
-def _child(document: dict[str, Any] | None) -> ChildObject | None:
-    return ChildObject.model_validate(document) if document else None

@@ -1,39 +1,16 @@
 """Proposals, each with what its algorithms are worth: /proposals, /proposals/{name}."""
 
-from dataclasses import replace
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from gateway.crypto.suites import Algorithm, Encryption, Integrity, KeyExchangeMethod, PseudoRandom
 from gateway.policy.proposals import Proposal
-from gateway.service.manage import Configuration, Terms
+from gateway.service.manage import Configuration
 from gateway.storage.objects import Name, Named, ProposalFields, ProposalObject
 from gateway.wire.numbers import Protocol
-from web.api.common import (
-    LIST,
-    READ,
-    WRITE,
-    Cursor,
-    Limit,
-    ObjectName,
-    Page,
-    ReadConfig,
-    Search,
-    WriteAnswer,
-    WriteConfig,
-    given,
-    mentions,
-    page_of,
-    read_terms,
-    write_answer,
-)
-from web.api.peers import Patch
-from web.dependencies import current_gateway
+from web.api.resource import Kind, ReadOnly, routes
 
 router = APIRouter(tags=["proposals"])
-AskedTerms = Annotated[Terms, Depends(read_terms)]
 
 
 class AlgorithmAnswer(BaseModel):
@@ -67,63 +44,8 @@ class ProposalBody(ProposalFields):
     """A proposal as it comes in; what an answer adds may be sent back and is not read."""
 
     name: Name | None = None
-    assessment: Annotated[Any, Field(exclude=True, json_schema_extra={"readOnly": True})] = None
-    used_by: Annotated[Any, Field(exclude=True, json_schema_extra={"readOnly": True})] = None
-
-
-@router.get("/proposals", responses=LIST)
-async def list_proposals(
-    request: Request, _: ReadConfig, limit: Limit = 100, cursor: Cursor = None, q: Search = ""
-) -> Page[ProposalAnswer]:
-    config = current_gateway(request).config
-    things = config.inventory.proposals.values()
-
-    def fits(proposal: ProposalObject) -> bool:
-        return mentions(q, proposal.name, proposal.description, *proposal.suites)
-
-    items, following = page_of(things, limit, cursor, lambda proposal: proposal.name, fits)
-    return Page(items=[answer(config, item) for item in items], next_cursor=following)
-
-
-@router.get("/proposals/{name}", responses=READ)
-async def get_proposal(request: Request, response: Response, _: ReadConfig, name: ObjectName) -> ProposalAnswer:
-    config = current_gateway(request).config
-    proposal = config.object("proposals", name)
-    assert isinstance(proposal, ProposalObject)
-    response.headers["etag"] = config.etag("proposals", name)
-    return answer(config, proposal)
-
-
-@router.put(
-    "/proposals/{name}", responses={201: {"description": "Created", "model": WriteAnswer[ProposalAnswer]}, **WRITE}
-)
-async def put_proposal(
-    request: Request, response: Response, caller: WriteConfig, name: ObjectName, body: ProposalBody, terms: AskedTerms
-) -> WriteAnswer[ProposalAnswer]:
-    config = current_gateway(request).config
-    written = await config.put("proposals", name, given(body), replace(terms, author=caller.name))
-    return write_answer(written, response, _shown(config, written.document))
-
-
-@router.patch("/proposals/{name}", responses=WRITE)
-async def patch_proposal(
-    request: Request, response: Response, caller: WriteConfig, name: ObjectName, patch: Patch, terms: AskedTerms
-) -> WriteAnswer[ProposalAnswer]:
-    config = current_gateway(request).config
-    written = await config.patch("proposals", name, patch, replace(terms, author=caller.name))
-    return write_answer(written, response, _shown(config, written.document))
-
-
-@router.delete("/proposals/{name}", responses=WRITE)
-async def delete_proposal(
-    request: Request, response: Response, caller: WriteConfig, name: ObjectName, terms: AskedTerms
-) -> WriteAnswer[ProposalAnswer]:
-    written = await current_gateway(request).config.delete("proposals", name, replace(terms, author=caller.name))
-    return write_answer(written, response, None)
-
-
-def _shown(config: Configuration, document: dict[str, Any] | None) -> ProposalAnswer | None:
-    return answer(config, ProposalObject.model_validate(document)) if document else None
+    assessment: ReadOnly = None
+    used_by: ReadOnly = None
 
 
 def answer(config: Configuration, proposal: ProposalObject) -> ProposalAnswer:
@@ -132,7 +54,7 @@ def answer(config: Configuration, proposal: ProposalObject) -> ProposalAnswer:
     return ProposalAnswer(
         **proposal.model_dump(),
         assessment=[_suite(text, Proposal.parse(text, protocol)) for text in proposal.suites],
-        used_by=list(config.used_by(proposal.name)),
+        used_by=list(config.used_by("proposals", proposal.name)),
     )
 
 
@@ -158,3 +80,17 @@ def _algorithm(row: Algorithm, ike: bool) -> AlgorithmAnswer:
     return AlgorithmAnswer(
         keyword=row.keyword, label=row.label, kind=kind, strength=row.strength, status=status, weak=row.weak
     )
+
+
+routes(
+    router,
+    Kind(
+        "proposals",
+        "proposal",
+        stored=ProposalObject,
+        body=ProposalBody,
+        shown=ProposalAnswer,
+        show=answer,
+        searched=lambda proposal: (proposal.description, *proposal.suites),
+    ),
+)

@@ -1,18 +1,16 @@
 """Limits and times of the whole gateway: /settings."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from gateway.service.manage import Terms
 from gateway.storage.objects import SETTINGS, SettingsObject
-from web.api.common import LIST, WRITE, ReadConfig, WriteAnswer, WriteConfig, read_terms, write_answer
-from web.api.peers import Patch
+from web.api.common import LIST, WRITE, ReadConfig, WriteAnswer, WriteConfig, write_answer
+from web.api.resource import AskedTerms, Patch
 from web.dependencies import current_gateway
 
 router = APIRouter(tags=["settings"])
-AskedTerms = Annotated[Terms, Depends(read_terms)]
 
 
 @router.get("/settings", responses=LIST)
