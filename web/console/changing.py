@@ -7,12 +7,13 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from gateway.service.access import Session
 from gateway.service.done import Done
 from gateway.service.gateway import Gateway
-from gateway.service.manage import Invalid, PreconditionFailed, Written
+from gateway.service.manage import FieldError, Invalid, PreconditionFailed
 from web.console.forms import advanced
 from web.console.forms import tunnel as form
 from web.console.forms.fields import Errors, Typed, api_call, impact, random_secret, remark_on, typed_in
+from web.console.objects import UNCHANGED, store
 from web.console.render import go, page
-from web.console.session import CHANGED_MEANWHILE, PageRoute, SignedIn, ThisGateway, terms
+from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views import keys
 from web.console.watching import tunnel_view
 from web.console.words import sentence, tunnel
@@ -149,23 +150,20 @@ async def change_tunnel(request: Request, session: SignedIn, gateway: ThisGatewa
     errors: Errors = {}
     document = form.document_of(typed, peer, errors)
     only_try = typed.get("action") == "try" or bool(errors)
-    written: Written | None = None
-    try:
-        written = await gateway.config.put("peers", name, document, terms(session, etag, dry_run=only_try))
-    except Invalid as error:
+    known = terms(session, etag, dry_run=only_try)
+
+    def placed(found: list[FieldError]) -> Errors:
         more = form.second_look({**document, "name": name}, gateway.config.inventory)
-        errors = form.placed(error.errors + more, typed) | errors
-    except PreconditionFailed as error:
-        errors[""] = CHANGED_MEANWHILE
-        etag = error.etag or ""
+        return form.placed(found + more, typed)
+
+    written, now = await store(gateway.config.put("peers", name, document, known), errors, placed)
+    etag = etag if now is None else now
     if errors or written is None:
         return _settings_page(request, session, gateway, name, typed, errors, etag)
     if only_try:
         told = impact(written.impact, done=False) if written.changed else "change nothing."
         return _settings_page(request, session, gateway, name, typed, {}, etag, impact=told)
-    return go(
-        tunnel(name), f"Saved. {impact(written.impact, done=True)}" if written.changed else "Nothing was different."
-    )
+    return go(tunnel(name), f"Saved. {impact(written.impact, done=True)}" if written.changed else UNCHANGED)
 
 
 @router.get("/tunnels/{name}/delete")

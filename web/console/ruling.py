@@ -6,12 +6,13 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.service.access import Session
 from gateway.service.gateway import Gateway
-from gateway.service.manage import FieldError, Invalid, NotFound, PreconditionFailed, Written
+from gateway.service.manage import FieldError, Invalid, NotFound
 from gateway.storage.objects import SETTINGS, ShuntObject, network_of
 from web.console.forms import rules as form
-from web.console.forms.fields import Errors, Typed, api_call, impact, typed_in
+from web.console.forms.fields import Errors, Typed, api_call, typed_in
+from web.console.objects import UNCHANGED, Deletion, Pages, Sheet, object_pages, store
 from web.console.render import go, page
-from web.console.session import CHANGED_MEANWHILE, PageRoute, SignedIn, ThisGateway, terms
+from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views.rules import block_rows, shunt_rows
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -74,113 +75,38 @@ def _network(typed: Typed) -> str:
         raise Invalid([FieldError("/network", "invalid-network", str(error))]) from None
 
 
-def _shunt(gateway: Gateway, name: str) -> ShuntObject:
-    found = gateway.config.inventory.shunts.get(name)
-    if found is None:
-        raise NotFound("shunt", name)
-    return found
-
-
-def _shunt_page(
-    request: Request,
-    session: Session,
-    base: ShuntObject | None,
-    typed: Typed,
-    errors: Errors,
-    etag: str = "",
-) -> Response:
-    body = form.shunt_document(typed, base, {})
-    name = base.name if base else ""
-    shown = {key: value for key, value in body.items() if key != "name"}
-    return page(
-        request,
+def _draw_shunt(sheet: Sheet[ShuntObject]) -> Response:
+    body = form.shunt_document(sheet.typed, sheet.base, {})
+    name = sheet.base.name if sheet.base else ""
+    return sheet.answer(
         "shunt.html",
-        422 if errors else 200,
         title=name or "New shunt",
-        user=session.admin,
         name=name,
-        typed=typed,
-        errors=errors,
-        etag=etag,
-        action=f"/rules/shunts/{name}" if name else "/rules/shunts/new",
-        call=api_call(request, "PUT", f"/shunts/{name or body.get('name') or 'NAME'}", shown),
+        action=f"/rules/shunts/{name or 'new'}",
+        call=sheet.call(f"/shunts/{name or body.get('name') or 'NAME'}", body),
     )
 
 
-@router.get("/rules/shunts/new")
-async def new_shunt(request: Request, session: SignedIn) -> Response:
-    return _shunt_page(request, session, None, form.NEW_SHUNT, {})
+def _delete_shunt(gateway: Gateway, name: str) -> Deletion:
+    then = "no longer let past" if gateway.config.inventory.shunts[name].action == "pass" else "no longer dropped"
+    return Deletion("shunt", f"Its traffic is {then}: tunnels and routes decide again.")
 
 
-@router.post("/rules/shunts/new")
-async def make_shunt(request: Request, session: SignedIn, gateway: ThisGateway) -> Response:
-    typed, _ = await typed_in(request)
-    errors: Errors = {}
-    document = form.shunt_document(typed, None, errors)
-    name = str(document["name"])
-    try:
-        await gateway.config.put("shunts", name, document, terms(session, dry_run=bool(errors), create=True))
-    except Invalid as error:
-        errors = form.placed_shunt(error.errors) | errors
-    except PreconditionFailed:
-        errors["name"] = "There is one of this name already."
-    if errors:
-        return _shunt_page(request, session, None, typed, errors)
-    return go(_RULES, f"{name} is saved and in force.")
-
-
-@router.get("/rules/shunts/{name}")
-async def show_shunt(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
-    shunt = _shunt(gateway, name)
-    return _shunt_page(request, session, shunt, form.typed_of_shunt(shunt), {}, gateway.config.etag("shunts", name))
-
-
-@router.post("/rules/shunts/{name}")
-async def change_shunt(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
-    typed, _ = await typed_in(request)
-    shunt, etag, errors = _shunt(gateway, name), typed.get("etag", ""), Errors()
-    document = form.shunt_document(typed, shunt, errors)
-    try:
-        written = await gateway.config.put("shunts", name, document, terms(session, etag, dry_run=bool(errors)))
-    except Invalid as error:
-        errors = form.placed_shunt(error.errors) | errors
-    except PreconditionFailed as error:
-        errors[""], etag = CHANGED_MEANWHILE, error.etag or ""
-    if errors:
-        return _shunt_page(request, session, shunt, typed, errors, etag)
-    return go(_RULES, _saved(name, written))
-
-
-def _saved(name: str, written: Written) -> str:
-    return f"{name} is saved. {impact(written.impact, done=True)}" if written.changed else "Nothing was different."
-
-
-@router.get("/rules/shunts/{name}/delete")
-async def ask_delete_shunt(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
-    shunt = _shunt(gateway, name)
-    then = "no longer let past" if shunt.action == "pass" else "no longer dropped"
-    return page(
-        request,
-        "delete.html",
-        title=f"Delete {name}",
-        user=session.admin,
-        what="shunt",
-        name=name,
-        back=f"/rules/shunts/{name}",
-        action=f"/rules/shunts/{name}/delete",
-        consequence=f"Its traffic is {then}: tunnels and routes decide again.",
-        blockers=(),
-        refused=False,
-        confirm=False,
-        offer_key="",
-        call=api_call(request, "DELETE", f"/shunts/{name}"),
-    )
-
-
-@router.post("/rules/shunts/{name}/delete")
-async def delete_shunt(session: SignedIn, gateway: ThisGateway, name: str) -> Response:
-    await gateway.config.delete("shunts", name, terms(session))
-    return go(_RULES, f"{name} is deleted.")
+object_pages(
+    router,
+    Pages(
+        "shunts",
+        path="/rules/shunts",
+        list_path=_RULES,
+        typed_of=form.typed_of_shunt,
+        document=form.shunt_document,
+        placed=form.placed_shunt,
+        draw=_draw_shunt,
+        blank=lambda: form.NEW_SHUNT,
+        deletion=_delete_shunt,
+        made="is saved and in force.",
+    ),
+)
 
 
 @router.get("/settings")
@@ -211,14 +137,9 @@ async def change_settings(request: Request, session: SignedIn, gateway: ThisGate
     typed, _ = await typed_in(request)
     etag, errors = typed.get("etag", ""), Errors()
     document = form.settings_document(typed, gateway.config.inventory.settings, errors)
-    try:
-        written = await gateway.config.put(*SETTINGS, document, terms(session, etag, dry_run=bool(errors)))
-    except Invalid as error:
-        errors = form.placed_settings(error.errors) | errors
-    except PreconditionFailed as error:
-        errors[""], etag = CHANGED_MEANWHILE, error.etag or ""
-    if errors:
+    known = terms(session, etag, dry_run=bool(errors))
+    written, now = await store(gateway.config.put(*SETTINGS, document, known), errors, form.placed_settings)
+    if errors or written is None:
+        etag = etag if now is None else now
         return _settings_page(request, session, gateway, typed, errors, etag)
-    return go(
-        "/settings", "Saved; the gateway goes by it from now on." if written.changed else "Nothing was different."
-    )
+    return go("/settings", "Saved; the gateway goes by it from now on." if written.changed else UNCHANGED)

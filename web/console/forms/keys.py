@@ -53,7 +53,7 @@ def typed_of_proposal(proposal: ProposalObject) -> Typed:
     }
 
 
-def proposal_document(typed: Typed, base: ProposalObject | None) -> dict[str, Any]:
+def proposal_document(typed: Typed, base: ProposalObject | None, errors: Errors) -> dict[str, Any]:
     document: dict[str, Any] = as_document(base) if base else {"name": typed.get("name", "").strip()}
     return document | {
         "description": typed.get("description", "").strip(),
