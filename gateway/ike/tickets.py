@@ -76,7 +76,7 @@ class Tickets:
         self._offset = unix_offset
         self._keys: dict[int, AESGCM] = {}
         self._gone: OrderedDict[bytes, float] = OrderedDict()
-        self._fingerprints: dict[str, tuple[Peer, bytes, bytes]] = {}
+        self._fingerprints: dict[str, tuple[tuple[object, ...], bytes]] = {}
 
     @property
     def able(self) -> bool:
@@ -158,11 +158,12 @@ class Tickets:
         """What the peer's configuration and key are now; another value when one that was negotiated is another."""
         psk = snapshot.psk_for(ours, theirs)
         secret = psk.secret if psk else b""
+        of = peer, secret, snapshot.credentials, snapshot.authorities
         known = self._fingerprints.get(peer.name)
-        if known is None or known[0] is not peer or known[1] != secret:
-            text = repr(negotiated(peer)).encode() + b"\0" + secret
-            known = self._fingerprints[peer.name] = (peer, secret, hmac.digest(self._secret, text, hashlib.sha256)[:16])
-        return known[2]
+        if known is None or any(one is not other for one, other in zip(known[0], of, strict=True)):
+            text = repr(negotiated(peer, snapshot)).encode() + b"\0" + secret
+            known = self._fingerprints[peer.name] = (of, hmac.digest(self._secret, text, hashlib.sha256)[:16])
+        return known[1]
 
     def keep(self, name: str, kept: KeptTicket, lifetime: float, now: float) -> None:
         """A peer gave us a ticket; a later one takes its place."""

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from cryptography import x509
 
+from gateway.crypto import der
 from gateway.wire.numbers import IdType, name_of
 
 _FQDN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
@@ -147,61 +148,26 @@ def _distinguished_name(text: str) -> x509.Name:
         raise InvalidIdentity(f"{text!r} is no distinguished name: {error}") from None
 
 
-def _parse_name(der: bytes) -> x509.Name | None:
+def _parse_name(octets: bytes) -> x509.Name | None:
     """A DER Name; the library parses one only inside a structure, so walk its three levels with it."""
-    if len(der) > MAX_IDENTITY_OCTETS:
+    if len(octets) > MAX_IDENTITY_OCTETS:
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library's remarks about lengths: a peer could fill a log with them
-            return _decode_name(der)
+            return _decode_name(octets)
     except (ValueError, IndexError):
         return None
 
 
-def _tlv(data: bytes, offset: int) -> tuple[int, bytes, int]:
-    tag, length, offset = data[offset], data[offset + 1], offset + 2
-    if length & 0x80:
-        octets = length & 0x7F
-        if not 0 < octets <= 3:
-            raise ValueError("length of length")
-        length = int.from_bytes(data[offset : offset + octets])
-        offset += octets
-    if offset + length > len(data):
-        raise ValueError("runs past its end")
-    return tag, data[offset : offset + length], offset + length
-
-
-def _inside(data: bytes) -> list[tuple[int, bytes]]:
-    found, offset = [], 0
-    while offset < len(data):
-        tag, value, offset = _tlv(data, offset)
-        found.append((tag, value))
-    return found
-
-
-def _oid(data: bytes) -> x509.ObjectIdentifier:
-    arcs, value = [], 0
-    for octet in data:
-        value = value << 7 | octet & 0x7F
-        if not octet & 0x80:
-            arcs.append(value)
-            value = 0
-    first = min(arcs[0] // 40, 2)
-    return x509.ObjectIdentifier(".".join(str(arc) for arc in [first, arcs[0] - 40 * first, *arcs[1:]]))
-
-
-def _decode_name(der: bytes) -> x509.Name:
-    tag, body, end = _tlv(der, 0)
-    if tag != 0x30 or end != len(der):
-        raise ValueError("no SEQUENCE")
+def _decode_name(name: bytes) -> x509.Name:
     rdns = []
-    for _, rdn in _inside(body):
+    for _, rdn in der.inside(der.whole(name, der.SEQUENCE)):
         attributes = []
-        for _, pair in _inside(rdn):
-            (_, oid), (kind, value) = _inside(pair)[:2]
+        for _, pair in der.inside(rdn):
+            (_, oid), (kind, value) = list(der.inside(pair))[:2]
             text = value.decode("utf-16-be" if kind == 0x1E else "utf-8" if kind != 0x14 else "latin-1")
-            attributes.append(x509.NameAttribute(_oid(oid), text, _validate=False))
+            attributes.append(x509.NameAttribute(x509.ObjectIdentifier(der.dotted(oid)), text, _validate=False))
         rdns.append(x509.RelativeDistinguishedName(attributes))
     return x509.Name(rdns)
 
@@ -273,8 +239,8 @@ class IdentityPattern:
             return ipaddress.ip_address(identity.data) in ipaddress.ip_network(self.text, strict=False)
         return False
 
-    def _matches_name(self, der: bytes) -> bool:
-        name = _parse_name(der)
+    def _matches_name(self, octets: bytes) -> bool:
+        name = _parse_name(octets)
         sent = _attributes(name) if name else ()
         return len(sent) == len(self.parts) and all(
             oid == wanted and value in ("*", given)

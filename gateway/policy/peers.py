@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from gateway.policy.authentication import LocalAuth, RemoteAuth
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
@@ -162,7 +163,8 @@ class Peer:
     `remote_addresses` holds addresses, networks or DNS names; empty means that it calls us from anywhere.
     `local_id` None stands for our address as the peer sees it used. Times are seconds, 0 means never.
     `fragment_octets` is the largest IP datagram that an IKE message may fill before it is sent in fragments (RFC 7383);
-    0 does not fragment. `dscp` marks IKE's own datagrams (0-63).
+    0 does not fragment. `dscp` marks IKE's own datagrams (0-63). Each end proves itself in one round or several (RFC
+    4739). `sha1_signatures` makes and takes RSA signatures with SHA-1, for peers that know no other (Windows).
     """
 
     name: str
@@ -187,6 +189,9 @@ class Peer:
     redirect: bool = True
     resumption: bool = True
     dscp: int = 0
+    local_auth: tuple[LocalAuth, ...] = (LocalAuth(),)
+    remote_auth: tuple[RemoteAuth, ...] = (RemoteAuth(),)
+    sha1_signatures: bool = False
 
     def child(self, name: str) -> Child | None:
         return next((child for child in self.children if child.name == name), None)

@@ -6,8 +6,10 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
+from gateway.policy.authentication import Authority, Credential
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
+from gateway.policy.trust import foundations, proofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Snapshot:
     shunts: tuple[Shunt, ...] = ()
     blocked: tuple[str, ...] = ()
     """Networks whose datagrams are dropped unread; those that expired are taken out by who builds the snapshot."""
+    credentials: Mapping[str, Credential] = field(default_factory=lambda: MappingProxyType({}))
+    authorities: Mapping[str, Authority] = field(default_factory=lambda: MappingProxyType({}))
     _by_address: Mapping[str, tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
     _psk_by_remote: Mapping[object, tuple[Psk, ...]] = field(default_factory=dict, repr=False, compare=False)
@@ -54,6 +58,8 @@ class Snapshot:
         *,
         shunts: Iterable[Shunt] = (),
         blocked: Iterable[str] = (),
+        credentials: Iterable[Credential] = (),
+        authorities: Iterable[Authority] = (),
     ) -> "Snapshot":
         """Index peers by address and keys by identity."""
         ordered = {peer.name: peer for peer in sorted(peers, key=lambda peer: peer.name)}
@@ -81,6 +87,8 @@ class Snapshot:
             settings,
             tuple(shunts),
             tuple(blocked),
+            MappingProxyType({credential.name: credential for credential in credentials}),
+            MappingProxyType({authority.name: authority for authority in authorities}),
             {address: tuple(found) for address, found in by_address.items()},
             tuple(anywhere),
             {identity: tuple(found) for identity, found in by_remote.items()},
@@ -143,6 +151,8 @@ class Changes:
     """What the engine has to do to move from one snapshot to the next; peers by name.
 
     A shunt that changed is in both lists: the old one is taken away, the new one laid. `settings` names what differs.
+    Peers in `trust` rest on other authorities, revocation lists or public keys than before: an SA whose peer's proof
+    does not hold any longer ends, the others stand.
     """
 
     added: tuple[str, ...] = ()
@@ -155,6 +165,7 @@ class Changes:
     blocked_removed: tuple[str, ...] = ()
     blocked_added: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -164,19 +175,25 @@ class Changes:
 def changes(old: Snapshot, new: Snapshot) -> Changes:
     """Compare by meaning: descriptions never count, timers only adjust, a changed child renegotiates that child alone.
 
-    A peer whose key changed is renegotiated: the old proof no longer holds. The work grows with the number of peers
+    A peer whose key changed is renegotiated: the old proof no longer holds. A certificate of ours with other names in
+    it counts as another key, one that was renewed does not. The work grows with the number of peers
     plus that of keys; only keys that differ and name their peers by patterns are held against every peer.
     """
     was = {name: peer for name, peer in old.peers.items() if peer.enabled}
     now = {name: peer for name, peer in new.peers.items() if peer.enabled}
     another_key = _KeyChanges(old, new)
-    renegotiate, children, adjusted = [], {}, []
+    same_trust = old.authorities == new.authorities
+    renegotiate, children, adjusted, trust = [], {}, [], []
     for name in was.keys() & now.keys():
         before, after = was[name], now[name]
-        if before is after or before == after:
-            if another_key.meets(after):
-                renegotiate.append(name)
-        elif _negotiated(before) != _negotiated(after) or another_key.meets(after):
+        same = before is after or before == after
+        if not (same and same_trust) and foundations(before, old.authorities) != foundations(after, new.authorities):
+            trust.append(name)
+        if another_key.meets(after) or another_key.speaks(before, after):
+            renegotiate.append(name)
+        elif same:
+            continue
+        elif _negotiated(before) != _negotiated(after):
             renegotiate.append(name)
         elif changed := _changed_children(before, after):
             children[name] = changed
@@ -194,6 +211,7 @@ def changes(old: Snapshot, new: Snapshot) -> Changes:
         blocked_removed=tuple(sorted(set(old.blocked) - set(new.blocked))),
         blocked_added=tuple(sorted(set(new.blocked) - set(old.blocked))),
         settings=_changed_settings(old.settings, new.settings),
+        trust=tuple(sorted(set(trust) - set(renegotiate))),
     )
 
 
@@ -212,22 +230,25 @@ ADJUSTABLE_OF_PEER = frozenset(
         "redirect",
         "resumption",
         "dscp",
+        "sha1_signatures",
     }
 )
+_PROOFS = frozenset({"local_auth", "remote_auth"})
+"""Compared by what they lead to: see `trust`."""
 ADJUSTABLE_OF_CHILD = frozenset(
     {"description", "rekey_time", "rekey_octets", "rekey_packets", "idle_timeout", "when_down"}
 )
 _negotiated: Callable[[Peer], Any] = attrgetter(
-    *(one.name for one in fields(Peer) if one.name not in ADJUSTABLE_OF_PEER | {"children"})
+    *(one.name for one in fields(Peer) if one.name not in ADJUSTABLE_OF_PEER | _PROOFS | {"children"})
 )
 _negotiated_child: Callable[[Child], Any] = attrgetter(
     *(one.name for one in fields(Child) if one.name not in ADJUSTABLE_OF_CHILD)
 )
 
 
-def negotiated(peer: Peer) -> object:
-    """All of the peer that an established IKE SA depends on: while this is the same, the SA may stand."""
-    return _negotiated(peer)
+def negotiated(peer: Peer, snapshot: Snapshot) -> tuple[object, ...]:
+    """All that an established IKE SA with the peer depends on, beside its key: while this is the same, it may stand."""
+    return _negotiated(peer), proofs(peer, snapshot.credentials), foundations(peer, snapshot.authorities)
 
 
 def _changed_children(before: Peer, after: Peer) -> tuple[str, ...]:
@@ -269,6 +290,14 @@ class _KeyChanges:
         if peer.local_id not in self._patterned:
             self._patterned[peer.local_id] = self._differ(peer)
         return self._patterned[peer.local_id]
+
+    def speaks(self, before: Peer, after: Peer) -> bool:
+        """Whether one of the ends proves itself otherwise than before."""
+        if self._old.credentials == self._new.credentials and (
+            before is after or (before.local_auth, before.remote_auth) == (after.local_auth, after.remote_auth)
+        ):
+            return False
+        return proofs(before, self._old.credentials) != proofs(after, self._new.credentials)
 
     def _differ(self, peer: Peer) -> bool:
         if not any(_may_serve(psk, peer) for psk in _candidates(self._differing, peer)):

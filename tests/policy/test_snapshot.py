@@ -163,6 +163,7 @@ LATER_OF_PEER: dict[str, Any] = {
     "redirect": False,
     "resumption": False,
     "dscp": 46,
+    "sha1_signatures": True,
 }
 OTHER_CHILD: dict[str, Any] = {
     "local": (Selector.parse("10.9.0.0/24"),),
@@ -191,7 +192,8 @@ LATER_OF_CHILD: dict[str, Any] = {
 
 
 def test_every_field_is_known_to_renegotiate_or_to_adjust() -> None:
-    assert {one.name for one in fields(Peer)} == {"name", "enabled", "children", *OTHER_PEER, *LATER_OF_PEER}
+    proofs = {"local_auth", "remote_auth"}
+    assert {one.name for one in fields(Peer)} == {"name", "enabled", "children", *proofs, *OTHER_PEER, *LATER_OF_PEER}
     assert {one.name for one in fields(Child)} == {"name", *OTHER_CHILD, *LATER_OF_CHILD}
 
 
