@@ -273,6 +273,7 @@ def test_strengths_and_names() -> None:
         RSA.public.spki + b"\0",
         RSA.public.spki[:-1],
     ],
+    ids=["nothing", "empty", "long", "x25519", "dsa", "secp256k1", "more", "less"],
 )
 def test_what_is_no_key_of_a_known_kind_is_refused(octets: bytes) -> None:
     with pytest.raises(InvalidKey):
