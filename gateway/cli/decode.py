@@ -12,15 +12,19 @@ from gateway.cli.decoding import Decoding
 from gateway.cli.keyfiles import EspKeys, IkeKeys, InvalidKeys, read_esp_keys, read_ike_keys
 from gateway.cli.ladder import Ladder, begins
 from gateway.cli.opening import EspOpener, IkeOpener
+from gateway.service.keylog import ESP_TABLE, IKE_TABLE
 
 _CAPTURE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-_KEYS = click.Path(exists=True, dir_okay=False, path_type=Path)
+_KEYS = click.Path(exists=True, path_type=Path)
+_ESP_KEYS = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("capture", type=_CAPTURE)
-@click.option("--keys", type=_KEYS, help="Keys of IKE SAs: Wireshark's ikev2_decryption_table.")
-@click.option("--esp-keys", type=_KEYS, help="Keys of ESP: Wireshark's esp_sa.")
+@click.option(
+    "--keys", type=_KEYS, help="Keys of IKE SAs: Wireshark's ikev2_decryption_table; or the key log's folder."
+)
+@click.option("--esp-keys", type=_ESP_KEYS, help="Keys of ESP: Wireshark's esp_sa.")
 @click.option("--port", "ports", type=click.IntRange(1, 65535), multiple=True, help="A UDP port besides 500 and 4500.")
 @click.option("--secrets", is_flag=True, help="Show AUTH and EAP data, nonces and tickets too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and packet.")
@@ -32,6 +36,8 @@ def decode(
     Encrypted messages are opened with keys in Wireshark's formats: the gateway's key log (IKEGATE_KEY_LOG) writes them,
     and so does strongSwan's save-keys.
     """
+    if keys is not None and keys.is_dir():
+        keys, esp_keys = keys / IKE_TABLE, esp_keys or keys / ESP_TABLE
     name = "standard input" if str(capture) == "-" else click.format_filename(capture)
     decoding = Decoding(IkeOpener(_ike_keys(keys)), EspOpener(_esp_keys(esp_keys)), frozenset(ports), secrets)
     with sys.stdin.buffer if str(capture) == "-" else capture.open("rb") as file:
@@ -46,14 +52,14 @@ def decode(
 def _ike_keys(path: Path | None) -> IkeKeys:
     try:
         return read_ike_keys(path) if path else {}
-    except InvalidKeys as error:
+    except (InvalidKeys, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
 def _esp_keys(path: Path | None) -> EspKeys:
     try:
         return read_esp_keys(path) if path else {}
-    except InvalidKeys as error:
+    except (InvalidKeys, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 

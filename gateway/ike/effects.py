@@ -59,12 +59,17 @@ class Solve:
 
 @dataclass(slots=True)
 class KeysMade:
-    """Key material for the key log, given out only when the engine was told to (`log_keys`)."""
+    """Key material for the key log, given out only when the engine was told to (`log_keys`).
+
+    `intermediate` is the message ID of the IKE_INTERMEDIATE exchange that an IKE SA's keys protect, and nothing after
+    it; 0 for the keys that it keeps.
+    """
 
     spi_i: bytes
     spi_r: bytes
     encr: str
     integ: str
+    intermediate: int = 0
     ike: IkeKeys | None = field(default=None, repr=False)
     states: tuple[EspState, ...] = field(default=(), repr=False)
 

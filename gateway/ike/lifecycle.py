@@ -55,11 +55,11 @@ def watch(core: Core, sa: IkeSa) -> None:
         core.timers.set(("rekey", sa), sa.established + early)
 
 
-def keys_made(core: Core, sa: IkeSa) -> None:
-    """Give the IKE SA's keys to the key log, if there is one."""
+def keys_made(core: Core, sa: IkeSa, *, intermediate: int = 0) -> None:
+    """Give the IKE SA's keys to the key log, if there is one; `intermediate` as in KeysMade."""
     if core.log_keys and sa.chosen and sa.keys:
         integ = sa.chosen.integ.keyword if sa.chosen.integ else ""
-        core.out.append(KeysMade(sa.spi_i, sa.spi_r, sa.chosen.encr.keyword, integ, ike=sa.keys))
+        core.out.append(KeysMade(sa.spi_i, sa.spi_r, sa.chosen.encr.keyword, integ, intermediate, ike=sa.keys))
 
 
 def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:

@@ -1,13 +1,18 @@
 """The optional key log, in the formats that Wireshark reads: off by default, and loud when on.
 
-What Wireshark has no name for follows `#ikegate ` in the same columns: Wireshark skips that line as a comment, where a
-name unknown to it would cost the whole table, and `ikegate decode` reads it.
+Its folder serves as Wireshark's configuration folder (`WIRESHARK_CONFIG_DIR`). Wireshark knows one set of keys for the
+SPIs of an IKE SA, and the one that it keeps is in the table; each IKE_INTERMEDIATE that made these keys (RFC 9370) was
+under others, which are in the table of a configuration profile of its own: `profiles/intermediate-1` for message ID 1.
+
+What Wireshark has no name or no place for follows `#ikegate ` in the same columns: Wireshark skips that line as a
+comment, where a name unknown to it would cost the whole table, and `ikegate decode` reads it.
 """
 
 import os
 from pathlib import Path
 from typing import TextIO
 
+from gateway.crypto.keys import IkeKeys
 from gateway.crypto.rows import Encryption
 from gateway.crypto.suites import ENCRYPTIONS
 from gateway.ike.effects import KeysMade
@@ -61,18 +66,31 @@ class KeyLog:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
         self._ike, self._esp = _private(folder / IKE_TABLE), _private(folder / ESP_TABLE)
+        self._intermediate: dict[int, TextIO] = {}
 
     def write(self, made: KeysMade) -> None:
         if made.ike is not None:
-            self._ike.writelines(line + "\n" for line in ike_lines(made))
-            self._ike.flush()
+            _append(self._ike, ike_lines(made))
+            if made.intermediate and made.encr in IKE_ENCR:
+                _append(self._profile(made.intermediate), [_wireshark_ike_line(made, made.ike)])
         for state in made.states:
-            self._esp.writelines(line + "\n" for line in esp_lines(state))
-            self._esp.flush()
+            _append(self._esp, esp_lines(state))
+
+    def _profile(self, message_id: int) -> TextIO:
+        if message_id not in self._intermediate:
+            folder = self.folder / "profiles" / f"intermediate-{message_id}"
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._intermediate[message_id] = _private(folder / IKE_TABLE)
+        return self._intermediate[message_id]
 
     def close(self) -> None:
-        self._ike.close()
-        self._esp.close()
+        for table in (self._ike, self._esp, *self._intermediate.values()):
+            table.close()
+
+
+def _append(table: TextIO, lines: list[str]) -> None:
+    table.writelines(line + "\n" for line in lines)
+    table.flush()
 
 
 def _private(path: Path) -> TextIO:
@@ -82,20 +100,29 @@ def _private(path: Path) -> TextIO:
 def ike_lines(made: KeysMade) -> list[str]:
     """SPIi,SPIr,SK_ei,SK_er,"encryption",SK_ai,SK_ar,"integrity".
 
-    Wireshark's line, if it has a name for the cipher, and ours, if that one has not both names.
+    Wireshark's line, if it has a name for the cipher and these are the keys that the IKE SA keeps; and ours, if
+    Wireshark's would not tell all.
     """
     keys = made.ike
     if keys is None:
         return []
-    encr, integ = IKE_ENCR.get(made.encr), IKE_INTEG.get(made.integ)
-    start = f"{made.spi_i.hex()},{made.spi_r.hex()},{keys.ei.hex()},{keys.er.hex()}"
-    macs = f"{keys.ai.hex()},{keys.ar.hex()}"
-    lines = []
-    if encr:  # a MAC without a name is told by its length, and then not checked: Wireshark wants no key for it
-        lines.append(f'{start},"{encr}",{macs},"{integ}"' if integ else f'{start},"{encr}",,,"{_ANY_96_IKE}"')
-    if not (encr and integ):
-        lines.append(f'{OURS}{start},"{made.encr}",{macs},"{made.integ}"')
+    theirs = made.encr in IKE_ENCR and not made.intermediate
+    lines = [_wireshark_ike_line(made, keys)] if theirs else []
+    if not theirs or made.integ not in IKE_INTEG:
+        lines.append(f'{OURS}{_ike_start(made, keys)},"{made.encr}",{keys.ai.hex()},{keys.ar.hex()},"{made.integ}"')
     return lines
+
+
+def _ike_start(made: KeysMade, keys: IkeKeys) -> str:
+    return f"{made.spi_i.hex()},{made.spi_r.hex()},{keys.ei.hex()},{keys.er.hex()}"
+
+
+def _wireshark_ike_line(made: KeysMade, keys: IkeKeys) -> str:
+    start, integ = f'{_ike_start(made, keys)},"{IKE_ENCR[made.encr]}"', IKE_INTEG.get(made.integ)
+    if integ:
+        return f'{start},{keys.ai.hex()},{keys.ar.hex()},"{integ}"'
+    # a MAC without a name is told by its length, and then not checked: Wireshark wants no key for it
+    return f'{start},,,"{_ANY_96_IKE}"'
 
 
 def esp_lines(state: EspState) -> list[str]:

@@ -1,10 +1,9 @@
 """The key log: Wireshark loads every line of it and opens real captures with it, and so do we."""
 
 import json
-import os
 import re
 import stat
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gateway.ike.effects import KeysMade
 from gateway.ike.plane import EspState
 from gateway.service.keylog import ESP_TABLE, IKE_TABLE, OURS, KeyLog
 from tests.cli.recorded import given_keys, transcript_keys
+from tests.lab.tshark import ESP_OPTIONS, tshark
 from tests.vectors_root import vectors
 
 PAIRS = [
@@ -48,17 +48,6 @@ def write_every_algorithm(folder: Path) -> None:
     log.close()
 
 
-def tshark(capture: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """tshark with the tables of `folder` as its user's, and nothing else of the user's."""
-    config = folder.parent / "config"
-    config.mkdir(exist_ok=True)
-    if not (config / "wireshark").exists():
-        (config / "wireshark").symlink_to(folder)
-    environment = os.environ | {"XDG_CONFIG_HOME": str(config), "HOME": str(config)}
-    command = ["tshark", "-r", str(capture), *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
-
-
 def test_only_we_may_read_it(tmp_path: Path) -> None:
     write_every_algorithm(tmp_path / "keys")
     for path in (tmp_path / "keys", tmp_path / "keys" / IKE_TABLE, tmp_path / "keys" / ESP_TABLE):
@@ -77,6 +66,22 @@ def test_we_read_back_what_we_write(tmp_path: Path) -> None:
         assert {(one.iv_octets, one.icv_octets, one.block_octets) for one in ciphers} == {
             (encr.iv_octets, icv, encr.block_octets)
         }
+
+
+def test_keys_of_before_the_last_key_exchange_have_a_table_of_their_own(tmp_path: Path) -> None:
+    log = KeyLog(tmp_path)
+    encr, integ = PAIRS[0]
+    for number, intermediate in enumerate((1, 2, 0)):  # x25519, then two additional key exchanges
+        log.write(replace(ike_made(number, encr, integ), spi_i=b"i" * 8, intermediate=intermediate))
+    log.close()
+    kept = [line for line in (tmp_path / IKE_TABLE).read_text().splitlines() if not line.startswith(OURS)]
+    assert len(kept) == 1 and "0202" in kept[0]
+    assert len(read_ike_keys(tmp_path / IKE_TABLE)[b"i" * 8, b"r" * 8]) == 3
+    for number in (1, 2):
+        folder = tmp_path / "profiles" / f"intermediate-{number}"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (line,) = (folder / IKE_TABLE).read_text().splitlines()
+        assert f"{number - 1:02}" * 8 in line
 
 
 @needs_tshark
@@ -109,8 +114,7 @@ def test_what_wireshark_cannot_name_is_a_comment(tmp_path: Path) -> None:
 def test_wireshark_opens_strongswans_negotiations_with_our_lines(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     capture = transcript_keys(name, folder)
-    options = ["-o", "esp.enable_encryption_decode:TRUE", "-o", "udp.check_checksum:FALSE"]
-    shown = tshark(capture, folder, "-V", *options).stdout
+    shown = tshark(capture, folder, "-V", *ESP_OPTIONS, "-o", "udp.check_checksum:FALSE").stdout
     assert len(re.findall(r"Payload: Authentication \(39\)", shown)) == 2
     esp = shown.count("Encapsulating Security Payload")
     assert esp == shown.count("ESP Pad Length") > 0

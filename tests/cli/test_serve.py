@@ -243,6 +243,7 @@ def test_the_key_log_is_loud_and_decodes_the_tunnel(tmp_path: Path) -> None:
             assert here.apply(document(*names, there.nat_port)).exit_code == 0
         assert moon.ask("up", "sun").exit_code == 0
         spi_i = moon.told("status", "sun")["ike_sas"][0]["spi_i"]
-    assert (log / "ikev2_decryption_table").read_text().startswith(f"{spi_i},")
+    assert f"\n{spi_i}," in (log / "ikev2_decryption_table").read_text()
+    assert (log / "profiles" / "intermediate-1" / "ikev2_decryption_table").read_text().startswith(f"{spi_i},")
     assert (log / "esp_sa").read_text().count("\n") == 2
     assert ask("decode", str(log / "esp_sa")).exit_code == 1  # no capture: a sentence

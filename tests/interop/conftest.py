@@ -1,6 +1,6 @@
 """Our gateway and strongSwan in two namespaces: over the data planes in userspace, and in a guest over the kernel's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -47,13 +47,17 @@ def start_pair(
     *,
     charon: type[Charon] = Charon,
     plugins: str = "",
+    ours: Mapping[str, str] | None = None,
 ) -> Pair:
-    """Both ends in a network of their own; `charon` may be another strongSwan with its own kernel `plugins`."""
+    """Both ends in a network of their own; `charon` may be another strongSwan with its own kernel `plugins`.
+
+    `ours` are further IKEGATE_… variables of our gateway.
+    """
     network = stack.enter_context(Network())
     left, right = two_sites(network)
     (folder / "charon").mkdir()
     peer = charon(right, folder / "charon", plugins or CHARON_PLUGINS[plane], settings=settings)
-    gateway = Appliance(left, folder / "gateway", plane)
+    gateway = Appliance(left, folder / "gateway", plane, settings=ours)
     stack.enter_context(peer)
     stack.enter_context(gateway)
     tap = Tap(left, "to-right")

@@ -77,7 +77,8 @@ def turn_keys(core: Core, sa: IkeSa) -> None:
     sa.keys, sa.intermediate.next_keys = sa.intermediate.next_keys, None
     chosen, sa.intermediate.before = sa.chosen, sa.protection
     sa.protection = Protection(chosen.encr, chosen.integ, sa.keys, initiator=sa.initiator, random=core.random)
-    keys_made(core, sa)
+    done = sa.intermediate.done
+    keys_made(core, sa, intermediate=done + 1 if done < len(chosen.following) else 0)
 
 
 def answer_intermediate(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
