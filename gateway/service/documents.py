@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -11,7 +11,9 @@ from gateway.storage.compiling import parse_secret
 from gateway.storage.objects import (
     KEYS,
     KINDS,
+    SEALED,
     SETTINGS,
+    STORED,
     BlockObject,
     ChildObject,
     ConfigObject,
@@ -22,7 +24,6 @@ from gateway.storage.objects import (
     PeerObject,
     ProposalObject,
     PskFields,
-    PskObject,
     SettingsObject,
     ShuntObject,
 )
@@ -78,16 +79,6 @@ def validated(model: type[Model], document: Any) -> Model:
         raise Invalid(
             field_errors(error.errors(include_url=False, include_context=False, include_input=False))
         ) from None
-
-
-def opened_secret(secret: SecretStr | None, pointer: str) -> bytes | None:
-    """The octets of a secret that came in. Raises Invalid."""
-    if secret is None:
-        return None
-    try:
-        return parse_secret(secret.get_secret_value())
-    except ValueError as error:
-        raise Invalid([FieldError(pointer, "invalid-secret", str(error))]) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -185,8 +176,8 @@ def _field_changes(kind: str, name: str, old: Inventory, new: Inventory) -> tupl
     found: list[FieldChange] = []
     if was is not now and was != now:
         found += _changes(as_document(was), as_document(now), "")
-    if kind == "psks" and old.secrets.get(name) != new.secrets.get(name):
-        found.append(FieldChange("/secret", "(secret)", "(another secret)"))
+    if old.secrets.get((kind, name)) != new.secrets.get((kind, name)):
+        found.append(FieldChange(f"/{SEALED[kind]}", "(secret)", "(another secret)"))
     return tuple(found)
 
 
@@ -243,34 +234,32 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-MODELS: Mapping[str, type[BaseModel]] = {
-    "proposals": ProposalObject,
-    "psks": PskEntry,
-    "peers": PeerObject,
-    "shunts": ShuntObject,
-    "blocks": BlockObject,
-}
+MODELS: Mapping[str, type[BaseModel]] = {**STORED, "psks": PskEntry}
+OPENERS: Mapping[str, Callable[[str], bytes]] = {"psks": parse_secret}
 
 
 def read_object(kind: str, name: str, document: Mapping[str, Any]) -> tuple[ConfigObject, bytes | None]:
-    """One object of a kind; a name inside must agree with its address. A key's secret comes beside. Raises Invalid."""
+    """One object of a kind; a name inside must agree with its address. A secret comes beside. Raises Invalid."""
     if kind == SETTINGS[0]:
         return validated(SettingsObject, document), None
     key = KEYS.get(kind, "name")
-    entry = validated(MODELS[kind], {key: name, **document})
-    if isinstance(entry, PskEntry):
-        thing: ConfigObject = psk_object(entry)
-        secret = opened_secret(entry.secret, "/secret")
-    else:
-        assert isinstance(entry, ProposalObject | PeerObject | ShuntObject | BlockObject)
-        thing, secret = entry, None
-    if entry.name != name:
+    thing, secret = split_entry(kind, validated(MODELS[kind], {key: name, **document}), "")
+    if not isinstance(thing, SettingsObject) and thing.name != name:
         raise Invalid([FieldError(f"/{key}", "name-differs", f"the object is addressed as {name!r}")])
     return thing, secret
 
 
-def psk_object(entry: PskEntry) -> PskObject:
-    return PskObject.model_validate(entry.model_dump(exclude={"secret"}))
+def split_entry(kind: str, entry: BaseModel, at: str) -> tuple[ConfigObject, bytes | None]:
+    """What came in as the object that is stored and, of a kind in SEALED, its secret's octets. Raises Invalid."""
+    field = SEALED.get(kind)
+    if field is None:
+        return cast("ConfigObject", entry), None
+    thing = STORED[kind].model_validate(entry.model_dump(exclude={field}))
+    text: SecretStr | None = getattr(entry, field)
+    try:
+        return thing, OPENERS[kind](text.get_secret_value()) if text is not None else None
+    except ValueError as error:
+        raise Invalid([FieldError(f"{at}/{field}", f"invalid-{field.replace('_', '-')}", str(error))]) from None
 
 
 def read_child(name: str, document: Mapping[str, Any]) -> ChildObject:

@@ -1,23 +1,19 @@
 """How one inventory becomes the next: objects put, children put, objects taken away, whole documents laid over."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from gateway.service.documents import Document, opened_secret, psk_object, read_child, read_object
+from gateway.service.documents import Document, pointer_of, read_child, read_object, split_entry
 from gateway.storage.objects import (
     CHILDREN,
     KINDS,
     SETTINGS,
-    BlockObject,
     ChildObject,
     ConfigObject,
     Inventory,
     PeerObject,
-    ProposalObject,
-    PskObject,
     SettingsObject,
-    ShuntObject,
 )
 
 
@@ -29,36 +25,25 @@ def laid(inventory: Inventory, kind: str, name: str, document: Mapping[str, Any]
     if kind == CHILDREN:
         peer, _, child = name.partition("/")
         return _with_child(inventory, inventory.peers[peer], read_child(child, document))
-    return with_object(inventory, *read_object(kind, name, document))
+    return with_object(inventory, kind, *read_object(kind, name, document))
 
 
-def with_object(inventory: Inventory, thing: ConfigObject, secret: bytes | None = None) -> Inventory:
-    """The object added or put in the place of its namesake; without `secret` a key keeps the one it has."""
-    match thing:
-        case ProposalObject():
-            return replace(inventory, proposals={**inventory.proposals, thing.name: thing})
-        case PskObject():
-            secrets = inventory.secrets if secret is None else {**inventory.secrets, thing.name: secret}
-            return replace(inventory, psks={**inventory.psks, thing.name: thing}, secrets=secrets)
-        case PeerObject():
-            return replace(inventory, peers={**inventory.peers, thing.name: thing})
-        case ShuntObject():
-            return replace(inventory, shunts={**inventory.shunts, thing.name: thing})
-        case BlockObject():
-            return replace(inventory, blocks={**inventory.blocks, thing.name: thing})
-        case SettingsObject():
-            return replace(inventory, settings=thing)
+def with_object(inventory: Inventory, kind: str, thing: ConfigObject, secret: bytes | None = None) -> Inventory:
+    """The object added or put in the place of its namesake; without `secret` it keeps the one it has."""
+    if isinstance(thing, SettingsObject):
+        return replace(inventory, settings=thing)
+    changes: dict[str, Any] = {kind: {**inventory.objects(kind), thing.name: thing}}
+    if secret is not None:
+        changes["secrets"] = {**inventory.secrets, (kind, thing.name): secret}
+    return replace(inventory, **changes)
 
 
 def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:
     if kind == CHILDREN:
         peer, _, child = name.partition("/")
         return _without_child(inventory, inventory.peers[peer], child)
-    kept = {key: thing for key, thing in inventory.objects(kind).items() if key != name}
-    secrets = inventory.secrets
-    if kind == "psks":
-        secrets = {key: secret for key, secret in secrets.items() if key != name}
-    changes: dict[str, Any] = {kind: kept}
+    changes: dict[str, Any] = {kind: {key: thing for key, thing in inventory.objects(kind).items() if key != name}}
+    secrets = {place: secret for place, secret in inventory.secrets.items() if place != (kind, name)}
     return replace(inventory, secrets=secrets, **changes)
 
 
@@ -68,12 +53,12 @@ def _with_child(inventory: Inventory, peer: PeerObject, child: ChildObject) -> I
         children = (*peer.children, child)
     else:
         children = tuple(child if one.name == child.name else one for one in peer.children)
-    return with_object(inventory, peer.model_copy(update={"children": children}))
+    return with_object(inventory, "peers", peer.model_copy(update={"children": children}))
 
 
 def _without_child(inventory: Inventory, peer: PeerObject, name: str) -> Inventory:
     children = tuple(child for child in peer.children if child.name != name)
-    return with_object(inventory, peer.model_copy(update={"children": children}))
+    return with_object(inventory, "peers", peer.model_copy(update={"children": children}))
 
 
 def with_document(inventory: Inventory, document: Document, prune: bool) -> Inventory:
@@ -81,31 +66,19 @@ def with_document(inventory: Inventory, document: Document, prune: bool) -> Inve
 
     Settings that are taken away are what they were at the beginning.
     """
-    secrets = dict(inventory.secrets)
-    psks: dict[str, PskObject] = {} if prune else dict(inventory.psks)
-    for index, entry in enumerate(document.psks):
-        secret = opened_secret(entry.secret, f"/psks/{index}/secret")
-        if secret is not None:
-            secrets[entry.name] = secret
-        psks[entry.name] = psk_object(entry)
     kept = Inventory() if prune else inventory
-    return replace(
-        inventory,
-        proposals=_laid_over(kept.proposals, document.proposals),
-        psks=dict(sorted(psks.items())),
-        peers=_laid_over(kept.peers, document.peers),
-        secrets={name: secret for name, secret in secrets.items() if name in psks},
-        shunts=_laid_over(kept.shunts, document.shunts),
-        blocks=_laid_over(kept.blocks, document.blocks),
-        settings=document.settings or kept.settings,
-    )
-
-
-Entry = TypeVar("Entry", ProposalObject, PeerObject, ShuntObject, BlockObject)
-
-
-def _laid_over(kept: Mapping[str, Entry], entries: Iterable[Entry]) -> dict[str, Entry]:
-    return dict(sorted({**kept, **{entry.name: entry for entry in entries}}.items()))
+    secrets = dict(inventory.secrets)
+    changes: dict[str, Any] = {"settings": document.settings or kept.settings}
+    for kind in KINDS:
+        things = dict(kept.objects(kind))
+        for index, entry in enumerate(getattr(document, kind)):
+            thing, secret = split_entry(kind, entry, pointer_of([kind, index]))
+            things[entry.name] = thing
+            if secret is not None:
+                secrets[kind, entry.name] = secret
+        changes[kind] = dict(sorted(things.items()))
+    changes["secrets"] = {(kind, name): secret for (kind, name), secret in secrets.items() if name in changes[kind]}
+    return replace(inventory, **changes)
 
 
 def numbered(old: Inventory, new: Inventory, revision: int) -> Inventory:
@@ -115,8 +88,7 @@ def numbered(old: Inventory, new: Inventory, revision: int) -> Inventory:
         before = old.objects(kind)
         for name, thing in new.objects(kind).items():
             same = before.get(name) is thing or before.get(name) == thing
-            if kind == "psks":
-                same = same and old.secrets.get(name) == new.secrets.get(name)
+            same = same and old.secrets.get((kind, name)) == new.secrets.get((kind, name))
             changed[kind, name] = old.changed[kind, name] if same else revision
     for peer in new.peers.values():
         changed.update(_children(old.peers.get(peer.name), peer, old.changed, revision))

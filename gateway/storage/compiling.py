@@ -238,7 +238,7 @@ def compile_snapshot(
     psks = [
         psk
         for name, document in sorted(inventory.psks.items())
-        if (psk := compile_psk(document, inventory.secrets.get(name), pointer("psks", name), found))
+        if (psk := compile_psk(document, inventory.secrets.get(("psks", name)), pointer("psks", name), found))
     ]
     unchanged = _unchanged_peers(inventory, known) if known else {}
     peers = [

@@ -26,6 +26,7 @@ LATEST = 32_503_680_000  # the year 3000 as Unix time: every calendar can show i
 
 KINDS = ("proposals", "psks", "peers", "shunts", "blocks")  # in the order in which they may refer to each other
 SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
+SEALED = {"psks": "secret"}  # kinds that have a secret beside them: the field that it comes in by
 CHILDREN = "children"  # objects inside a peer; one is named as `peer/child`
 KEYS = {"blocks": "network"}  # the field that names an object, where that is not `name`
 
@@ -296,6 +297,14 @@ class SettingsObject(BaseModel):
 
 
 ConfigObject = ProposalObject | PskObject | PeerObject | ShuntObject | BlockObject | SettingsObject
+STORED: Mapping[str, type[ConfigObject]] = {
+    "proposals": ProposalObject,
+    "psks": PskObject,
+    "peers": PeerObject,
+    "shunts": ShuntObject,
+    "blocks": BlockObject,
+    SETTINGS[0]: SettingsObject,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,16 +326,17 @@ class Invalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All objects of one revision by name, and the keys' octets apart from them.
+    """All objects of one revision by name, and their secrets apart from them.
 
-    `changed` says in which revision an object, `(kind, name)` or `("children", "peer/child")`, got its present content.
+    `secrets` holds the octets that go with an object, `(kind, name)` of SEALED. `changed` says in which revision an
+    object, `(kind, name)` or `("children", "peer/child")`, got its present content.
     """
 
     revision: int = 0
     proposals: Mapping[str, ProposalObject] = field(default_factory=dict)
     psks: Mapping[str, PskObject] = field(default_factory=dict)
     peers: Mapping[str, PeerObject] = field(default_factory=dict)
-    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    secrets: Mapping[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
     changed: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
     shunts: Mapping[str, ShuntObject] = field(default_factory=dict)
     blocks: Mapping[str, BlockObject] = field(default_factory=dict)
@@ -334,17 +344,9 @@ class Inventory:
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
         """The objects of one of KINDS, by name; of the settings, which are one."""
-        match kind:
-            case "proposals":
-                return self.proposals
-            case "psks":
-                return self.psks
-            case "peers":
-                return self.peers
-            case "shunts":
-                return self.shunts
-            case "blocks":
-                return self.blocks
-            case "settings":
-                return {SETTINGS[1]: self.settings}
-        raise ValueError(f"{kind!r} is no kind of object")
+        if kind == SETTINGS[0]:
+            return {SETTINGS[1]: self.settings}
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is no kind of object")
+        found: Mapping[str, ConfigObject] = getattr(self, kind)
+        return found

@@ -23,16 +23,16 @@ from gateway.storage.models import (
     ShuntRow,
 )
 from gateway.storage.objects import (
+    KEYS,
+    SEALED,
     SETTINGS,
-    BlockObject,
+    STORED,
     ChildObject,
+    ConfigObject,
     Inventory,
     PeerObject,
-    ProposalObject,
-    PskObject,
     RetransmitFields,
     SettingsObject,
-    ShuntObject,
 )
 from gateway.storage.secrets import Place, SecretBox
 
@@ -76,48 +76,67 @@ _CHILD_FIELDS = (
     "copy_df",
     "mss",
 )
-_PSK_FIELDS = ("description", "local_ids", "remote_ids")
-_PROPOSAL_FIELDS = ("description", "protocol", "suites")
-_SHUNT_FIELDS = ("description", "action", "local_selectors", "remote_selectors", "priority")
-_BLOCK_FIELDS = ("reason", "expires_at")
 _SETTINGS_FIELDS = tuple(SettingsObject.model_fields)
 
 
-def psk_place(row_id: int) -> Place:
-    """Where the key of the psks row `row_id` lies, as its seal says."""
-    return Place("psks", "secret", str(row_id))
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """How the objects of one kind lie in a table of their own: column by column, in a sealed one what is secret."""
+
+    kind: str
+    row: Any
+    fields: tuple[str, ...]
+
+    @property
+    def key(self) -> Any:
+        """The column that names an object."""
+        return getattr(self.row, KEYS.get(self.kind, "name"))
+
+    def place(self, row: Any) -> Place:
+        """Where a row's secret lies, as its seal says."""
+        return Place(self.row.__tablename__, SEALED[self.kind], str(row.id))
+
+
+_TABLES = (
+    _Table("proposals", ProposalRow, ("description", "protocol", "suites")),
+    _Table("psks", PskRow, ("description", "local_ids", "remote_ids")),
+    _Table("shunts", ShuntRow, ("description", "action", "local_selectors", "remote_selectors", "priority")),
+    _Table("blocks", BlockRow, ("reason", "expires_at")),
+)
 
 
 def load_inventory(session: Session, box: SecretBox) -> Inventory:
-    """Everything that is configured, with the keys opened. Raises SecretUnreadable."""
+    """Everything that is configured, with the secrets opened. Raises SecretUnreadable."""
     changed: dict[tuple[str, str], int] = {}
-    proposals: dict[str, ProposalObject] = {}
-    for row in session.scalars(select(ProposalRow).order_by(ProposalRow.name)):
-        proposals[row.name] = ProposalObject.model_validate({"name": row.name, **_columns(row, _PROPOSAL_FIELDS)})
-        changed["proposals", row.name] = row.changed
-    psks: dict[str, PskObject] = {}
-    secrets: dict[str, bytes] = {}
-    for psk in session.scalars(select(PskRow).order_by(PskRow.name)):
-        psks[psk.name] = PskObject.model_validate({"name": psk.name, **_columns(psk, _PSK_FIELDS)})
-        secrets[psk.name] = box.open(psk.secret, psk_place(psk.id))
-        changed["psks", psk.name] = psk.changed
+    secrets: dict[tuple[str, str], bytes] = {}
+    things: dict[str, Any] = {table.kind: _load(session, box, table, changed, secrets) for table in _TABLES}
     peers: dict[str, PeerObject] = {}
     for peer in session.scalars(select(PeerRow).order_by(PeerRow.name)):
         peers[peer.name] = _peer_object(peer)
         changed["peers", peer.name] = peer.changed
         changed.update({("children", f"{peer.name}/{child.name}"): child.changed for child in peer.children})
-    shunts: dict[str, ShuntObject] = {}
-    for shunt in session.scalars(select(ShuntRow).order_by(ShuntRow.name)):
-        shunts[shunt.name] = ShuntObject.model_validate({"name": shunt.name, **_columns(shunt, _SHUNT_FIELDS)})
-        changed["shunts", shunt.name] = shunt.changed
-    blocks: dict[str, BlockObject] = {}
-    for block in session.scalars(select(BlockRow).order_by(BlockRow.network)):
-        blocks[block.network] = BlockObject.model_validate({"network": block.network, **_columns(block, _BLOCK_FIELDS)})
-        changed["blocks", block.network] = block.changed
     one = session.scalars(select(SettingsRow)).one()
     settings = SettingsObject.model_validate(_columns(one, _SETTINGS_FIELDS))
     changed[SETTINGS] = one.changed
-    return Inventory(last_revision(session), proposals, psks, peers, secrets, changed, shunts, blocks, settings)
+    return Inventory(last_revision(session), peers=peers, secrets=secrets, changed=changed, settings=settings, **things)
+
+
+def _load(
+    session: Session,
+    box: SecretBox,
+    table: _Table,
+    changed: dict[tuple[str, str], int],
+    secrets: dict[tuple[str, str], bytes],
+) -> dict[str, ConfigObject]:
+    """The objects of a table; what is known of each besides goes into `changed` and `secrets`."""
+    found: dict[str, ConfigObject] = {}
+    for row in session.scalars(select(table.row).order_by(table.key)):
+        name = getattr(row, table.key.key)
+        found[name] = STORED[table.kind].model_validate({table.key.key: name, **_columns(row, table.fields)})
+        changed[table.kind, name] = row.changed
+        if table.kind in SEALED and (sealed := getattr(row, SEALED[table.kind])):
+            secrets[table.kind, name] = box.open(sealed, table.place(row))
+    return found
 
 
 def _columns(row: object, names: tuple[str, ...]) -> dict[str, Any]:
@@ -154,9 +173,12 @@ def _peer_object(row: PeerRow) -> PeerObject:
 
 def save_inventory(session: Session, box: SecretBox, old: Inventory, new: Inventory) -> None:
     """Write what differs between the two; what nobody refers to any more goes last."""
-    _save_proposals(session, old, new)
-    _save_psks(session, box, old, new)
-    _save_rules(session, old, new)
+    for table in _TABLES:
+        _save(session, box, table, old, new)
+    if old.settings != new.settings:
+        one = session.scalars(select(SettingsRow)).one()
+        _copy(new.settings, one, _SETTINGS_FIELDS)
+        one.changed = new.changed[SETTINGS]
     ids = {row.name: row.id for row in session.scalars(select(ProposalRow))}
     for name in old.peers.keys() - new.peers.keys():
         session.execute(delete(PeerRow).where(PeerRow.name == name))
@@ -168,61 +190,28 @@ def save_inventory(session: Session, box: SecretBox, old: Inventory, new: Invent
         row = session.scalar(select(PeerRow).where(PeerRow.name == name)) or PeerRow(name=name)
         _fill_peer(session, row, peer, ids, new)
     session.flush()
-    for name in old.proposals.keys() - new.proposals.keys():
-        session.execute(delete(ProposalRow).where(ProposalRow.name == name))
+    for table in _TABLES:
+        for name in old.objects(table.kind).keys() - new.objects(table.kind).keys():
+            session.execute(delete(table.row).where(table.key == name))
 
 
-def _save_proposals(session: Session, old: Inventory, new: Inventory) -> None:
-    for name, proposal in new.proposals.items():
-        if old.proposals.get(name) == proposal:
+def _save(session: Session, box: SecretBox, table: _Table, old: Inventory, new: Inventory) -> None:
+    """The objects of a table that are new or differ."""
+    before = old.objects(table.kind)
+    for name, thing in new.objects(table.kind).items():
+        place = table.kind, name
+        secret = new.secrets.get(place)
+        if before.get(name) == thing and old.secrets.get(place) == secret:
             continue
-        row = session.scalar(select(ProposalRow).where(ProposalRow.name == name)) or ProposalRow(name=name)
-        _copy(proposal, row, _PROPOSAL_FIELDS)
-        row.changed = new.changed["proposals", name]
-        session.add(row)
-    session.flush()
-
-
-def _save_psks(session: Session, box: SecretBox, old: Inventory, new: Inventory) -> None:
-    for name in old.psks.keys() - new.psks.keys():
-        session.execute(delete(PskRow).where(PskRow.name == name))
-    for name, psk in new.psks.items():
-        if old.psks.get(name) == psk and old.secrets.get(name) == new.secrets[name]:
-            continue
-        row = session.scalar(select(PskRow).where(PskRow.name == name))
-        if row is None:
-            row = PskRow(name=name, secret="")
-        _copy(psk, row, _PSK_FIELDS)
-        row.changed = new.changed["psks", name]
+        row = session.scalar(select(table.row).where(table.key == name)) or table.row(**{table.key.key: name})
+        _copy(thing, row, table.fields)
+        row.changed = new.changed[place]
+        if table.kind in SEALED and (secret is None or row.id is None):
+            setattr(row, SEALED[table.kind], "")
         session.add(row)
         session.flush()  # a new row gets its number here, and the seal is bound to it
-        if old.secrets.get(name) != new.secrets[name]:
-            row.secret = box.seal(new.secrets[name], psk_place(row.id))
-    session.flush()
-
-
-def _save_rules(session: Session, old: Inventory, new: Inventory) -> None:
-    """Shunts, blocks and settings, to which nothing refers."""
-    for name in old.shunts.keys() - new.shunts.keys():
-        session.execute(delete(ShuntRow).where(ShuntRow.name == name))
-    for name, shunt in new.shunts.items():
-        if old.shunts.get(name) != shunt:
-            row = session.scalar(select(ShuntRow).where(ShuntRow.name == name)) or ShuntRow(name=name)
-            _copy(shunt, row, _SHUNT_FIELDS)
-            row.changed = new.changed["shunts", name]
-            session.add(row)
-    for network in old.blocks.keys() - new.blocks.keys():
-        session.execute(delete(BlockRow).where(BlockRow.network == network))
-    for network, block in new.blocks.items():
-        if old.blocks.get(network) != block:
-            entry = session.scalar(select(BlockRow).where(BlockRow.network == network)) or BlockRow(network=network)
-            _copy(block, entry, _BLOCK_FIELDS)
-            entry.changed = new.changed["blocks", network]
-            session.add(entry)
-    if old.settings != new.settings:
-        one = session.scalars(select(SettingsRow)).one()
-        _copy(new.settings, one, _SETTINGS_FIELDS)
-        one.changed = new.changed[SETTINGS]
+        if secret is not None and (old.secrets.get(place) != secret or name not in before):
+            setattr(row, SEALED[table.kind], box.seal(secret, table.place(row)))
     session.flush()
 
 

@@ -131,7 +131,7 @@ FULL = _numbered(
         {"esp": ESP, "ike": IKE},
         {"key": PSK},
         {"star": SECOND_PEER, "sun": PEER},
-        {"key": b"\x00a secret\xff"},
+        {("psks", "key"): b"\x00a secret\xff"},
         shunts={"lan": SHUNT},
         blocks={BLOCK.network: BLOCK},
         settings=SETTINGS,
@@ -183,7 +183,9 @@ def test_each_step_between_inventories_is_saved(database: Database, box: SecretB
             {"moon": PEER.model_copy(update={"name": "moon", "children": ()}), "sun": turned},
         )
     )
-    less = _numbered(Inventory(0, {"ike": IKE}, {"new": PSK.model_copy(update={"name": "new"})}, {}, {"new": b"s"}))
+    less = _numbered(
+        Inventory(0, {"ike": IKE}, {"new": PSK.model_copy(update={"name": "new"})}, {}, {("psks", "new"): b"s"})
+    )
     state = Inventory()
     for step in (FULL, other, less, FULL, _numbered(Inventory()), other):
         assert _save(database, box, state, step) == step
@@ -218,7 +220,7 @@ def test_the_database_keeps_a_proposal_in_use(database: Database, box: SecretBox
 
 def test_no_secret_lies_open_in_a_file(database: Database, box: SecretBox) -> None:
     secret = b"canary-in-the-coal-mine"
-    _save(database, box, Inventory(), replace(FULL, secrets={"key": secret}))
+    _save(database, box, Inventory(), replace(FULL, secrets={("psks", "key"): secret}))
     files = [path for path in database.path.parent.iterdir() if path.name.startswith("config")]
     assert len(files) >= 3
     assert all(secret not in path.read_bytes() and secret.hex().encode() not in path.read_bytes() for path in files)
@@ -226,7 +228,11 @@ def test_no_secret_lies_open_in_a_file(database: Database, box: SecretBox) -> No
 
 def test_a_sealed_key_cannot_be_moved_to_another_row(database: Database, box: SecretBox) -> None:
     second = PSK.model_copy(update={"name": "second"})
-    both = _numbered(replace(FULL, psks={"key": PSK, "second": second}, secrets={"key": b"one", "second": b"two"}))
+    both = _numbered(
+        replace(
+            FULL, psks={"key": PSK, "second": second}, secrets={("psks", "key"): b"one", ("psks", "second"): b"two"}
+        )
+    )
     _save(database, box, Inventory(), both)
     with database.write() as session:
         sealed = session.scalars(select(PskRow).where(PskRow.name == "key")).one().secret

@@ -72,7 +72,7 @@ async def test_a_new_tunnel_is_stored_with_its_key_in_one_revision(person: Perso
     assert peer.children[0].remote_selectors == ("10.2.0.0/16", "10.3.0.0/24[tcp/443]")
     assert psk.remote_ids == ("192.0.2.17",)
     assert psk.local_ids == ("gw.example",)
-    assert config.inventory.secrets["branch"] == SECRET.encode()
+    assert config.inventory.secrets["psks", "branch"] == SECRET.encode()
     assert SECRET not in (await person.look("/psks/branch")).source
 
 
@@ -127,7 +127,7 @@ async def test_a_stored_key_serves_a_new_tunnel_and_keeps_its_secret(person: Per
     await person.send("/tunnels/new", form)
     inventory = person.gateway.config.inventory
     assert inventory.psks["branch"].remote_ids == ("branch.example", "192.0.2.17")
-    assert inventory.secrets["branch"] == SECRET.encode()
+    assert inventory.secrets["psks", "branch"] == SECRET.encode()
     assert inventory.psks.keys() == {"branch"}
 
 
@@ -205,18 +205,18 @@ async def test_keys_are_made_replaced_and_deleted(person: Person) -> None:
     await person.send("/psks/new", made)
     inventory = person.gateway.config.inventory
     assert inventory.psks["shared"].remote_ids == ("CN=sun, O=Lab", "*.example")
-    assert inventory.secrets["shared"] == form["secret"].encode()
+    assert inventory.secrets["psks", "shared"] == form["secret"].encode()
     assert "There is one of this name already." in (await person.send("/psks/new", made, 422)).text
 
     shown = values(await person.look("/psks/shared"))
     assert shown["secret"] == ""
     await person.send("/psks/shared", shown | {"description": "for all", "action": "save"})
-    assert person.gateway.config.inventory.secrets["shared"] == form["secret"].encode()
+    assert person.gateway.config.inventory.secrets["psks", "shared"] == form["secret"].encode()
     shown = values(await person.look("/psks/shared"))
     generated = values(Page((await person.send("/psks/shared", shown | {"action": "generate"}, 200)).text))
     assert len(generated["secret"]) == 43
     await person.send("/psks/shared", generated | {"action": "save"})
-    assert person.gateway.config.inventory.secrets["shared"] == generated["secret"].encode()
+    assert person.gateway.config.inventory.secrets["psks", "shared"] == generated["secret"].encode()
 
     wrong = Page(
         (await person.send("/psks/shared", values(await person.look("/psks/shared")) | {"secret": "0xzz"}, 422)).text
