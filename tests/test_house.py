@@ -31,7 +31,7 @@ PURE_FLOORS = ("gateway.wire", "gateway.crypto", "gateway.policy", "gateway.ike"
 
 # Declared in pyproject.toml though no module imports them by name: what needs them instead.
 INDIRECT = {"python-multipart": "FastAPI reads forms with it"}
-IMPORT_NAMES = {"argon2-cffi": "argon2", "pyyaml": "yaml"}
+IMPORT_NAMES = {"argon2-cffi": "argon2", "pyopenssl": "OpenSSL", "pyyaml": "yaml"}
 
 
 @cache

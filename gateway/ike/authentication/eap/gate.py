@@ -1,0 +1,146 @@
+"""What the server's side of EAP knows: the users, how often one may be wrong, and who it is itself."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gateway.crypto import one_time
+from gateway.ike.admission import Budget, source_of
+from gateway.ike.authentication.eap.talk import Failed, clean
+from gateway.ike.authentication.eap.tls_machine import TlsMachine
+from gateway.policy.users import User
+
+MAX_IDENTITY_OCTETS = 253
+"""A network access identifier has no more (RFC 7542 2.2)."""
+_PAIR_BURST, _PAIR_REFILL = 5.0, 1 / 60
+_NAME_BURST, _NAME_REFILL = 50.0, 1 / 20
+_SOURCE_BURST, _SOURCE_REFILL = 30.0, 1 / 20
+
+
+class Tries:
+    """Wrong proofs, by identity and by source: whoever has used up his own waits, and others are hardly touched.
+
+    A try is taken before it is judged, so that many at a time are no way around, and given back when it was right. One
+    source has five for one name, and then one a minute; a name has fifty from everywhere, so that strangers cannot
+    easily lock its owner out.
+    """
+
+    def __init__(self) -> None:
+        self._pairs = Budget(_PAIR_BURST, _PAIR_REFILL)
+        self._names = Budget(_NAME_BURST, _NAME_REFILL)
+        self._sources = Budget(_SOURCE_BURST, _SOURCE_REFILL)
+        self.steps_used: dict[str, int] = {}
+        """The step of each user's last one-time code: none is good twice (RFC 6238 5.2)."""
+
+    def _books(self, name: str, remote: str) -> tuple[tuple[Budget, object], ...]:
+        source = source_of(remote)
+        return (self._pairs, (name, source)), (self._names, name), (self._sources, source)
+
+    def take(self, name: str, remote: str, now: float) -> bool:
+        """Whether this source may try to be this name once more."""
+        books = self._books(name, remote)
+        if any(budget.left(key, now) < 1.0 for budget, key in books):
+            return False
+        for budget, key in books:
+            budget.take(key, 1.0, now)
+        return True
+
+    def right(self, name: str, remote: str, now: float) -> None:
+        """It was the right one."""
+        for budget, key in self._books(name, remote):
+            budget.give(key, 1.0, now)
+
+
+def _uncertified(claimed: str, chain: tuple[bytes, ...]) -> str:
+    raise Failed("eap-tls", "nobody is trusted to say whose certificate it is")
+
+
+def _unchecked(chain: tuple[bytes, ...]) -> None:
+    raise Failed("eap-tls", "nobody is trusted to say whose certificate it is")
+
+
+@dataclass(slots=True)
+class Gate:
+    """One conversation's view: `now` and `unix` are clocks in seconds, `remote` is the peer's address.
+
+    `tls` makes the server's end of a TLS connection; None where there is no certificate for one.
+    """
+
+    users: Mapping[str, User]
+    tries: Tries
+    remote: str
+    now: Callable[[], float]
+    unix: Callable[[], float]
+    random: Callable[[int], bytes] = field(repr=False)
+    name: bytes = b"ikegate"
+    tls: Callable[[], TlsMachine] | None = None
+    certified: Callable[[str, tuple[bytes, ...]], str] = _uncertified
+    """Whose certificate the peer showed, given what it claims; raises Failed."""
+
+    def find(self, claimed: str) -> User | None:
+        """The user of this name, or of what follows a domain and a backslash."""
+        return self.users.get(claimed) or self.users.get(claimed.rpartition("\\")[2])
+
+    def attempt(self, claimed: str) -> str:
+        """A try is taken for this name; the name it is booked under. Raises Failed when there is none left."""
+        user = self.find(claimed)
+        booked = user.name if user else claimed
+        if not self.tries.take(booked, self.remote, self.now()):
+            raise Failed("eap-locked", f"too many wrong proofs for {clean(booked.encode())}, or from {self.remote}")
+        return booked
+
+    def right(self, booked: str) -> None:
+        self.tries.right(booked, self.remote, self.now())
+
+    def passwords(self, user: User) -> Iterator[tuple[bytes, int | None]]:
+        """What the user may have typed: the password, with each code that is good now and its step."""
+        if not user.totp_secret:
+            yield user.password, None
+            return
+        used = self.tries.steps_used.get(user.name, -1)
+        for step, code in one_time.codes(user.totp_secret, self.unix()).items():
+            if step > used:
+                yield user.password + code, step
+
+    def spend(self, user: User, step: int | None) -> None:
+        """That code was shown."""
+        if step is not None:
+            self.tries.steps_used[user.name] = step
+
+    def judge(self, claimed: str, user: User | None) -> str:
+        """Why no password can be right, as a sentence; empty when one can."""
+        if user is None:
+            return f"there is no user {clean(claimed.encode())}"
+        if barred := user.barred(self.unix()):
+            return f"the user {user.name} {barred}"
+        return "" if user.password else f"the user {user.name} has no password"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who we are as EAP's peer. `methods` are the numbers that we would take, the best first."""
+
+    identity: bytes
+    password: bytes = field(default=b"", repr=False)
+    methods: tuple[int, ...] = ()
+    random: Callable[[int], bytes] = field(default=bytes, repr=False)
+    tls: Callable[[], TlsMachine] | None = None
+    certified: Callable[[tuple[bytes, ...]], None] = _unchecked
+    """Is it the server's certificate? Raises Failed."""
+
+    @property
+    def bare_name(self) -> bytes:
+        """Without the domain before a backslash."""
+        return self.identity.rpartition(b"\\")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """EAP came to its end: who it is by the method's own proof, and the key that both ends have of it.
+
+    `msk` is empty for a method that makes no key. `user` is None where a certificate alone is the proof.
+    """
+
+    identity: str
+    kind: int
+    msk: bytes = field(default=b"", repr=False)
+    user: User | None = None

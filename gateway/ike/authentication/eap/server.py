@@ -1,0 +1,43 @@
+"""EAP's server: who are you, then one method after the other until the peer takes one (RFC 3748 2, 5.3)."""
+
+from collections.abc import Sequence
+
+from gateway.ike.authentication.eap.gate import MAX_IDENTITY_OCTETS, Gate, Proven
+from gateway.ike.authentication.eap.methods import Method
+from gateway.ike.authentication.eap.talk import Failed, Refused, ServerTalk, method_name
+from gateway.wire.numbers import EapType
+
+
+async def ask_identity(talk: ServerTalk) -> str:
+    """What the peer says it is called; nothing is proven by it.
+
+    <-- Request/Identity
+    --> Response/Identity(name)
+    """
+    said = await talk.ask(EapType.IDENTITY, b"")
+    if not said or len(said) > MAX_IDENTITY_OCTETS:
+        raise Failed("eap-protocol", f"an EAP identity of {len(said)} octets; 1 to {MAX_IDENTITY_OCTETS} are allowed")
+    try:
+        name = said.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Failed("eap-protocol", "the EAP identity is no UTF-8 (RFC 3748 5.1)") from None
+    if not name.isprintable():
+        raise Failed("eap-protocol", "the EAP identity has characters that cannot be shown")
+    return name
+
+
+async def admit(talk: ServerTalk, gate: Gate, claimed: str, methods: Sequence[Method]) -> Proven:
+    """Who the peer has proven to be, by one of these methods; the first is proposed first. Raises Failed."""
+    left = [method for method in methods if method.password or gate.tls]
+    wanted: tuple[int, ...] = ()
+    while left:
+        method = left.pop(0)
+        talk.fresh = True
+        try:
+            return await method.serve(talk, gate, claimed)
+        except Refused as refused:
+            wanted = refused.wanted
+            left = [one for one in left if one.number in wanted]
+    names = ", ".join(method_name(one.number) for one in methods)
+    liked = ", ".join(map(method_name, wanted)) or "none"
+    raise Failed("eap-method", f"the peer takes none of our EAP methods ({names}); it would take {liked}")
