@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.memory import LOWEST_SPI
 from gateway.dataplane.tun import Tun
+from gateway.dataplane.userspace_guard import ClearGuard
 from gateway.dataplane.userspace_inbound import Inbound
 from gateway.dataplane.userspace_outbound import Outbound
 from gateway.dataplane.userspace_policies import PolicyTable, is_wall
@@ -53,8 +54,9 @@ Sa = InboundSa | OutboundSa
 class UserspacePlane:
     """A data plane of this process. ESP always goes in UDP: there must be a socket, handed over by `adopt`.
 
-    A packet that the kernel routes into the TUN device and no policy is about is dropped, never sent in the clear.
-    Addresses for the kernel's own packets, forwarding and firewall are not its matter.
+    A packet that the kernel routes into the TUN device and no policy is about is dropped, never sent in the clear; what
+    a policy protects and comes or goes past the device is dropped, too. Addresses for the kernel's own packets,
+    forwarding and the firewall for all else are not its matter.
     """
 
     name = "userspace"
@@ -80,13 +82,15 @@ class UserspacePlane:
         self.drops = Drops()
         """Packets that were not passed on, by reason."""
         self._tun = Tun(device)
-        number = self._tun.name.lstrip("abcdefghijklmnopqrstuvwxyz-_.")
+        text = self._tun.name.lstrip("abcdefghijklmnopqrstuvwxyz-_.")
+        number = int(text) if text.isdecimal() else 0
         try:
-            self._routes = TunRoutes(self._tun.index, int(number) if number.isdecimal() else 0)
-            self._rules = self._passing_rules(self._tun.name.removesuffix(number))
+            self._routes = TunRoutes(self._tun.index, number)
+            self._rules = self._passing_rules(self._tun.name.removesuffix(text))
         except Refused:
             self._tun.close()
             raise
+        self._guard = ClearGuard(self._tun.name, number, self._policies.policies)
         self._outbound = Outbound(self._tun, self._policies, self._sockets, self.drops, clock)
         self._inbound = Inbound(self._tun, self._policies, self.drops, clock)
 
@@ -95,6 +99,7 @@ class UserspacePlane:
             rules = PassingRules()
             if not any(name.startswith(prefix) and name != self._tun.name for _, name in socket.if_nameindex()):
                 rules.sweep()
+                self._routes.sweep()
         except OSError as error:
             raise Refused(f"no netlink for routing rules: {error.strerror}") from error
         return rules
@@ -147,6 +152,8 @@ class UserspacePlane:
                     self._policies.remove(policy)
                 case RemoveRoute(route):
                     self._routes.remove([route])
+        if any(isinstance(order, AddPolicy | RemovePolicy) for order in orders):
+            self._guard.look()
         if self._outbound.waiting and self._loop is not None:
             self._loop.call_soon(self._outbound.release)  # not now: packets may be on their way through this very call
 
@@ -263,7 +270,13 @@ class UserspacePlane:
         return True
 
     def exempt(self, sock: socket.socket) -> None:
-        self._rules.spare(6 if sock.family == socket.AF_INET6 else 4, sock.getsockname()[1])
+        port = sock.getsockname()[1]
+        self._rules.spare(6 if sock.family == socket.AF_INET6 else 4, port)
+        self._guard.spare(port)
+
+    def settle(self) -> None:
+        """Wait until all that was ordered lies in the kernel, as it does some milliseconds later by itself."""
+        self._guard.settle()
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -312,6 +325,7 @@ class UserspacePlane:
             self._policies.remove(policy)
         self._held.clear()
         if self._tun.fd >= 0:
+            self._guard.close()
             self._routes.close()
             self._rules.close()
             self._tun.close()

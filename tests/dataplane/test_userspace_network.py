@@ -355,14 +355,18 @@ def test_a_route_lies_there_as_long_as_one_wants_it(plane: UserspacePlane, site:
     plane.apply([AddRoute(ROUTE), AddRoute(ROUTE), AddRoute(wider)])
 
     def lines() -> list[str]:
-        return site.ip("route", "show", "table", "4500").splitlines()
+        return site.ip("route", "show", "table", "all").splitlines()
 
     for order in (RemoveRoute(ROUTE), RemoveRoute(ROUTE)):
         plane.apply([order])
         assert any("10.2.0.0/24 dev ikegate0" in line for line in lines())
-        assert any("throw 192.0.2.2" in line for line in lines())
     plane.apply([RemoveRoute(wider)])
-    assert not any("10.2.0.0" in line or "192.0.2.2" in line for line in lines())
+    assert not any("10.2.0.0" in line for line in lines())
+    around = Route(selector("192.0.2.0/24"), (), "192.0.2.2")
+    plane.apply([AddRoute(around)])
+    assert any("throw 192.0.2.2" in line for line in lines()), "where the peer is, inside what it is asked for"
+    plane.apply([RemoveRoute(around)])
+    assert not any("throw" in line for line in lines())
 
 
 def test_a_trap_brings_its_route_until_it_is_replaced_or_lifted(plane: UserspacePlane, site: Namespace) -> None:
@@ -386,8 +390,11 @@ def test_a_trap_brings_its_route_until_it_is_replaced_or_lifted(plane: Userspace
 
 def test_a_range_that_is_no_prefix_needs_several_routes(plane: UserspacePlane, site: Namespace) -> None:
     plane.apply([AddRoute(Route(selector("10.2.0.1-10.2.0.6"), (), "192.0.2.2"))])
-    found = re.findall(r"^(\S+) dev ikegate0", site.ip("route", "show", "table", "4500"), re.MULTILINE)
+    found = re.findall(r"^(\S+) dev ikegate0", site.ip("route", "show", "table", "all"), re.MULTILINE)
     assert found == ["10.2.0.1", "10.2.0.2/31", "10.2.0.4/31", "10.2.0.6"]
+
+
+NAMES = ("ikegate0", "ikegate1")
 
 
 def test_two_planes_take_the_next_device_and_their_own_tables(plane: UserspacePlane, site: Namespace) -> None:
@@ -396,10 +403,15 @@ def test_two_planes_take_the_next_device_and_their_own_tables(plane: UserspacePl
     assert (plane.device, second.device) == ("ikegate0", "ikegate1")
     plane.apply([AddRoute(ROUTE)])
     second.apply([AddRoute(ROUTE)])
-    assert "ikegate1" in site.ip("route", "show", "table", "4501")
+    tables = [set(re.findall(rf"dev {name} .*table (\d+)", site.ip("route", "show", "table", "all"))) for name in NAMES]
+    assert all(tables)
+    assert not tables[0] & tables[1]
     second.close()
-    assert "ikegate0" in site.ip("route", "show", "table", "4500")
-    assert "4501" not in site.ip("rule")
+    assert "ikegate1" not in site.ip("route", "show", "table", "all")
+    assert "ikegate0" in site.ip("route", "show", "table", "all")
+    rules = site.ip("rule")
+    assert any(f"lookup {table}" in rules for table in tables[0])
+    assert not any(f"lookup {table}" in rules for table in tables[1])
 
 
 def test_a_device_that_cannot_be_made_is_refused_with_its_reason(plane: UserspacePlane, site: Namespace) -> None:

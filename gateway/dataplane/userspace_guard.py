@@ -1,0 +1,172 @@
+"""What policies protect or drop neither leaves nor comes in by another way than the TUN device: nftables rules."""
+
+import ipaddress
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from gateway.dataplane.nft import Nft
+from gateway.dataplane.userspace_policies import rank
+from gateway.ike.plane import Action, Direction, Policy
+from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, Selector
+
+_log = logging.getLogger(__name__)
+
+_ICMP = (1, 58)
+_BITS = {4: 32, 6: 128}
+_WORDS = {4: "ip", 6: "ip6"}
+# A selector of all addresses does not mean what stays on a link.
+_ON_LINK = ("224.0.0.0/4", "169.254.0.0/16", "255.255.255.255/32", "ff00::/8", "fe80::/10")
+# RFC 4861: without these no packet finds its neighbour, and unlike ARP they are IP packets that ::/0 catches.
+_DISCOVERY = "icmpv6 type { 133, 134, 135, 136, 137 } accept"
+
+_Range = tuple[int, int]
+
+
+class ClearGuard:
+    """Drops in the clear what a policy protects or drops, in a table of our own, as XFRM does for its policies.
+
+    What goes into or comes out of the TUN device is not its matter, nor are IKE's own datagrams, the loopback and a
+    child's traffic within its own side. It takes the command nft and tables of the family inet; where they lack, the
+    log says so. nft runs beside the event loop: for some milliseconds what was ordered last does not hold yet.
+
+    `close` removes the table. A killed process leaves it, so that what was protected stays shut until the next run.
+    """
+
+    def __init__(self, device: str, number: int, policies: Callable[[], Sequence[Policy]]) -> None:
+        """Of the network namespace in which the object is made; `policies` gives those that lie there now."""
+        self._nft = Nft()
+        self._table = f"ikegate_clear_{number}"
+        self._device = device
+        self._policies = policies
+        self._ports: tuple[int, ...] = ()
+        self._worker = ThreadPoolExecutor(1, "nft")
+        self._ordered = False
+        self._lying: str | None = None
+        self._said = ""
+
+    def spare(self, port: int) -> None:
+        """Let the datagrams of this UDP port of our own pass."""
+        self._ports = tuple(sorted({*self._ports, port}))
+        self.look()
+
+    def look(self) -> None:
+        """The policies may have changed."""
+        if not self._ordered:
+            self._ordered = True
+            self._worker.submit(self._lay)
+
+    def settle(self) -> None:
+        """Wait until everything ordered lies there."""
+        self._worker.submit(int).result()
+
+    def close(self) -> None:
+        self._worker.submit(self._nft.remove, self._table)
+        self._worker.shutdown()
+        self._nft.close()
+
+    def _lay(self) -> None:
+        self._ordered = False
+        content = self._content(self._policies())
+        if content == self._lying:
+            return
+        failure = self._nft.replace(self._table, content) if content else self._nft.remove(self._table)
+        self._lying = None if failure else content
+        if failure and failure != self._said and content:
+            _log.warning("what a tunnel protects may come in in the clear, past the tunnel: %s", failure)
+        self._said = failure
+
+    def _content(self, policies: Sequence[Policy]) -> str:
+        leaving = [policy for policy in policies if policy.direction is Direction.OUT]
+        arriving = [policy for policy in policies if policy.direction is not Direction.OUT]
+        if not policies:
+            return ""
+        ours = f'{{ "lo", "{self._device}" }}'
+        ports = f"{{ {', '.join(map(str, self._ports))} }}"
+        lines = ["chain arriving {", *_rules(arriving, inward=True), "}"]
+        lines += ["chain leaving {", *_rules(leaving, inward=False), "}"]
+        for hook, way, port, verdict in (
+            ("input", "iifname", "dport", "arriving"),
+            ("output", "oifname", "sport", "leaving"),
+        ):
+            lines += [f"chain {hook} {{", f"type filter hook {hook} priority mangle; policy accept;"]
+            lines += [f"{way} {ours} accept", *([f"udp {port} {ports} accept"] if self._ports else [])]
+            lines += [_DISCOVERY, f"jump {verdict}", "}"]
+        lines += ["chain forward {", "type filter hook forward priority mangle; policy accept;"]
+        lines += [f'iifname != "{self._device}" jump arriving', f'oifname != "{self._device}" jump leaving', "}"]
+        return "\n".join(lines)
+
+
+def _rules(policies: Iterable[Policy], *, inward: bool) -> Iterator[str]:
+    """Shunts in their order, then whatever else drops: of the rest none lets pass."""
+    whole: dict[Selector, list[_Range]] = {}
+    said: set[str] = set()
+    for policy in sorted(policies, key=rank):
+        local, remote = (policy.destination, policy.source) if inward else (policy.source, policy.destination)
+        if policy.priority is None and policy.action is not Action.PASS and _whole(local) and _whole(remote):
+            whole.setdefault(local, []).extend(_foreign(remote, local))
+            continue
+        rule = _rule(policy)
+        if rule and rule not in said:
+            said.add(rule)
+            yield rule
+    for local, ranges in whole.items():
+        if ranges:
+            word = _WORDS[local.version]
+            here, there = ("daddr", "saddr") if inward else ("saddr", "daddr")
+            elements = ", ".join(_text(local.version, *each) for each in _joined(ranges))
+            yield f"{word} {here} {_text(local.version, local.start, local.end)} {word} {there} {{ {elements} }} drop"
+
+
+def _rule(policy: Policy) -> str:
+    """ "" where nftables cannot say it: packets whose ports cannot be seen."""
+    source, destination = policy.source, policy.destination
+    if OPAQUE_PORT in ((source.start_port, source.end_port), (destination.start_port, destination.end_port)):
+        return ""
+    word = _WORDS[source.version]
+    words = [f"{word} saddr {_text(source.version, source.start, source.end)}"]
+    words.append(f"{word} daddr {_text(destination.version, destination.start, destination.end)}")
+    protocol = source.protocol or destination.protocol
+    if protocol:
+        words.append(f"meta l4proto {protocol}")
+    for selector, way in ((source, "sport"), (destination, "dport")):
+        ports = selector.start_port, selector.end_port
+        if ports != ANY_PORT:  # of ICMP it is type and code, where others have their source port
+            words.append(f"{'@th,0,16' if protocol in _ICMP else f'th {way}'} {ports[0]}-{ports[1]}")
+    return " ".join([*words, "return" if policy.action is Action.PASS else "drop"])
+
+
+def _whole(selector: Selector) -> bool:
+    return not selector.protocol and (selector.start_port, selector.end_port) == ANY_PORT
+
+
+def _foreign(remote: Selector, local: Selector) -> list[_Range]:
+    """What of the remote side is neither our own side nor on a link, where it holds those and more."""
+    ranges = [(remote.start, remote.end)]
+    for spared in (local, *map(Selector.parse, _ON_LINK)):
+        if spared.version == remote.version and (spared.start, spared.end) != (remote.start, remote.end):
+            ranges = [part for each in ranges for part in _without(each, (spared.start, spared.end))]
+    return ranges
+
+
+def _without(one: _Range, other: _Range) -> list[_Range]:
+    """A range without a part of it; one that is not a part takes nothing away."""
+    if not (one[0] <= other[0] and other[1] <= one[1]):
+        return [one]
+    return [part for part in ((one[0], other[0] - 1), (other[1] + 1, one[1])) if part[0] <= part[1]]
+
+
+def _joined(ranges: Iterable[_Range]) -> list[_Range]:
+    """The same addresses in ranges that do not touch each other."""
+    found: list[_Range] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def _text(version: int, start: int, end: int) -> str:
+    first, last = (str(ipaddress.ip_network((value, _BITS[version])).network_address) for value in (start, end))
+    return first if start == end else f"{first}-{last}"
