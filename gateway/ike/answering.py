@@ -83,6 +83,7 @@ def _answer(core: Core, sa: IkeSa, request: Message, datagram: bytes, path: Path
             ending = reject.why
     except Close as closing:
         payloads = [wire.Notify(0, b"", closing.notify, closing.data)] if closing.notify else []
+        payloads += [closing.parting] if closing.parting else []
         ending = closing.why
     _respond(core, sa, request, datagram, path, payloads, seen=connecting)
     if connecting:

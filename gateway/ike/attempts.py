@@ -67,6 +67,8 @@ class Attempt:
     advice: str = ""
     local_id: str = ""
     remote_id: str = ""
+    eap_identity: str = ""
+    """Whom the one that is to prove itself by EAP says it is."""
     offered: tuple[str, ...] = ()
     acceptable: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from gateway.ike import attempt_log, driver, lifetimes, reasons
 from gateway.ike.admission import Blocked
 from gateway.ike.answering import answer_request
+from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
 from gateway.ike.exchanges import mobike
@@ -45,8 +46,8 @@ class Engine:
 
     `crash_secret` makes the tokens of quick crash detection (RFC 6290); it must be the same after a restart, 32 octets;
     without it none are made. `ticket_secret` seals the tickets of session resumption (RFC 5723) in the same way, and
-    `unix_offset` plus `now` is Unix time, until which a ticket is good. Every input returns the effects, in order.
-    Nothing raises on what a peer sends.
+    `unix_offset` plus `now` is Unix time, until which a ticket is good. `tls` makes connections for EAP-TLS. Every
+    input returns the effects, in order. Nothing raises on what a peer sends.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class Engine:
         crash_secret: bytes = b"",
         ticket_secret: bytes = b"",
         unix_offset: float = 0.0,
+        tls: TlsMaker | None = None,
     ) -> None:
         tickets = Tickets(ticket_secret, random, unix_offset)
         self.core = Core(plane, random, tickets, log_keys=log_keys, crash_secret=crash_secret)
+        self.core.extensions.tls = tls
 
     def receive(self, datagram: bytes, path: Path, now: float) -> list[Effect]:
         """A datagram without its non-ESP marker, and the path that it came by."""

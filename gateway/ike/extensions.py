@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from gateway.ike.authentication.eap.gate import Tries
+from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.following import Following
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
@@ -20,3 +22,7 @@ class Extensions:
     """By the IKE SA's number: what the peer has begun with a CREATE_CHILD_SA and goes on with (RFC 9370)."""
     redirects: dict[str, list[float]] = field(default_factory=dict)
     """When each peer sent us on lately."""
+    eap_tries: Tries = field(default_factory=Tries)
+    """How often who was wrong."""
+    tls: TlsMaker | None = None
+    """Makes connections for EAP-TLS; without it that method is not offered."""

@@ -148,6 +148,8 @@ class IkeSa:
     signature_hashes: tuple[int, ...] = ()
     local_id: Identity | None = None
     remote_id: Identity | None = None
+    eap_identity: str = ""
+    """As whom the peer proved itself by EAP: a user's name, or that in a certificate."""
     established: float | None = None
     last_heard: float = 0.0
     reason: str = ""

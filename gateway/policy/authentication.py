@@ -61,7 +61,9 @@ class LocalAuth:
     """One round in which we prove ourselves.
 
     `credential` names one of the snapshot's, for certificates and public keys. `scheme` is the keyword of the only
-    signature scheme to use (`gateway.crypto.signatures`), empty for the best that the peer can verify.
+    signature scheme to use (`gateway.crypto.signatures`), empty for the best that the peer can verify. `eap_identity`
+    is our name to EAP where it is not our IKE identity; `eap_methods` are keywords of the methods that we take, the
+    best first, of none those for which there is a password or a credential, without those that make no key.
     """
 
     method: Method = Method.PSK
@@ -69,6 +71,7 @@ class LocalAuth:
     eap_identity: str = ""
     eap_password: bytes = field(default=b"", repr=False)
     scheme: str = ""
+    eap_methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

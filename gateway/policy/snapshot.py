@@ -10,6 +10,7 @@ from gateway.policy.authentication import Authority, Credential
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
 from gateway.policy.trust import foundations, proofs
+from gateway.policy.users import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,15 @@ class Snapshot:
     """Networks whose datagrams are dropped unread; those that expired are taken out by who builds the snapshot."""
     credentials: Mapping[str, Credential] = field(default_factory=lambda: MappingProxyType({}))
     authorities: Mapping[str, Authority] = field(default_factory=lambda: MappingProxyType({}))
+    users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
+    """Whom EAP lets in, by name."""
     _by_address: Mapping[str, tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
     _psk_by_remote: Mapping[object, tuple[Psk, ...]] = field(default_factory=dict, repr=False, compare=False)
     _psk_patterns: tuple[Psk, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
-    def build(
+    def build(  # noqa: PLR0913 - a kind of object each
         cls,
         revision: int,
         peers: Iterable[Peer],
@@ -60,6 +63,7 @@ class Snapshot:
         blocked: Iterable[str] = (),
         credentials: Iterable[Credential] = (),
         authorities: Iterable[Authority] = (),
+        users: Iterable[User] = (),
     ) -> "Snapshot":
         """Index peers by address and keys by identity."""
         ordered = {peer.name: peer for peer in sorted(peers, key=lambda peer: peer.name)}
@@ -89,6 +93,7 @@ class Snapshot:
             tuple(blocked),
             MappingProxyType({credential.name: credential for credential in credentials}),
             MappingProxyType({authority.name: authority for authority in authorities}),
+            MappingProxyType({user.name: user for user in users}),
             {address: tuple(found) for address, found in by_address.items()},
             tuple(anywhere),
             {identity: tuple(found) for identity, found in by_remote.items()},

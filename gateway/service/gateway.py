@@ -25,6 +25,7 @@ from gateway.service.observe import Observer
 from gateway.service.outages import Outage
 from gateway.service.runner import Runner
 from gateway.service.status import Status
+from gateway.service.tls_machine import make_tls
 from gateway.settings import Settings
 from gateway.storage.database import Database, StorageFailed
 from gateway.storage.history import load_outages, save_outages
@@ -54,6 +55,7 @@ class Gateway:
             crash_secret=crash_secret,
             ticket_secret=secrets.derived("session tickets"),
             unix_offset=time.time() - time.monotonic(),
+            tls=make_tls,
         )
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)

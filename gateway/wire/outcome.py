@@ -1,5 +1,7 @@
 """The three ways in which handling a peer's message can fail, each with a sentence for a person."""
 
+from gateway.wire.payload import Payload
+
 
 class Drop(Exception):
     """Not for us: counted and otherwise ignored; nothing is answered."""
@@ -21,10 +23,11 @@ class Reject(Exception):
 
 
 class Close(Exception):
-    """The SA ends and keeps `why` as its reason; `notify` (None: nothing) is told to the peer."""
+    """The SA ends and keeps `why` as its reason; `notify` (None: nothing) is told to the peer, or `parting` instead."""
 
     def __init__(self, notify: int | None, why: str, data: bytes = b"") -> None:
         super().__init__(why)
         self.notify = None if notify is None else int(notify)
         self.why = why
         self.data = data
+        self.parting: Payload | None = None
