@@ -9,6 +9,7 @@ from gateway.ike.exchanges.followup import answer_followup
 from gateway.ike.exchanges.informational import answer_informational
 from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
 from gateway.ike.exchanges.rekey import answer_rekey_sa
+from gateway.ike.flow import Respond
 from gateway.ike.fragments import room
 from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.moving import follow
@@ -101,7 +102,7 @@ def _answer(core: Core, sa: IkeSa, request: Message, datagram: bytes, path: Path
 def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     """What this request is answered with, by the exchange that it belongs to. Raises Reject and Close."""
     if request.exchange == ExchangeType.IKE_AUTH:
-        return answer_auth(core, sa, request)
+        return _authenticate(core, sa, request)
     if request.exchange == ExchangeType.IKE_INTERMEDIATE:
         return answer_intermediate(core, sa, request)
     if request.exchange == ExchangeType.INFORMATIONAL:
@@ -113,6 +114,21 @@ def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     if proposals and proposals[0].protocol == Protocol.IKE:
         return answer_rekey_sa(core, sa, request)
     return answer_create_child(core, sa, request)
+
+
+def _authenticate(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """IKE_AUTH may take several requests: its script goes on with this one. Raises Reject and Close."""
+    waiting, sa.responses.script = sa.responses.script, None
+    running = waiting or answer_auth(core, sa, request)
+    try:
+        question = running.send(request if waiting else None)
+    except StopIteration as done:
+        answer: list[wire.Payload] = done.value
+        return answer
+    assert isinstance(question, Respond)
+    sa.responses.script = running
+    core.timers.set(("half-open", sa), core.now + core.snapshot.settings.half_open_timeout)
+    return question.payloads
 
 
 def _respond(

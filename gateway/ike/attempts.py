@@ -44,12 +44,21 @@ class MessageSeen:
     payloads: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A peer entry that came into question for a caller, and why it fell out."""
+
+    peer: str
+    why: str
+
+
 @dataclass(slots=True)
 class Attempt:
     """One negotiation, ours or the peer's, with a known peer or a stranger.
 
     `cause` is a stable code (`no-proposal`, `authentication-failed`, `timeout` …), `reason` and `advice` are sentences.
-    `offered`, `acceptable` and `differences` are filled when algorithms or networks did not meet.
+    `offered`, `acceptable` and `differences` are filled when algorithms or networks did not meet, `considered` when a
+    caller fits no peer, the closest first.
     """
 
     id: int
@@ -72,5 +81,6 @@ class Attempt:
     offered: tuple[str, ...] = ()
     acceptable: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
+    considered: tuple[Considered, ...] = ()
     steps: list[StepTaken] = field(default_factory=list)
     messages: list[MessageSeen] = field(default_factory=list)

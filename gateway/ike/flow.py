@@ -66,7 +66,14 @@ class AskSolution:
     difficulty: int
 
 
-Question = AskPeer | AskWhere | AskSolution
+@dataclass(slots=True)
+class Respond:
+    """As responder: answer the request with these, and wait for the peer's next one of the same exchange."""
+
+    payloads: list[Payload]
+
+
+Question = AskPeer | AskWhere | AskSolution | Respond
 
 
 @coroutine
@@ -90,3 +97,9 @@ async def ask_solution(prf: PseudoRandom, data: bytes, difficulty: int) -> bytes
     """The solution of a puzzle, sought outside: it takes long. Raises Closed."""
     answer: bytes = await _suspend(AskSolution(prf, data, difficulty))
     return answer
+
+
+async def respond(payloads: list[Payload]) -> Message:
+    """The peer's next request, decrypted, after an answer that is not the last one. Raises Closed."""
+    request: Message = await _suspend(Respond(payloads))
+    return request

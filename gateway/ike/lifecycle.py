@@ -96,6 +96,9 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     if sa.attempt and sa.attempt.outcome == Outcome.RUNNING:
         attempt_log.fail(sa.attempt, core.now, cause, why, _step_after(sa))
     sa.tasks.clear()
+    answering, sa.responses.script = sa.responses.script, None
+    if answering is not None:
+        answering.close()
     waiting = [script for script in (sa.requests.pending and sa.requests.pending.script, sa.requests.waiting) if script]
     sa.requests.pending = sa.requests.waiting = None
     for script in waiting:

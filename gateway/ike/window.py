@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.ike.flow import Script
 from gateway.ike.fragments import Partial
+from gateway.wire.payloads import Payload
 
 
 @dataclass(slots=True)
@@ -53,6 +54,8 @@ class Responses:
     """How often the last request came again."""
     partial: Partial | None = None
     """What came of the next request so far."""
+    script: Script[list[Payload]] | None = None
+    """Answers an exchange of several requests, and waits for the next."""
 
     def is_repeat(self, message_id: int, datagram: bytes) -> bool:
         """Whether these are the very octets that we answered last (of a fragmented request, its first fragment)."""

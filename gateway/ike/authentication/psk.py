@@ -2,32 +2,61 @@
 
 import hmac
 
-from gateway.crypto.keys import psk_auth, signed_octets
+from gateway.crypto.keys import psk_auth
+from gateway.ike.attempts import Step
+from gateway.ike.authentication.signed import octets_of, our_body
+from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.policy.identities import Identity
+from gateway.policy.peers import Psk
 from gateway.wire import payloads as wire
-from gateway.wire.numbers import AuthMethod
+from gateway.wire.numbers import AuthMethod, NotifyType, name_of
 
 METHOD = AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE
+_FAILED = NotifyType.AUTHENTICATION_FAILED
 
 
-def _auth_data(sa: IkeSa, psk: bytes, body: bytes, *, of_initiator: bool) -> bytes:
-    assert sa.chosen is not None and sa.chosen.prf is not None and sa.keys is not None
-    after = sa.intermediate.int_auth if sa.intermediate else b""
-    if of_initiator:
-        octets = signed_octets(sa.init_request, sa.nonce_r, sa.chosen.prf, sa.keys.pi, body, after)
-    else:
-        octets = signed_octets(sa.init_response, sa.nonce_i, sa.chosen.prf, sa.keys.pr, body, after)
-    return psk_auth(sa.chosen.prf, psk, octets)
+def prove(core: Core, sa: IkeSa, remote: Identity | None) -> list[wire.Payload]:
+    """Our AUTH payload, by the key that we have in common with `remote`; None where only its answer will tell it."""
+    key = _key(core, sa, remote) if remote else _key_for_unknown(core, sa)
+    return [wire.AUTH(METHOD, _auth_data(sa, key, our_body(sa), ours=True))]
 
 
-def prove(sa: IkeSa, psk: bytes, identity: Identity) -> wire.AUTH:
-    """Our AUTH payload."""
-    body = bytes((identity.id_type, 0, 0, 0)) + identity.data
-    return wire.AUTH(METHOD, _auth_data(sa, psk, body, of_initiator=sa.initiator))
+def check(core: Core, sa: IkeSa, sent: wire.Identification, auth: wire.AUTH) -> str:
+    """How the peer proved that it holds the key, over its ID payload just as sent. Raises Close."""
+    identity = Identity(sent.id_type, sent.data)
+    key = _key(core, sa, identity)
+    if auth.method != METHOD:
+        why = f"{identity} authenticates by {name_of(AuthMethod, auth.method)}, we expect a pre-shared key"
+        raise core.give_up(sa, "auth-method", Step.IDENTITY, _FAILED, why)
+    if not hmac.compare_digest(auth.data, _auth_data(sa, key, sent.octets(), ours=False)):
+        if sa.initiator:
+            why = f"{identity} did not prove itself with our pre-shared key"
+            raise core.give_up(sa, "peer-not-proven", Step.IDENTITY, _FAILED, why)
+        why = f"{identity} holds another pre-shared key than we do"
+        raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, why)
+    return "by its pre-shared key"
 
 
-def verify(sa: IkeSa, psk: bytes, identity: wire.Identification, auth: wire.AUTH) -> bool:
-    """Whether the peer's AUTH payload shows that it holds the key, over its ID payload just as sent."""
-    expected = _auth_data(sa, psk, identity.octets(), of_initiator=not sa.initiator)
-    return auth.method == METHOD and hmac.compare_digest(auth.data, expected)
+def _auth_data(sa: IkeSa, psk: bytes, body: bytes, *, ours: bool) -> bytes:
+    assert sa.chosen is not None and sa.chosen.prf is not None
+    return psk_auth(sa.chosen.prf, psk, octets_of(sa, body, ours=ours))
+
+
+def _key(core: Core, sa: IkeSa, remote: Identity) -> bytes:
+    assert sa.local_id is not None
+    return _found(core, sa, core.snapshot.psk_for(sa.local_id, remote), f"{sa.local_id} and {remote}")
+
+
+def _key_for_unknown(core: Core, sa: IkeSa) -> bytes:
+    assert sa.local_id is not None and sa.peer is not None
+    wanted = sa.peer.remote_id
+    found = core.snapshot.psk_for_unknown(sa.local_id, wanted, Identity.parse(sa.path.remote))
+    return _found(core, sa, found, f"{sa.local_id} and {wanted}, nor for {sa.path.remote}")
+
+
+def _found(core: Core, sa: IkeSa, key: Psk | None, whose: str) -> bytes:
+    if key is None:
+        why = f"there is no pre-shared key for {whose}"
+        raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, why)
+    return key.secret

@@ -1,8 +1,18 @@
-"""IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2)."""
+"""IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2).
+
+Each end proves itself in the rounds that the peer's configuration names, `local_auth` and `remote_auth`; all that one
+round needs is in `gateway.ike.authentication`: `proof` chooses the module of its method. As responder the script waits
+for the next IKE_AUTH request by `respond`, so that several exchanges read as one ladder. EAP takes its place in two
+loops: `_prove_ourselves`, where a round of ours is EAP (it sends `request` without AUTH, checks the responder's proof
+in the first answer, and gives the last one), and `_hear_proof`, where a round of the peer's is EAP (it answers with
+`ours` and the first EAP request, and gives the request with the AUTH payload that its MSK made, and our own).
+"""
 
 from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, redirects
 from gateway.ike.attempts import Step
-from gateway.ike.authentication import psk, resumed
+from gateway.ike.authentication import proof, resumed
+from gateway.ike.authentication.claims import claimed, note_identities, ours
+from gateway.ike.authentication.selection import Caller, find_peer
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
 from gateway.ike.exchanges import child_answer, mobike
@@ -10,20 +20,31 @@ from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.exchanges.intermediate import check_complete
 from gateway.ike.exchanges.resume import check_resumed, grant, request_ticket, take_ticket
-from gateway.ike.flow import ask_peer
+from gateway.ike.flow import ask_peer, respond
 from gateway.ike.lifecycle import establish
 from gateway.ike.sa import IkeSa, Lifecycle
-from gateway.ike.tickets import KeptTicket
+from gateway.ike.tickets import KeptTicket, Ticket
 from gateway.ike.uniqueness import initial_contact, resolve_duplicates
-from gateway.policy.identities import MAX_IDENTITY_OCTETS, Identity
+from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
-from gateway.policy.proposals import choose
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
-from gateway.wire.numbers import ExchangeType, IdType, NotifyType, name_of
+from gateway.wire.numbers import ExchangeType, NotifyType, name_of
 from gateway.wire.outcome import Close, Reject
 
 _FAILED = NotifyType.AUTHENTICATION_FAILED
+_OF_CHILD = frozenset(
+    {
+        NotifyType.NO_PROPOSAL_CHOSEN,
+        NotifyType.SINGLE_PAIR_REQUIRED,
+        NotifyType.NO_ADDITIONAL_SAS,
+        NotifyType.INTERNAL_ADDRESS_FAILURE,
+        NotifyType.FAILED_CP_REQUIRED,
+        NotifyType.TS_UNACCEPTABLE,
+    }
+)
+"""Errors that leave an IKE SA without its first child (RFC 7296 1.2)."""
+_ANOTHER = wire.Notify(0, b"", NotifyType.ANOTHER_AUTH_FOLLOWS, b"")
 
 
 async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTicket | None = None) -> None:
@@ -35,11 +56,14 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
     <-- HDR, SK {IDr, AUTH, [SAr2, TSi, TSr]}   or the IKE SA alone with an error notify for the child
     """
     assert sa.peer is not None
-    request = _proof(core, sa, sa.peer, kept)
+    request = _first_request(core, sa, sa.peer, kept)
     offer = children.Offer.make(core, sa, wanted) if wanted else None
+    further = offer.notifies + offer.payloads if offer else []
     try:
-        response = await ask_peer(ExchangeType.IKE_AUTH, request + (offer.notifies + offer.payloads if offer else []))
-        _check_responder(core, sa, sa.peer, response, kept)
+        if kept:
+            response = await _prove_by_ticket(core, sa, kept, request, further)
+        else:
+            response = await _prove_ourselves(core, sa, sa.peer, request, further)
         elsewhere = redirects.target(core, sa, response)
     except BaseException as error:
         if offer:
@@ -49,7 +73,6 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
         if isinstance(error, Close) and error.notify is not None:
             farewell(core, sa, error.notify)
         raise
-    core.reach(sa, Step.IDENTITY, f"{sa.remote_id} proved itself")
     _heed(core, sa, response)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
@@ -66,30 +89,72 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
         offer.withdraw(core, sa)
 
 
-def _heed(core: Core, sa: IkeSa, response: Message) -> None:
-    """What a responder that is proven tells beside its proof."""
-    take_token(sa, response)
-    mobike.agree(core, sa, response, leads=True)
-    auth_lifetime.heed(core, sa, response)
-
-
-def _proof(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[wire.Payload]:
-    """Who we are, whom we want to meet, and our proof."""
-    sa.local_id = kept.ours if kept else peer.local_id or Identity.parse(sa.path.local)
+def _first_request(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[wire.Payload]:
+    """Who we are, and whom we want to meet."""
+    sa.local_id = kept.ours if kept else ours(sa, peer)
     expected = kept.theirs if kept else peer.remote_id.exact
-    _note_identities(sa, expected)
+    note_identities(sa, expected)
     request: list[wire.Payload] = [wire.IDi(sa.local_id.id_type, sa.local_id.data)]
     if core.established(peer.name) is None:
         request.append(wire.Notify(0, b"", NotifyType.INITIAL_CONTACT, b""))
     if expected:
         request.append(wire.IDr(expected.id_type, expected.data))
-    if kept:
-        request.append(resumed.prove(sa, kept.ours, short=peer.name in core.extensions.tickets.short))
-    else:
-        key = _key(core, sa, expected) if expected else _key_for_unknown(core, sa, peer)
-        request.append(psk.prove(sa, key, sa.local_id))
-    request += offer_token(core, sa) + request_ticket(sa) + mobike.offer(core, sa)
+    return request
+
+
+def _about_us(core: Core, sa: IkeSa) -> list[wire.Payload]:
+    """What we can do, beside our first proof."""
+    request = offer_token(core, sa) + request_ticket(sa) + mobike.offer(core, sa)
     return [*request, auth_methods.announcement()] if auth_methods.announced(sa) else request
+
+
+async def _prove_ourselves(
+    core: Core, sa: IkeSa, peer: Peer, request: list[wire.Payload], further: list[wire.Payload]
+) -> Message:
+    """One exchange for each round of ours (RFC 4739 2.3); the responder proves itself in the first. Its last answer.
+
+    --> HDR, SK {IDi, AUTH, N(ANOTHER_AUTH_FOLLOWS), …}   <-- HDR, SK {IDr, AUTH}
+    --> HDR, SK {IDi, AUTH}                               <-- HDR, SK {…}
+    """
+    assert sa.local_id is not None
+    further = _about_us(core, sa) + further
+    identity = wire.IDi(sa.local_id.id_type, sa.local_id.data)
+    for number, auth in enumerate(peer.local_auth, 1):
+        request += proof.prove(core, sa, auth, sa.remote_id or peer.remote_id.exact)
+        if number < len(peer.local_auth):
+            request.append(_ANOTHER)
+        response = await ask_peer(ExchangeType.IKE_AUTH, request + further)
+        if number == 1:
+            _check_responder(core, sa, peer, response)
+        elif any(notify.type not in _OF_CHILD for notify in _errors(response)):
+            _check_accepted(core, sa, response)
+        request, further = [identity], []
+    return response
+
+
+async def _prove_by_ticket(
+    core: Core, sa: IkeSa, kept: KeptTicket, request: list[wire.Payload], further: list[wire.Payload]
+) -> Message:
+    """The old session's keys prove both ends (RFC 5723 4.3.3)."""
+    assert sa.peer is not None
+    short = sa.peer.name in core.extensions.tickets.short
+    request = [*request, resumed.prove(sa, kept.ours, short=short), *_about_us(core, sa)]
+    response = await ask_peer(ExchangeType.IKE_AUTH, request + further)
+    sent, identity = _answering(core, sa, response)
+    auth = response.one(wire.AUTH)
+    if identity != kept.theirs or not resumed.verify(sa, sent, auth, short=short):
+        why = f"{identity} did not prove that it gave us the ticket"
+        raise core.give_up(sa, "ticket", Step.IDENTITY, _FAILED, why)
+    sa.remote_id = identity
+    core.reach(sa, Step.IDENTITY, f"{identity} proved that it gave us the ticket")
+    return response
+
+
+def _heed(core: Core, sa: IkeSa, response: Message) -> None:
+    """What a responder that is proven tells beside its proof."""
+    take_token(sa, response)
+    mobike.agree(core, sa, response, leads=True)
+    auth_lifetime.heed(core, sa, response)
 
 
 def _go_on(core: Core, sa: IkeSa, elsewhere: str, offer: children.Offer | None) -> None:
@@ -101,66 +166,37 @@ def _go_on(core: Core, sa: IkeSa, elsewhere: str, offer: children.Offer | None) 
     core.extensions.sent_on.append((sa, elsewhere, (offer.config.name,) if offer else ()))
 
 
-def _note_identities(sa: IkeSa, remote: Identity | None) -> None:
-    if sa.attempt:
-        sa.attempt.local_id = str(sa.local_id) if sa.local_id else ""
-        sa.attempt.remote_id = str(remote) if remote else ""
-
-
-def _claimed(core: Core, sa: IkeSa, sent: wire.Identification) -> Identity:
-    """Who the peer says it is; attempts and logs keep it, so that it has a length to keep to."""
-    if len(sent.data) > MAX_IDENTITY_OCTETS:
-        why = f"an identity of {len(sent.data)} octets; up to {MAX_IDENTITY_OCTETS} are allowed"
-        raise core.give_up(sa, "syntax", Step.IDENTITY, NotifyType.INVALID_SYNTAX, why)
-    return Identity(sent.id_type, sent.data)
-
-
-def _key(core: Core, sa: IkeSa, remote: Identity) -> bytes:
-    assert sa.local_id is not None
-    found = core.snapshot.psk_for(sa.local_id, remote)
-    if found is None:
-        why = f"there is no pre-shared key for {sa.local_id} and {remote}"
-        raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, why)
-    return found.secret
-
-
-def _key_for_unknown(core: Core, sa: IkeSa, peer: Peer) -> bytes:
-    assert sa.local_id is not None
-    found = core.snapshot.psk_for_unknown(sa.local_id, peer.remote_id, Identity.parse(sa.path.remote))
-    if found is None:
-        why = f"there is no pre-shared key for {sa.local_id} and {peer.remote_id}, nor for {sa.path.remote}"
-        raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, why)
-    return found.secret
-
-
-def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, kept: KeptTicket | None) -> None:
-    """Is it the peer, and does it hold the key?"""
-    auth = response.maybe(wire.AUTH)
-    if auth is None:
-        _refused(core, sa, response)
-    assert auth is not None
+def _answering(core: Core, sa: IkeSa, response: Message) -> tuple[wire.IDr, Identity]:
+    """Who answers our first proof, as it says itself. Raises Close when it is an error."""
+    if response.maybe(wire.AUTH) is None:
+        _check_accepted(core, sa, response)
+        raise Reject(NotifyType.INVALID_SYNTAX, "the peer's IKE_AUTH response has neither AUTH nor an error")
     sent = response.one(wire.IDr)
-    identity = _claimed(core, sa, sent)
-    _note_identities(sa, identity)
+    identity = claimed(core, sa, sent)
+    note_identities(sa, identity)
+    return sent, identity
+
+
+def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message) -> None:
+    """Is it the peer, and can it prove so? Raises Close."""
+    sent, identity = _answering(core, sa, response)
     if not peer.remote_id.matches(identity):
         why = f"the peer says it is {identity}, we expect {peer.remote_id}"
         raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
-    if kept:
-        short = peer.name in core.extensions.tickets.short
-        if identity != kept.theirs or not resumed.verify(sa, sent, auth, short=short):
-            why = f"{identity} did not prove that it gave us the ticket"
-            raise core.give_up(sa, "ticket", Step.IDENTITY, _FAILED, why)
-    elif not psk.verify(sa, _key(core, sa, identity), sent, auth):
-        why = f"{identity} did not prove itself with our pre-shared key"
-        raise core.give_up(sa, "peer-not-proven", Step.IDENTITY, _FAILED, why)
+    how = proof.check(core, sa, peer.remote_auth[0], sent, response)
     sa.remote_id = identity
+    core.reach(sa, Step.IDENTITY, f"{identity} proved itself {how}")
 
 
-def _refused(core: Core, sa: IkeSa, response: Message) -> None:
+def _errors(response: Message) -> list[wire.Notify]:
+    return [notify for notify in response.all(wire.Notify) if notify.type < NotifyType.INITIAL_CONTACT]
+
+
+def _check_accepted(core: Core, sa: IkeSa, response: Message) -> None:
     """The responder ended it: AUTHENTICATION_FAILED can mean a wrong key or an unknown identity, say both."""
-    notify = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+    notify = next(iter(_errors(response)), None)
     if notify is None:
-        raise Reject(NotifyType.INVALID_SYNTAX, "the peer's IKE_AUTH response has neither AUTH nor an error")
+        return
     if notify.type == _FAILED and (why := auth_methods.unwelcome(sa)):
         raise core.give_up(sa, "auth-method", Step.IDENTITY, None, f"{why} (AUTHENTICATION_FAILED)")
     if notify.type == _FAILED:
@@ -170,34 +206,85 @@ def _refused(core: Core, sa: IkeSa, response: Message) -> None:
     raise core.give_up(sa, "peer-error", Step.IDENTITY, None, why)
 
 
-def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-    """Prove both ends as responder, and make the first CHILD_SA.
+async def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """Prove both ends as responder, and make the first CHILD_SA; the payloads of the last answer.
 
     --> HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}
     <-- HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+
+    Where the peer has several rounds, SAi2, TSi and TSr are in the first request, and SAr2 in the last answer.
     """
     check_complete(core, sa)
+    sent, caller = _caller(core, sa, request)
+    note_identities(sa, caller.identity)
+    if ticket := core.extensions.resuming.pop(sa.our_spi, None):
+        response = _resume(core, sa, ticket, sent, request)
+    else:
+        peer = find_peer(core, sa, caller)
+        sa.local_id = ours(sa, peer, caller.wanted)
+        note_identities(sa, caller.identity)
+        response = await _hear_proof(core, sa, peer, request, sent)
+    sa.remote_id = caller.identity
+    note_identities(sa, caller.identity)
+    if mobike.nat_is_unexpected(core, request, sa.path):
+        why = f"{caller.identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
+        raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
+    return response + _conclude(core, sa, request)
+
+
+def _caller(core: Core, sa: IkeSa, request: Message) -> tuple[wire.IDi, Caller]:
+    """Who calls, and whom it wants to meet. Raises Close."""
     try:
         sent = request.one(wire.IDi)
         auth = request.maybe(wire.AUTH)
         asked = request.maybe(wire.IDr)
     except Reject as reject:
         raise core.give_up(sa, "syntax", Step.IDENTITY, reject.notify, reject.why) from None
-    identity = _claimed(core, sa, sent)
-    _note_identities(sa, identity)
-    if ticket := core.extensions.resuming.pop(sa.our_spi, None):
-        proof = check_resumed(core, sa, ticket, sent, asked, auth)
-    else:
-        proof = _check_initiator(core, sa, sent, asked, auth)
+    return sent, Caller(claimed(core, sa, sent), claimed(core, sa, asked) if asked else None, auth)
+
+
+def _resume(core: Core, sa: IkeSa, ticket: Ticket, sent: wire.IDi, request: Message) -> list[wire.Payload]:
+    auth = check_resumed(core, sa, ticket, sent, request.maybe(wire.IDr), request.maybe(wire.AUTH))
+    core.reach(sa, Step.IDENTITY, f"{ticket.theirs} proved itself by its ticket")
+    return [wire.IDr(ticket.ours.id_type, ticket.ours.data), auth]
+
+
+async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent: wire.IDi) -> list[wire.Payload]:
+    """Each round of the peer's (RFC 4739 2.4), and our proof in the first answer. What the last answer begins with.
+
+    --> HDR, SK {IDi, AUTH, N(ANOTHER_AUTH_FOLLOWS), …}   <-- HDR, SK {IDr, AUTH}
+    --> HDR, SK {IDi, AUTH}                               <-- HDR, SK {…}
+    """
     assert sa.local_id is not None
-    sa.remote_id = identity
-    _note_identities(sa, identity)
-    if mobike.nat_is_unexpected(core, request, sa.path):
-        why = f"{identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
-        raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
-    core.reach(sa, Step.IDENTITY, f"{identity} proved itself")
-    response: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data), proof]
-    response += offer_token(core, sa)
+    answer: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data)]
+    for number, wanted in enumerate(peer.remote_auth, 1):
+        identity = claimed(core, sa, sent)
+        how = proof.check(core, sa, wanted, sent, request)
+        _note_proof(core, sa, f"{identity} proved itself {how}")
+        if number == 1:
+            answer += proof.prove(core, sa, peer.local_auth[0], identity)
+        follows = request.notify(NotifyType.ANOTHER_AUTH_FOLLOWS) is not None
+        if follows is not (number < len(peer.remote_auth)):
+            rounds = f"{len(peer.remote_auth)} rounds" if len(peer.remote_auth) > 1 else "one round"
+            why = f"{identity} proves itself in {'more' if follows else 'fewer'} rounds than the {rounds} we expect"
+            raise core.give_up(sa, "auth-method", Step.IDENTITY, _FAILED, why)
+        if follows:
+            request = await respond(answer)
+            sent, answer = request.one(wire.IDi), []
+    return answer
+
+
+def _note_proof(core: Core, sa: IkeSa, text: str) -> None:
+    """Each round is a line of its own where the attempt tells of the proof."""
+    if sa.attempt and any(taken.step is Step.IDENTITY for taken in sa.attempt.steps):
+        attempt_log.add(sa.attempt, Step.IDENTITY, text)
+    else:
+        core.reach(sa, Step.IDENTITY, text)
+
+
+def _conclude(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+    """Both ends are proven: what we can do, and the first child."""
+    response = offer_token(core, sa)
     take_token(sa, request)
     if mobike.agree(core, sa, request, leads=False):
         response += mobike.offer(core, sa)
@@ -213,25 +300,6 @@ def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     return response + _first_child(core, sa, request, nonces)
 
 
-def _check_initiator(
-    core: Core, sa: IkeSa, sent: wire.IDi, asked: wire.IDr | None, auth: wire.AUTH | None
-) -> wire.AUTH:
-    """Which peer is it, and does it hold the key? Our own proof, when it does. Raises Close."""
-    identity = _claimed(core, sa, sent)
-    wanted = _claimed(core, sa, asked) if asked else None
-    peer = _find_peer(core, sa, identity, wanted)
-    sa.local_id = peer.local_id or (wanted if _is_our_address(sa, wanted) else None) or Identity.parse(sa.path.local)
-    _note_identities(sa, identity)
-    if auth is None:
-        raise core.give_up(
-            sa, "peer-error", Step.IDENTITY, _FAILED, f"{identity} wants EAP, which {peer.name} does not use"
-        )
-    key = _key(core, sa, identity)
-    if not psk.verify(sa, key, sent, auth):
-        raise core.give_up(sa, "wrong-key", Step.IDENTITY, _FAILED, _why_not_proven(identity, auth))
-    return psk.prove(sa, key, sa.local_id)
-
-
 def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, bytes]) -> list[wire.Payload]:
     """The child's own failure leaves the IKE SA standing (RFC 7296 1.2)."""
     if request.maybe(wire.SA) is None:
@@ -243,41 +311,3 @@ def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, b
         return child_answer.answer(core, sa, request, nonces)
     except Reject as reject:
         return [wire.Notify(0, b"", reject.notify, reject.data)]
-
-
-def _why_not_proven(identity: Identity, auth: wire.AUTH) -> str:
-    if auth.method != psk.METHOD:
-        return f"{identity} authenticates by method {auth.method}, we expect a pre-shared key"
-    return f"{identity} holds another pre-shared key than we do"
-
-
-def _is_our_address(sa: IkeSa, wanted: Identity | None) -> bool:
-    return (
-        wanted is not None
-        and wanted.id_type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR)
-        and wanted.text == sa.path.local
-    )
-
-
-def _find_peer(core: Core, sa: IkeSa, identity: Identity, wanted: Identity | None) -> Peer:
-    """The peer that this identity, the identity asked of us, the address and the algorithms agreed on point to."""
-    here = core.snapshot.peers_for(sa.path.local, sa.path.remote)
-    known = [peer for peer in here if peer.remote_id.matches(identity)]
-    known.sort(key=lambda peer: -peer.remote_id.rank)
-    if not known:
-        why = f"{identity} is none of the peers expected from {sa.path.remote}"
-        raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
-    assert sa.chosen is not None
-    agreed = sa.chosen.to_wire(b"")
-    for peer in known:
-        ours = peer.local_id or Identity.parse(sa.path.local)
-        if (wanted is None or ours.same(wanted)) and choose(peer.proposals, [agreed], additional=True):
-            core.assign(sa, peer)
-            return peer
-    core.assign(sa, known[0])
-    if wanted is not None and not any((peer.local_id or Identity.parse(sa.path.local)).same(wanted) for peer in known):
-        ours = known[0].local_id or Identity.parse(sa.path.local)
-        why = f"{identity} wants to speak to {wanted}, we are {ours} for it"
-        raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
-    why = f"{sa.chosen.keywords} was agreed, which {known[0].name} does not accept"
-    raise core.give_up(sa, "no-proposal", Step.IDENTITY, NotifyType.NO_PROPOSAL_CHOSEN, why)
