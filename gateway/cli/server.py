@@ -36,6 +36,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             ssl_context_factory=context,
+            lifespan="off",  # the app has none, and a stop at once would end the wait for its end with a traceback
             log_config=None,
             access_log=False,
             ws="none",
