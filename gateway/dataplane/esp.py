@@ -74,6 +74,10 @@ class OutboundEsp:
         """How long the ESP packet around `octets` of packet is."""
         return self._before + octets + -(octets + 2) % self._align + 2 + self._cipher.icv_octets
 
+    def skip(self, numbers: int) -> None:
+        """Go on with sequence numbers so much higher; where none are left, nothing is sent any more."""
+        self.sequence = min(self.sequence + numbers, _HARD_LIMIT_ESN if self._esn else HARD_LIMIT)
+
     def seal(self, packet: bytes, next_header: int) -> bytes:
         """The ESP packet around an IP packet. Raises Exhausted."""
         plain, out = bytearray(len(packet) + self._align + 1), bytearray(self.sealed_octets(len(packet)))

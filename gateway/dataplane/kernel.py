@@ -43,6 +43,7 @@ from gateway.ike.plane import (
     RemovePolicy,
     RemoveRoute,
     RemoveState,
+    SkipSequence,
     StateKey,
 )
 
@@ -130,7 +131,7 @@ class KernelPlane:
         except Refused:
             batch.rollback()
             raise
-        for order in orders:
+        for order in orders:  # last of all: its routes go with it, and would not come back with a refused batch
             if isinstance(order, RemoveInterface):
                 self._interfaces.remove(order.interface)
         if self._mss.wanted or any(isinstance(order, AddState | MoveState) and order.state.mss for order in orders):
@@ -144,6 +145,8 @@ class KernelPlane:
                 self._states.remove(key, batch, before)
             case MoveState(key, state):
                 self._states.move(key, state, batch, before)
+            case SkipSequence(key, by):
+                self._states.skip(key, by, batch)
             case AddPolicy(policy):
                 if policy.direction is Direction.OUT and policy.action is Action.PROTECT and policy.spi is None:
                     self._first_packets.keep()
@@ -161,8 +164,6 @@ class KernelPlane:
                 batch.flush()
                 self._interfaces.add(interface)
                 batch.on_rollback(partial(self._interfaces.remove, interface))
-            case RemoveInterface():
-                pass  # last of all: its routes would go with it, and not come back with a refused batch
 
     def counters(self) -> Mapping[StateKey, Counters]:
         """Of every state of ours that lies there; `last_used` in seconds since 1970.

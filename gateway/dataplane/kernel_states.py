@@ -17,6 +17,7 @@ from gateway.dataplane.xfrm_messages import (
     redacted,
     restore_request,
     same_keys,
+    skipping,
     state_query,
     state_removal,
     state_request,
@@ -162,6 +163,16 @@ class States:
             batch.add(step)
         self._know(old, None, batch)
         self._know(new, known.moved(state, body), batch)
+
+    def skip(self, key: StateKey, by: int, batch: Batch) -> None:
+        """Raises Refused when the state is not there."""
+        place = place_of(key.destination, key.spi)
+        doing = partial("skipping sequence numbers of state {:08x}".format, key.spi)
+        try:
+            body = self._netlink.ask(state_query(place))
+        except OSError as failure:
+            raise refusal(doing(), failure) from failure
+        batch.add(Step(skipping(place, body, by), doing))
 
     def check_offload(self, orders: Sequence[Order]) -> None:
         """Raises Refused where a device was to do ESP and the kernel kept it to itself."""

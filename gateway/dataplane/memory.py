@@ -1,9 +1,11 @@
 """A data plane that remembers what it was told: for tests, simulation and dry runs."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from socket import socket
+from typing import Any
 
 from gateway.dataplane.driver import IkeReceived
 from gateway.ike.plane import (
@@ -25,9 +27,11 @@ from gateway.ike.plane import (
     RemoveRoute,
     RemoveState,
     Route,
+    SkipSequence,
     StateKey,
 )
 
+_MAY_BE_REFUSED = AddState | AddPolicy | AddRoute | MoveState | AddInterface | SkipSequence
 LOWEST_SPI = 256  # RFC 4303 2.1: 0 means none, 1-255 are reserved
 
 
@@ -38,8 +42,9 @@ class Tables:
     held: set[StateKey] = field(default_factory=set)
     states: dict[StateKey, EspState] = field(default_factory=dict)
     policies: dict[PolicyKey, Policy] = field(default_factory=dict)
-    routes: dict[Route, int] = field(default_factory=dict)
-    interfaces: dict[Interface, int] = field(default_factory=dict)
+    routes: Counter[Route] = field(default_factory=Counter)
+    interfaces: Counter[Interface] = field(default_factory=Counter)
+    skipped: Counter[StateKey] = field(default_factory=Counter)
 
     def check(self, orders: Sequence[Order]) -> None:
         """Raises Refused when the orders, in their sequence, would add a state that is there already."""
@@ -56,6 +61,8 @@ class Tables:
                     if not present.get(key, key in self.states):
                         raise Refused(f"there is no state with SPI {key.spi:08x} to {key.destination} to move")
                     present[key], present[state.key] = False, True
+                case SkipSequence(key) if not present.get(key, key in self.states):
+                    raise Refused(f"there is no state with SPI {key.spi:08x} to {key.destination}")
 
     def carry_out(self, order: Order) -> None:
         """One order that has passed `check`."""
@@ -66,25 +73,25 @@ class Tables:
             case RemoveState(key):
                 self.held.discard(key)
                 self.states.pop(key, None)
+                self.skipped.pop(key, None)
             case AddPolicy(policy):
                 self.policies[policy.key] = policy
             case RemovePolicy(policy):  # by direction and selectors, whatever it points to now: XFRM_MSG_DELPOLICY
                 self.policies.pop(policy.key, None)
             case AddRoute(route):
-                self.routes[route] = self.routes.get(route, 0) + 1
+                self.routes[route] += 1
             case RemoveRoute(route):
-                wanted = self.routes.pop(route, 0) - 1
-                if wanted > 0:
-                    self.routes[route] = wanted
+                _want_less(self.routes, route)
             case MoveState(key, state):
                 del self.states[key]
                 self.states[state.key] = state
+                self.skipped[state.key] = self.skipped.pop(key, 0)
+            case SkipSequence(key, by):
+                self.skipped[key] += by
             case AddInterface(interface):
-                self.interfaces[interface] = self.interfaces.get(interface, 0) + 1
+                self.interfaces[interface] += 1
             case RemoveInterface(interface):
-                left = self.interfaces.pop(interface, 0) - 1
-                if left > 0:
-                    self.interfaces[interface] = left
+                _want_less(self.interfaces, interface)
 
     def allocate_spi(self, destination: str, random: Callable[[int], bytes]) -> int:
         """An SPI that nobody has or holds at `destination`, held from now on. Raises Refused when chance finds none."""
@@ -95,6 +102,12 @@ class Tables:
                 self.held.add(key)
                 return spi
         raise Refused(f"no free SPI found at {destination}")
+
+
+def _want_less(wanted: Counter[Any], what: object) -> None:
+    wanted[what] -= 1
+    if wanted[what] <= 0:
+        del wanted[what]
 
 
 class MemoryPlane:
@@ -138,7 +151,7 @@ class MemoryPlane:
         return self._tables.allocate_spi(destination, self._random)
 
     def apply(self, orders: Sequence[Order]) -> None:
-        adds = any(isinstance(order, AddState | AddPolicy | AddRoute | MoveState | AddInterface) for order in orders)
+        adds = any(isinstance(order, _MAY_BE_REFUSED) for order in orders)
         if adds and self._refuse_apply:
             raise Refused(self._refuse_apply.pop(0))
         self._tables.check(orders)
@@ -172,6 +185,10 @@ class MemoryPlane:
     def interfaces(self) -> Sequence[Interface]:
         """The XFRM interfaces that are wanted at least once."""
         return tuple(self._tables.interfaces)
+
+    def skipped(self) -> Mapping[StateKey, int]:
+        """By how much the sequence numbers of states were told to go on."""
+        return +self._tables.skipped
 
     @property
     def held(self) -> frozenset[StateKey]:

@@ -38,6 +38,7 @@ from gateway.ike.plane import (
     RemoveRoute,
     RemoveState,
     Route,
+    SkipSequence,
     StateKey,
 )
 from gateway.policy.peers import Mode, Offload
@@ -152,6 +153,9 @@ class UserspacePlane:
                     self._policies.remove(policy)
                 case RemoveRoute(route):
                     self._routes.remove([route])
+                case SkipSequence(key, by):
+                    if (sending := self._outbound.find(key)) is not None:
+                        sending.esp.skip(by)
         if any(isinstance(order, AddPolicy | RemovePolicy) for order in orders):
             self._guard.look()
         if self._outbound.waiting and self._loop is not None:
@@ -191,6 +195,8 @@ class UserspacePlane:
                 sa = self._moved(order, moving, there)
                 new[sa.state.key] = sa
                 made.append(sa)
+            elif isinstance(order, SkipSequence) and not (new.get(order.key) or self._outbound.find(order.key)):
+                raise Refused(f"there is no state with SPI {order.key.spi:08x} to {order.key.destination}")
             elif isinstance(order, AddInterface):
                 raise Refused(f"the interface {order.interface.name}: {_NO_INTERFACES}")
             elif isinstance(order, AddPolicy) and (why := _beyond(order.policy)):

@@ -5,7 +5,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
-from gateway.dataplane.netlink import Request, attribute, attributes
+from gateway.dataplane.netlink import NLM_F_REPLACE, Request, attribute, attributes
 from gateway.dataplane.xfrm import (
     IPPROTO_ESP,
     UDP_ENCAP_ESPINUDP,
@@ -15,6 +15,7 @@ from gateway.dataplane.xfrm import (
     XFRM_MSG_ALLOCSPI,
     XFRM_MSG_DELSA,
     XFRM_MSG_GETSA,
+    XFRM_MSG_NEWAE,
     XFRM_MSG_NEWSA,
     XFRM_MSG_UPDSA,
     XFRM_OFFLOAD_INBOUND,
@@ -40,6 +41,7 @@ from gateway.dataplane.xfrm import (
 )
 from gateway.dataplane.xfrm_selectors import kernel_selectors
 from gateway.dataplane.xfrm_structs import (
+    XfrmAeventId,
     XfrmAlgo,
     XfrmAlgoAuth,
     XfrmEncapTmpl,
@@ -243,17 +245,28 @@ def find(body: bytes, offset: int, kind: int) -> bytes:
 def _continued(before: bytes, *, inbound: bool) -> bytes:
     """Replay state and counters of a state as it was read, as attributes for its successor."""
     kept = attribute(XFRMA_LTIME_VAL, XfrmUsersaInfo.unpack_from(before).curlft)
+    return kept + _replay(before, 0 if inbound else _SKIPPED_SEQUENCE)
+
+
+def skipping(place: Place, before: bytes, by: int) -> Request:
+    """Let an outbound state's sequence numbers go on (XFRM_MSG_NEWAE), and by no less than may leave meanwhile."""
+    ident = XfrmUsersaId(place.daddr, place.spi, place.family).pack()
+    event = XfrmAeventId(ident, XfrmUsersaInfo.unpack_from(before).saddr).pack()
+    return XFRM_MSG_NEWAE, NLM_F_REPLACE, event + _replay(before, max(by, _SKIPPED_SEQUENCE))
+
+
+def _replay(before: bytes, skipped: int) -> bytes:
+    """A state's replay window as it was read, and its outbound sequence number after so many more."""
+    kept = b""
     for kind, value in attributes(before, XfrmUsersaInfo.LAYOUT.size, len(before)):
         if kind == XFRMA_REPLAY_ESN_VAL:
             esn = XfrmReplayStateEsn.unpack_from(value)
-            if not inbound:
-                sent = (esn.oseq_hi << 32 | esn.oseq) + _SKIPPED_SEQUENCE
-                esn.oseq_hi, esn.oseq = sent >> 32 & 0xFFFF_FFFF, sent & 0xFFFF_FFFF
+            sent = min((esn.oseq_hi << 32 | esn.oseq) + skipped, (1 << 64) - 1)
+            esn.oseq_hi, esn.oseq = sent >> 32, sent & 0xFFFF_FFFF
             kept += attribute(kind, esn.pack())
         elif kind == XFRMA_REPLAY_VAL:
             replay = XfrmReplayState.unpack_from(value)
-            if not inbound:
-                replay.oseq = min(replay.oseq + _SKIPPED_SEQUENCE, HARD_PACKETS)
+            replay.oseq = min(replay.oseq + skipped, HARD_PACKETS)
             kept += attribute(kind, replay.pack())
     return kept
 

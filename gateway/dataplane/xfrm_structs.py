@@ -308,6 +308,17 @@ class XfrmReplayState(KernelStruct):
 
 
 @dataclass(slots=True)
+class XfrmAeventId(KernelStruct):
+    """struct xfrm_aevent_id; `sa_id` is a packed struct xfrm_usersa_id."""
+
+    LAYOUT: ClassVar[Struct] = Struct("=24s16sII")
+    sa_id: bytes
+    saddr: bytes = bytes(16)
+    flags: int = 0
+    reqid: int = 0
+
+
+@dataclass(slots=True)
 class XfrmUserAcquire(KernelStruct):
     """struct xfrm_user_acquire; nested structs stay packed."""
 

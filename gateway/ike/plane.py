@@ -190,6 +190,14 @@ class MoveState:
 
 
 @dataclass(slots=True)
+class SkipSequence:
+    """The outbound state `key` goes on with sequence numbers higher by at least `by` (RFC 6311 5.2)."""
+
+    key: StateKey
+    by: int
+
+
+@dataclass(slots=True)
 class AddInterface:
     """Refused by drivers that have no XFRM interfaces, in words that say so. Adding again counts one more wish."""
 
@@ -209,6 +217,7 @@ Order = (
     | AddRoute
     | RemoveRoute
     | MoveState
+    | SkipSequence
     | AddInterface
     | RemoveInterface
 )

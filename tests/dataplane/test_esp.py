@@ -257,3 +257,24 @@ def test_numbers_never_cycle() -> None:
 def test_a_key_installed_twice_does_not_repeat_its_ivs() -> None:
     first, second = (OutboundEsp(GCM).seal(ipv4(), IPV4)[8:16] for _ in range(2))
     assert first != second
+
+
+# -- skipping sequence numbers
+
+
+@pytest.mark.parametrize("esn", [False, True])
+def test_numbers_can_skip_and_never_come_again(esn: bool) -> None:
+    wide = state(row("aes256gcm16"), esn=esn)
+    out, into = OutboundEsp(wide), InboundEsp(wide)
+    first = out.seal(ipv4(b"one"), IPV4)
+    assert into.open(first) == ipv4(b"one")
+    out.skip(1 << 30)
+    second = out.seal(ipv4(b"two"), IPV4)
+    assert int.from_bytes(second[4:8], "big") == (1 << 30) + 2
+    assert into.open(second) == ipv4(b"two")
+    assert first[8:16] != second[8:16]
+    for _ in range(4 if not esn else 1):
+        out.skip((1 << 64 if esn else 1 << 32) // 4)
+    if not esn:
+        with pytest.raises(Exhausted):
+            out.seal(ipv4(), IPV4)

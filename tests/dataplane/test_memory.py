@@ -18,6 +18,7 @@ from gateway.ike.plane import (
     Counters,
     Direction,
     EspState,
+    MoveState,
     Order,
     Policy,
     Refused,
@@ -25,6 +26,7 @@ from gateway.ike.plane import (
     RemoveRoute,
     RemoveState,
     Route,
+    SkipSequence,
     StateKey,
 )
 from gateway.policy.selectors import Selector
@@ -150,6 +152,18 @@ def test_counters_are_of_the_states_that_are_there() -> None:
     assert plane.counters() == {}
     with pytest.raises(KeyError):
         plane.count(STATE.key, Counters())
+
+
+def test_skips_add_up_until_their_state_goes() -> None:
+    plane = MemoryPlane(seeded(1))
+    with pytest.raises(Refused, match="no state with SPI 00001001"):
+        plane.apply([SkipSequence(STATE.key, 5)])
+    plane.apply([AddState(STATE), SkipSequence(STATE.key, 5), SkipSequence(STATE.key, 6)])
+    moved = replace(STATE, destination="192.0.2.9")
+    plane.apply([MoveState(STATE.key, moved)])
+    assert plane.skipped() == {moved.key: 11}
+    plane.apply([RemoveState(moved.key, False)])
+    assert not plane.skipped()
 
 
 def test_events_reach_the_listener() -> None:

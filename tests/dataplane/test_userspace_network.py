@@ -31,6 +31,7 @@ from gateway.ike.plane import (
     RemoveRoute,
     RemoveState,
     Route,
+    SkipSequence,
     StateKey,
 )
 from gateway.policy.selectors import Selector
@@ -335,6 +336,16 @@ def test_a_state_given_another_peer_address_keeps_its_window_and_counts(plane: U
     other_key = replace(STATE, encr_key=bytes(35) + b"\1")
     plane.apply([RemoveState(STATE.key, True), AddState(other_key)])
     assert plane.counters()[STATE.key].packets == 0
+
+
+def test_an_outbound_state_skips_sequence_numbers(plane: UserspacePlane) -> None:
+    sending = replace(STATE, inbound=False, source="192.0.2.1", destination="192.0.2.2")
+    with pytest.raises(Refused, match="no state with SPI"):
+        plane.apply([SkipSequence(sending.key, 5)])
+    plane.apply([AddState(sending), SkipSequence(sending.key, 5)])
+    found = plane._outbound.find(sending.key)
+    assert found is not None
+    assert found.esp.sequence == 5
 
 
 def test_allocated_spis_differ_for_all_our_addresses(site: Namespace) -> None:

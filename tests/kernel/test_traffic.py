@@ -27,6 +27,7 @@ from gateway.ike.plane import (
     Refused,
     Remapped,
     RemoveState,
+    SkipSequence,
     StateKey,
 )
 from tests.kernel.conftest import OUTER, Child, Site, cipher, mac
@@ -176,6 +177,30 @@ def test_forged_and_replayed_packets_are_counted(sites: tuple[Site, Site]) -> No
     assert not child.pings()
     counted = right.plane.counters()[key]
     assert (counted.replays, counted.forged, counted.packets) == (3, 1, 2)
+
+
+@pytest.mark.parametrize(("esn", "skips"), [(False, (5, 1 << 30)), (True, (1 << 30, 3 << 30))])
+def test_sequence_numbers_skip_while_packets_pass(sites: tuple[Site, Site], esn: bool, skips: tuple[int, ...]) -> None:
+    child = Child(sites, esn=esn).install()
+    assert child.pings(count=2)
+    outbound = child.state(0, inbound=False)
+    sent = 2
+    for skip in skips:
+        sites[0].plane.apply([SkipSequence(outbound.key, skip)])
+        assert child.pings(count=2)
+        sent += 2
+    shown = sites[0].xfrm("state")
+    assert ("oseq-hi 0x1, oseq 0x6" if esn else "oseq 0x40001006") in shown, shown
+    for site in sites:
+        assert {one.packets for one in site.plane.counters().values()} == {sent}
+        assert {one.replays for one in site.plane.counters().values()} == {0}
+
+
+def test_a_state_that_is_not_there_does_not_skip(sites: tuple[Site, Site]) -> None:
+    child = Child(sites).install()
+    with pytest.raises(Refused, match=r"skipping sequence numbers of state 00000309: the kernel says .*ESRCH"):
+        sites[0].plane.apply([SkipSequence(StateKey("192.0.2.2", 777), 5)])
+    assert child.pings(count=1)
 
 
 @pytest.mark.parametrize("ordered", ["move", "again"])
