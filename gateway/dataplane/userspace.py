@@ -133,33 +133,36 @@ class UserspacePlane:
         except Refused:
             self._rules.lay(self._policies.ruling_after(()))
             raise
-        # Nothing below can fail.
         for order in orders:
-            match order:
-                case AddState(state):
-                    self._held.discard(state.key)
-                    self._install(made.pop(0))
-                case MoveState(key):
-                    self._move(key, made.pop(0))
-                case RemoveState(key):
-                    self._held.discard(key)
-                    self._inbound.remove(key)
-                    self._outbound.remove(key)
-                case AddPolicy(policy):
-                    self._lift(policy)
-                    self._policies.add(policy)
-                case RemovePolicy(policy):
-                    self._lift(policy)
-                    self._policies.remove(policy)
-                case RemoveRoute(route):
-                    self._routes.remove([route])
-                case SkipSequence(key, by):
-                    if (sending := self._outbound.find(key)) is not None:
-                        sending.esp.skip(by)
+            self._carry_out(order, made)
         if any(isinstance(order, AddPolicy | RemovePolicy) for order in orders):
             self._guard.look()
         if self._outbound.waiting and self._loop is not None:
             self._loop.call_soon(self._outbound.release)  # not now: packets may be on their way through this very call
+
+    def _carry_out(self, order: Order, made: list[Sa]) -> None:
+        """One order, with the SAs that are to be added still in `made`; cannot fail."""
+        match order:
+            case AddState(state):
+                self._held.discard(state.key)
+                self._install(made.pop(0))
+            case MoveState(key):
+                self._move(key, made.pop(0))
+            case RemoveState(key):
+                self._held.discard(key)
+                self._inbound.remove(key)
+                self._outbound.remove(key)
+            case AddPolicy(policy):
+                self._lift(policy)
+                self._policies.add(policy)
+            case RemovePolicy(policy):
+                self._lift(policy)
+                self._policies.remove(policy)
+            case RemoveRoute(route):
+                self._routes.remove([route])
+            case SkipSequence(key, by):
+                if (sending := self._outbound.find(key)) is not None:
+                    sending.esp.skip(by)
 
     def _lift(self, policy: Policy) -> None:
         """A policy goes, or is replaced: so does the route of its own that led packets to it."""

@@ -2,7 +2,7 @@
 
 from gateway.ike import attempt_log, driver
 from gateway.ike.core import Core
-from gateway.ike.exchanges import mobike
+from gateway.ike.exchanges import failover, mobike
 from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child_answer import answer_create_child
 from gateway.ike.exchanges.followup import answer_followup
@@ -20,7 +20,7 @@ from gateway.ike.sa import ALLOWED, IkeSa, Lifecycle
 from gateway.ike.succession import heard
 from gateway.wire import payloads as wire
 from gateway.wire.message import Header, Message, parse
-from gateway.wire.numbers import ExchangeType, Protocol
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from gateway.wire.outcome import Close, Drop, Reject
 
 
@@ -28,17 +28,8 @@ def answer_request(core: Core, sa: IkeSa, header: Header, datagram: bytes, path:
     """A request for an IKE SA of ours: its next one is answered, the last one gets the same answer. Raises Drop."""
     if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
         raise Drop("unknown SPI")
-    if sa.responses.is_repeat(header.message_id, datagram):
-        repeat_response(core, sa, path)
+    if not _is_new(core, sa, header, datagram, path):
         return
-    if header.message_id == sa.responses.expected - 1 and sa.fragmentation:
-        check_repeat(sa, parse(datagram), datagram)
-        repeat_response(core, sa, path)
-        return
-    if header.message_id != sa.responses.expected:
-        raise Drop("message ID outside the window")
-    if header.exchange not in ALLOWED[sa.state] or (sa.initiator and sa.state == Lifecycle.CONNECTING):
-        raise Drop("exchange not allowed in this state")
     message = parse(datagram)
     head = _open(core, sa, message, datagram, path)
     if not head:
@@ -52,6 +43,29 @@ def answer_request(core: Core, sa: IkeSa, header: Header, datagram: bytes, path:
     if sa.state == Lifecycle.CONNECTING:
         attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
     _answer(core, sa, message, head, path)
+
+
+def _is_new(core: Core, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> bool:
+    """Whether the request is the one whose turn it is, and not one that is answered without its script. Raises Drop."""
+    if sa.responses.is_repeat(header.message_id, datagram):
+        repeat_response(core, sa, path)
+        return False
+    if header.message_id == sa.responses.expected - 1 and sa.fragmentation and sa.responses.last_response:
+        check_repeat(sa, parse(datagram), datagram)
+        repeat_response(core, sa, path)
+        return False
+    if header.message_id not in (0, sa.responses.expected):
+        raise Drop("message ID outside the window")
+    if header.exchange not in ALLOWED[sa.state] or (sa.initiator and sa.state == Lifecycle.CONNECTING):
+        raise Drop("exchange not allowed in this state")
+    if header.message_id == 0 and failover.answers(core, sa, header, datagram, path):
+        return False
+    if header.message_id != sa.responses.expected:
+        raise Drop("message ID outside the window")
+    if sa.requests.pending is not None and sa.requests.pending.synchronises:
+        # RFC 6311 8.1: the peer may no longer wait for our answer to it, and asks again
+        raise Drop("a request before message IDs were agreed on")
+    return True
 
 
 def _open(core: Core, sa: IkeSa, message: Message, datagram: bytes, path: Path) -> bytes | None:
@@ -106,6 +120,8 @@ def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     if request.exchange == ExchangeType.IKE_INTERMEDIATE:
         return answer_intermediate(core, sa, request)
     if request.exchange == ExchangeType.INFORMATIONAL:
+        if request.notify(NotifyType.IPSEC_REPLAY_COUNTER_SYNC):
+            failover.hear_skip(core, sa, request)
         return answer_informational(core, sa, request)
     if request.exchange == ExchangeType.IKE_FOLLOWUP_KE:
         return answer_followup(core, sa, request)

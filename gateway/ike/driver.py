@@ -14,7 +14,7 @@ from gateway.ike.whereabouts import look_elsewhere, look_up
 from gateway.ike.window import Pending
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
-from gateway.wire.numbers import ExchangeType, Protocol, name_of
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
 from gateway.wire.outcome import Close, Reject
 
 _LAST_MESSAGE_ID = 0xFFFFFFFF
@@ -95,7 +95,7 @@ def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-er
 
 
 def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], label: str) -> None:
-    message_id = sa.requests.next_id
+    message_id = 0 if question.turn else sa.requests.next_id
     if message_id > _LAST_MESSAGE_ID:  # RFC 7296 2.2: they must not wrap
         advance(core, sa, script, label, error=Close(None, "its message IDs are used up"))
         return
@@ -115,8 +115,9 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
         for one in question.payloads
     )
     sa.requests.pending = Pending(
-        message_id, question.exchange, datagrams, label, script, about_child, tries=question.tries
+        message_id, question.exchange, datagrams, label, script, about_child, question.turn or 1, question.tries
     )
+    sa.requests.pending.payloads, sa.requests.pending.synchronises = question.payloads, question.turn > 0
     core.send_all(datagrams, sa.path, sa.dscp)
     _arm(core, sa)
 
@@ -184,9 +185,32 @@ def answered(core: Core, sa: IkeSa, response: Message) -> None:
     assert pending is not None
     sa.requests.pending = None
     core.timers.cancel(("retransmit", sa))
-    if pending.exchange not in OPENING:
+    if pending.exchange not in OPENING and not pending.synchronises:
         sa.requests.next_id = pending.message_id + 1
     advance(core, sa, pending.script, pending.label, response)
+
+
+def renumber(core: Core, sa: IkeSa, next_id: int) -> None:
+    """The peer failed over and does not know what we asked of it (RFC 6311 9): our requests go on from here.
+
+    What can be asked twice goes out again under its new number. A CREATE_CHILD_SA cannot: the failed member may have
+    answered it. It ends as if the peer wanted to be asked again later, with new keys.
+    """
+    requests = sa.requests
+    pending, requests.next_id = requests.pending, max(next_id, requests.next_id)
+    if pending is None or pending.synchronises:
+        return
+    requests.pending = None
+    core.timers.cancel(("retransmit", sa))
+    if requests.partial is not None:
+        requests.partial.discard()
+        requests.partial = None
+    if pending.exchange == ExchangeType.INFORMATIONAL:
+        question = AskPeer(pending.exchange, pending.payloads, pending.tries)
+        _transmit(core, sa, question, pending.script, pending.label)
+        return
+    why = "the peer failed over before it answered, and is asked again later"
+    advance(core, sa, pending.script, pending.label, error=Reject(NotifyType.TEMPORARY_FAILURE, why))
 
 
 def failed(core: Core, sa: IkeSa, error: Exception) -> None:

@@ -9,7 +9,7 @@ from gateway.ike.answering import answer_request
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
-from gateway.ike.exchanges import mobike
+from gateway.ike.exchanges import failover, mobike
 from gateway.ike.exchanges.entry import answer_init, answer_other_version, answer_resume
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.init import check_init_response
@@ -137,6 +137,14 @@ class Engine:
         """Send a peer that called us on to another gateway; how many of its IKE SAs can be, and are told."""
         self.core.now = now
         return redirect_peer(self.core, peer, to), self._settle()
+
+    def take_over(self, peer: str, now: float) -> tuple[int, list[Effect]]:
+        """The peer's IKE SAs are of a member of our cluster that failed, as last heard of it: agree on numbers again.
+
+        RFC 6311; how many SAs can. Only what restores SAs has to call this, before anything else is done with them.
+        """
+        self.core.now = now
+        return sum([failover.take_over(self.core, sa) for sa in self.core.of_peer(peer)]), self._settle()
 
     def kernel(self, event: PlaneEvent, now: float) -> list[Effect]:
         """Something happened in the data plane."""
@@ -279,8 +287,12 @@ class Engine:
                 if not open_message(core, sa, sa.requests, message, datagram):
                     return
             except Reject as reject:
+                if pending.synchronises:
+                    raise Drop(reject.why) from None
                 driver.failed(core, sa, reject)
                 return
+            if pending.synchronises:
+                failover.check_response(pending, message)
         sa.last_heard = core.now
         if sa.state == Lifecycle.CONNECTING:
             attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)

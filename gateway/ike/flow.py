@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from gateway.crypto.rows import PseudoRandom
 from gateway.wire.message import Message
+from gateway.wire.numbers import ExchangeType
 from gateway.wire.payloads import Payload
 
 Answer = TypeVar("Answer")
@@ -46,6 +47,8 @@ class AskPeer:
     payloads: list[Payload]
     tries: int = 0
     """Transmissions, where they are not what the peer's configuration says."""
+    turn: int = 0
+    """Not 0 for a synchronisation of message IDs (RFC 6311), sent once: which try it is, and so how long to wait."""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,12 @@ def _suspend(question: Question) -> Generator[Question, Any, Any]:
 async def ask_peer(exchange: int, payloads: list[Payload], *, tries: int = 0) -> Message:
     """The peer's response, decrypted where the exchange is protected. Raises TimedOut, Closed."""
     answer: Message = await _suspend(AskPeer(exchange, payloads, tries))
+    return answer
+
+
+async def ask_after_failover(payloads: list[Payload], turn: int) -> Message:
+    """The response to an INFORMATIONAL with the message ID zero (RFC 6311 5.1), sent once. Raises TimedOut, Closed."""
+    answer: Message = await _suspend(AskPeer(ExchangeType.INFORMATIONAL, payloads, turn, turn))
     return answer
 
 

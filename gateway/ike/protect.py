@@ -94,6 +94,10 @@ class Protection:
         self._iv += 1  # never the same twice under one key (RFC 5282 3.1)
         return self._iv.to_bytes(self._encr.iv_octets)
 
+    def leap(self) -> None:
+        """What was sealed under this key is not known for certain: go on with IVs that surely were not used."""
+        self._iv += 1 << 32
+
     def open(self, datagram: bytes, message: Message) -> None:
         """Put the decrypted payloads in place of the Encrypted payload.
 

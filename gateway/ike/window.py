@@ -22,6 +22,9 @@ class Pending:
     sent: int = 1
     tries: int = 0
     """Transmissions before the end of patience; 0 for as many as the peer's configuration says."""
+    payloads: list[Payload] = field(default_factory=list, repr=False)
+    synchronises: bool = False
+    """It is outside the sequence of message IDs, on which it is to agree anew (RFC 6311)."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,11 @@ class Requests:
     def busy(self) -> bool:
         return self.pending is not None or self.waiting is not None or self.silent
 
+    @property
+    def unused(self) -> int:
+        """One more than the highest message ID that we used."""
+        return self.next_id + (self.pending is not None and not self.pending.synchronises)
+
 
 @dataclass(slots=True)
 class Responses:
@@ -56,6 +64,22 @@ class Responses:
     """What came of the next request so far."""
     script: Script[list[Payload]] | None = None
     """Answers an exchange of several requests, and waits for the next."""
+    synchronised: int = -1
+    """The message ID with which the peer meant to go on after its last failover (RFC 6311)."""
+
+    @property
+    def highest(self) -> int:
+        """The highest message ID that the peer has used or named as its own."""
+        return max(self.expected - 1, self.synchronised)
+
+    def renumber(self, expected: int) -> None:
+        """The peer goes on with this message ID; what was under way of another one is forgotten."""
+        if expected != self.expected:
+            self.last_response = ()
+        self.expected = self.synchronised = expected
+        if self.partial is not None:
+            self.partial.discard()
+            self.partial = None
 
     def is_repeat(self, message_id: int, datagram: bytes) -> bool:
         """Whether these are the very octets that we answered last (of a fragmented request, its first fragment)."""

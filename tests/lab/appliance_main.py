@@ -72,6 +72,16 @@ class Desk:
     async def redirect(self, peer: str, to: str) -> Any:
         return await self.gateway.redirect(peer, to)
 
+    async def fail_over(self, peer: str, behind: int) -> Any:
+        """As if this were the standby of a cluster, which had not heard of the last exchanges in either direction."""
+        engine = self.gateway._runner.engine
+        for sa in engine.core.of_peer(peer):
+            sa.requests.next_id = max(0, sa.requests.next_id - behind)
+            sa.responses.expected, sa.responses.last_response = max(0, sa.responses.expected - behind), ()
+        told, effects = engine.take_over(peer, self.gateway._runner.clock())
+        self.gateway._runner.perform(effects)
+        return told
+
     async def outages(self, peer: str) -> Any:
         return self.gateway.outages(peer)
 

@@ -8,7 +8,7 @@ in the first answer, and gives the last one), and `_hear_proof`, where a round o
 `ours` and the first EAP request, and gives the request with the AUTH payload that its MSK made, and our own).
 """
 
-from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, redirects
+from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, redirects
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import proof, resumed
 from gateway.ike.authentication.claims import claimed, note_identities, ours
@@ -104,7 +104,7 @@ def _first_request(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -
 
 def _about_us(core: Core, sa: IkeSa) -> list[wire.Payload]:
     """What we can do, beside our first proof."""
-    request = offer_token(core, sa) + request_ticket(sa) + mobike.offer(core, sa)
+    request = offer_token(core, sa) + request_ticket(sa) + mobike.offer(core, sa) + cluster.offer()
     return [*request, auth_methods.announcement()] if auth_methods.announced(sa) else request
 
 
@@ -155,6 +155,7 @@ def _heed(core: Core, sa: IkeSa, response: Message) -> None:
     take_token(sa, response)
     mobike.agree(core, sa, response, leads=True)
     auth_lifetime.heed(core, sa, response)
+    cluster.agree(sa, response)
 
 
 def _go_on(core: Core, sa: IkeSa, elsewhere: str, offer: children.Offer | None) -> None:
@@ -288,6 +289,7 @@ def _conclude(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     take_token(sa, request)
     if mobike.agree(core, sa, request, leads=False):
         response += mobike.offer(core, sa)
+    response += cluster.agree(sa, request)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     response += auth_lifetime.tell(core, sa)
