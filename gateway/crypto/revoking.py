@@ -1,0 +1,108 @@
+"""What our own authority says of its certificates: the list of the revoked ones, and answers about one.
+
+RFC 5280 5 (CRLs), RFC 6960 and RFC 9654 (OCSP). Time comes in.
+"""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+
+from gateway.crypto import der
+from gateway.crypto.authority import EARLIER, Issuer, authority_identifier, hash_for, moment, signer
+from gateway.crypto.signature_keys import spki
+
+MAX_REQUEST = 16 * 1024
+MAX_NONCE = 128  # RFC 9654 2.1
+ANSWER_LIFE = 3600.0  # seconds that an OCSP answer is good for
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A certificate that is good no more: `at` is Unix time in seconds, `reason` a name of RFC 5280 5.3.1."""
+
+    serial: int
+    at: float
+    reason: str = "unspecified"
+
+
+REASONS = {
+    "unspecified": x509.ReasonFlags.unspecified,
+    "key-compromise": x509.ReasonFlags.key_compromise,
+    "ca-compromise": x509.ReasonFlags.ca_compromise,
+    "affiliation-changed": x509.ReasonFlags.affiliation_changed,
+    "superseded": x509.ReasonFlags.superseded,
+    "cessation-of-operation": x509.ReasonFlags.cessation_of_operation,
+    "privilege-withdrawn": x509.ReasonFlags.privilege_withdrawn,
+}
+
+
+def revocation_list(issuer: Issuer, revoked: Iterable[Revoked], now: float, life: float) -> bytes:
+    """The full CRL in DER, good for `life` seconds. Its number is the time, so that a later one counts as later."""
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
+    builder = builder.last_update(moment(now - EARLIER)).next_update(moment(now + life))
+    for one in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.serial).revocation_date(moment(one.at))
+        if one.reason != "unspecified":  # RFC 5280 5.3.1: then it is left out
+            entry = entry.add_extension(x509.CRLReason(REASONS[one.reason]), critical=False)
+        builder = builder.add_revoked_certificate(entry.build())
+    builder = builder.add_extension(x509.CRLNumber(int(now * 1000)), critical=False)
+    builder = builder.add_extension(authority_identifier(issuer), critical=False)
+    return builder.sign(signer(issuer.key), hash_for(issuer.key)).public_bytes(Encoding.DER)
+
+
+def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: Iterable[Revoked], now: float) -> bytes:
+    """The response in DER to an OCSP request about a certificate of this issuer (RFC 6960).
+
+    What the issuer neither knows nor revoked is `unknown`. It always answers: a request that makes no sense is told so.
+    """
+    if len(asked) > MAX_REQUEST:
+        return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+    try:
+        question = ocsp.load_der_ocsp_request(asked)
+        extensions = list(question.extensions)
+    except (ValueError, NotImplementedError, x509.DuplicateExtension):  # the library reads one certificate a request
+        return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+    if not _is_about(issuer, question):
+        return _unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
+    serial = question.serial_number
+    found = next((one for one in revoked if one.serial == serial), None)
+    known = found is not None or serial in issued
+    status = ocsp.OCSPCertStatus.REVOKED if found else ocsp.OCSPCertStatus.GOOD
+    builder = ocsp.OCSPResponseBuilder().add_response_by_hash(
+        issuer_name_hash=question.issuer_name_hash,
+        issuer_key_hash=question.issuer_key_hash,
+        serial_number=serial,
+        algorithm=question.hash_algorithm,
+        cert_status=status if known else ocsp.OCSPCertStatus.UNKNOWN,
+        this_update=moment(now - EARLIER),
+        next_update=moment(now + 3600),
+        revocation_time=moment(found.at) if found else None,
+        revocation_reason=REASONS[found.reason] if found else None,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
+    for extension in extensions:
+        if isinstance(extension.value, x509.OCSPNonce) and len(extension.value.nonce) <= MAX_NONCE:
+            builder = builder.add_extension(extension.value, critical=False)
+    return builder.sign(signer(issuer.key), hash_for(issuer.key)).public_bytes(Encoding.DER)
+
+
+def _is_about(issuer: Issuer, question: ocsp.OCSPRequest) -> bool:
+    """Whether the question names this issuer, by the hashes of its name and key."""
+    name_hash, key_hash = hashes.Hash(question.hash_algorithm), hashes.Hash(question.hash_algorithm)
+    name_hash.update(issuer.certificate.subject.public_bytes())
+    key_hash.update(_key_bits(issuer.certificate))
+    return (name_hash.finalize(), key_hash.finalize()) == (question.issuer_name_hash, question.issuer_key_hash)
+
+
+def _unsuccessful(status: ocsp.OCSPResponseStatus) -> bytes:
+    return ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
+
+
+def _key_bits(certificate: x509.Certificate) -> bytes:
+    """Its public key's BIT STRING without tag, length and unused bits, which OCSP hashes (RFC 6960 4.1.1)."""
+    parts = list(der.inside(der.whole(spki(certificate.public_key()), der.SEQUENCE)))
+    return parts[1][1][1:]
