@@ -14,6 +14,8 @@ _KINDS = {
     "peers": "peer",
     "psks": "key",
     "proposals": "proposal",
+    "authorities": "authority",
+    "certificates": "certificate",
     "shunts": "shunt",
     "blocks": "block",
     "settings": "settings of the",

@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Sequence
 from enum import StrEnum
 
-from gateway.storage.objects import NAME_PATTERN, FieldError, Invalid
+from gateway.storage.fields import NAME_PATTERN
+from gateway.storage.objects import FieldError, Invalid
 
 PASSWORD_LENGTH = 12
 PASSWORD_LIMIT = 1024

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from gateway.crypto.containers import key_octets, read_private_key
 from gateway.storage.compiling import parse_secret
+from gateway.storage.fields import Named
+from gateway.storage.identity import LARGEST_PEM, AuthorityFields, CertificateFields
 from gateway.storage.objects import (
     KEYS,
     KINDS,
@@ -20,8 +23,7 @@ from gateway.storage.objects import (
     FieldError,
     Invalid,
     Inventory,
-    Named,
-    PeerObject,
+    PeerFields,
     ProposalObject,
     PskFields,
     SettingsObject,
@@ -38,6 +40,24 @@ Secret = Annotated[
         json_schema_extra={"writeOnly": True},
     ),
 ]
+PrivateKeyText = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=LARGEST_PEM,
+        description="PEM, not encrypted; never shown again. Not sent: the stored one stays",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
+EapPassword = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=1024,
+        description="By which we prove ourselves where a round of local_auth is EAP; never shown again",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -45,6 +65,24 @@ class PskEntry(PskFields, Named):
     """A pre-shared key as it comes in; without `secret` the one that is stored stays."""
 
     secret: Secret | None = None
+
+
+class AuthorityEntry(AuthorityFields, Named):
+    """An authority as it comes in; without `private_key` the one that is stored stays."""
+
+    private_key: PrivateKeyText | None = None
+
+
+class CertificateEntry(CertificateFields, Named):
+    """A certificate as it comes in; without `private_key` the one that is stored stays."""
+
+    private_key: PrivateKeyText | None = None
+
+
+class PeerEntry(PeerFields, Named):
+    """A peer as it comes in; without `eap_password` the one that is stored stays."""
+
+    eap_password: EapPassword | None = None
 
 
 class Document(BaseModel):
@@ -55,7 +93,9 @@ class Document(BaseModel):
     apiVersion: Literal["ikegate/v1"]
     proposals: Annotated[tuple[ProposalObject, ...], Field(max_length=10_000)] = ()
     psks: Annotated[tuple[PskEntry, ...], Field(max_length=100_000)] = ()
-    peers: Annotated[tuple[PeerObject, ...], Field(max_length=100_000)] = ()
+    authorities: Annotated[tuple[AuthorityEntry, ...], Field(max_length=1_000)] = ()
+    certificates: Annotated[tuple[CertificateEntry, ...], Field(max_length=100_000)] = ()
+    peers: Annotated[tuple[PeerEntry, ...], Field(max_length=100_000)] = ()
     shunts: Annotated[tuple[ShuntObject, ...], Field(max_length=10_000)] = ()
     blocks: Annotated[tuple[BlockObject, ...], Field(max_length=100_000)] = ()
     settings: SettingsObject | None = None
@@ -210,7 +250,15 @@ def summary(found: tuple[Difference, ...]) -> str:
     return "; ".join(f"{words[one.action]} {_named(one)}" for one in found)
 
 
-SINGULAR = {"proposals": "proposal", "psks": "key", "peers": "peer", "shunts": "shunt", "blocks": "block"}
+SINGULAR = {
+    "proposals": "proposal",
+    "psks": "key",
+    "authorities": "authority",
+    "certificates": "certificate",
+    "peers": "peer",
+    "shunts": "shunt",
+    "blocks": "block",
+}
 
 
 def _named(one: Difference) -> str:
@@ -234,8 +282,25 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-MODELS: Mapping[str, type[BaseModel]] = {**STORED, "psks": PskEntry}
-OPENERS: Mapping[str, Callable[[str], bytes]] = {"psks": parse_secret}
+MODELS: Mapping[str, type[BaseModel]] = {
+    **STORED,
+    "psks": PskEntry,
+    "authorities": AuthorityEntry,
+    "certificates": CertificateEntry,
+    "peers": PeerEntry,
+}
+
+
+def _private_key(text: str) -> bytes:
+    return key_octets(read_private_key(text.encode()))
+
+
+OPENERS: Mapping[str, Callable[[str], bytes]] = {
+    "psks": parse_secret,
+    "authorities": _private_key,
+    "certificates": _private_key,
+    "peers": str.encode,
+}
 
 
 def read_object(kind: str, name: str, document: Mapping[str, Any]) -> tuple[ConfigObject, bytes | None]:
@@ -254,7 +319,8 @@ def split_entry(kind: str, entry: BaseModel, at: str) -> tuple[ConfigObject, byt
     field = SEALED.get(kind)
     if field is None:
         return cast("ConfigObject", entry), None
-    thing = STORED[kind].model_validate(entry.model_dump(exclude={field}))
+    model = STORED[kind]
+    thing = model.model_construct(**{name: getattr(entry, name) for name in model.model_fields})  # they are checked
     text: SecretStr | None = getattr(entry, field)
     try:
         return thing, OPENERS[kind](text.get_secret_value()) if text is not None else None

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.service.documents import Document, pointer_of, read_child, read_object, split_entry
+from gateway.storage.identity import AuthorityObject
 from gateway.storage.objects import (
     CHILDREN,
     KINDS,
@@ -15,6 +16,8 @@ from gateway.storage.objects import (
     PeerObject,
     SettingsObject,
 )
+
+Thing = TypeVar("Thing", bound=ConfigObject)
 
 
 def laid(inventory: Inventory, kind: str, name: str, document: Mapping[str, Any]) -> Inventory:
@@ -32,10 +35,20 @@ def with_object(inventory: Inventory, kind: str, thing: ConfigObject, secret: by
     """The object added or put in the place of its namesake; without `secret` it keeps the one it has."""
     if isinstance(thing, SettingsObject):
         return replace(inventory, settings=thing)
+    thing = _still_revoked(inventory, thing)
     changes: dict[str, Any] = {kind: {**inventory.objects(kind), thing.name: thing}}
     if secret is not None:
         changes["secrets"] = {**inventory.secrets, (kind, thing.name): secret}
     return replace(inventory, **changes)
+
+
+def _still_revoked(inventory: Inventory, thing: Thing) -> Thing:
+    """What was revoked stays so, whatever is written over its authority: going back to a revision brings none back."""
+    before = inventory.authorities.get(thing.name) if isinstance(thing, AuthorityObject) else None
+    if before is None or not isinstance(thing, AuthorityObject):
+        return thing
+    known = {one.serial: one for one in thing.revoked} | {one.serial: one for one in before.revoked}
+    return thing.model_copy(update={"revoked": tuple(known[serial] for serial in sorted(known))})
 
 
 def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:
@@ -73,7 +86,7 @@ def with_document(inventory: Inventory, document: Document, prune: bool) -> Inve
         things = dict(kept.objects(kind))
         for index, entry in enumerate(getattr(document, kind)):
             thing, secret = split_entry(kind, entry, pointer_of([kind, index]))
-            things[entry.name] = thing
+            things[entry.name] = _still_revoked(inventory, thing)
             if secret is not None:
                 secrets[kind, entry.name] = secret
         changes[kind] = dict(sorted(things.items()))
@@ -108,9 +121,27 @@ def _children(
 
 def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
     """Which objects refer to this one, as the addresses of the API write them."""
-    found: list[str] = []
-    for peer in inventory.peers.values() if kind == "proposals" else ():
-        if name in peer.ike_proposals:
-            found.append(f"peers/{peer.name}")
-        found += [f"peers/{peer.name}/children/{child.name}" for child in peer.children if name in child.esp_proposals]
-    return tuple(found)
+    match kind:
+        case "proposals":
+            return tuple(path for peer in inventory.peers.values() for path in _uses_of_proposal(peer, name))
+        case "certificates":
+            users = [
+                peer.name
+                for peer in inventory.peers.values()
+                if any(one.certificate == name for one in peer.local_auth)
+            ]
+            return tuple(f"peers/{user}" for user in users)
+        case "authorities":
+            peers = [
+                peer.name
+                for peer in inventory.peers.values()
+                if any(name in one.authorities for one in peer.remote_auth)
+            ]
+            issued = [one.name for one in inventory.certificates.values() if one.authority == name]
+            return (*(f"peers/{user}" for user in peers), *(f"certificates/{one}" for one in issued))
+    return ()
+
+
+def _uses_of_proposal(peer: PeerObject, name: str) -> list[str]:
+    own = [f"peers/{peer.name}"] if name in peer.ike_proposals else []
+    return own + [f"peers/{peer.name}/children/{child.name}" for child in peer.children if name in child.esp_proposals]

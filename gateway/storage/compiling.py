@@ -24,6 +24,7 @@ from gateway.policy.snapshot import Snapshot
 from gateway.storage.findings import Findings, address, destination
 from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
 from gateway.storage.rules import blocked_at, check_blocks, check_interfaces, compile_settings, compile_shunts
+from gateway.storage.trusting import Trust, compile_local, compile_remote, compile_trust
 from gateway.wire.numbers import Protocol
 
 _PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}
@@ -68,8 +69,10 @@ def compile_psk(document: PskObject, secret: bytes | None, at: str, found: Findi
     return Psk(document.name, secret, local, remote)
 
 
-def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings) -> Peer | None:
-    """The peer for the engine; None when something was found that leaves no peer."""
+def compile_peer(
+    document: PeerObject, suites: Suites, trust: Trust, password: bytes | None, at: str, found: Findings
+) -> Peer | None:
+    """The peer for the engine; None when something was found that leaves no peer. `password` is ours for EAP."""
     before = len(found.errors)
     remote_id = found.parse(f"{at}/remote_id", "invalid-identity", IdentityPattern.parse, document.remote_id)
     local_id = None
@@ -88,6 +91,8 @@ def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings)
     peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
     local = found.parse_all(f"{at}/local_addresses", "invalid-address", address, document.local_addresses)
     remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", destination, document.remote_addresses)
+    local_auth = compile_local(document, password, trust, at, found)
+    remote_auth = compile_remote(document, trust, at, found)
     _check_transport(document, children, {"local_selectors": local, "remote_selectors": remote}, at, found)
     if len(found.errors) > before or remote_id is None:
         return None
@@ -115,6 +120,8 @@ def compile_peer(document: PeerObject, suites: Suites, at: str, found: Findings)
         redirect=document.redirect,
         resumption=document.resumption,
         dscp=document.dscp,
+        local_auth=local_auth,
+        remote_auth=remote_auth,
     )
 
 
@@ -240,11 +247,16 @@ def compile_snapshot(
         for name, document in sorted(inventory.psks.items())
         if (psk := compile_psk(document, inventory.secrets.get(("psks", name)), pointer("psks", name), found))
     ]
-    unchanged = _unchanged_peers(inventory, known) if known else {}
+    trust = compile_trust(inventory, pointer, found)
+    unchanged = _unchanged_peers(inventory, trust, known) if known else {}
+    passwords = {name: inventory.secrets.get(("peers", name)) for name in inventory.peers}
     peers = [
         peer
         for name, document in inventory.peers.items()
-        if (peer := unchanged.get(name) or compile_peer(document, suites, pointer("peers", name), found))
+        if (
+            peer := unchanged.get(name)
+            or compile_peer(document, suites, trust, passwords[name], pointer("peers", name), found)
+        )
     ]
     check_interfaces(peers, unchanged, pointer, found)
     shunts = compile_shunts(inventory, pointer, found)
@@ -253,15 +265,33 @@ def compile_snapshot(
     if known is not None:  # what was stored is taken up whatever the clock says
         check_blocks(blocked, peers, pointer, found)
     found.check()
-    return Snapshot.build(inventory.revision, peers, psks, settings, shunts=shunts, blocked=blocked)
+    return Snapshot.build(
+        inventory.revision,
+        peers,
+        psks,
+        settings,
+        shunts=shunts,
+        blocked=blocked,
+        credentials=trust.credentials.values(),
+        authorities=trust.authorities.values(),
+    )
 
 
-def _unchanged_peers(inventory: Inventory, known: tuple[Inventory, Snapshot]) -> dict[str, Peer]:
+def _unchanged_peers(inventory: Inventory, trust: Trust, known: tuple[Inventory, Snapshot]) -> dict[str, Peer]:
     old, snapshot = known
-    if old.proposals != inventory.proposals:
+    if old.proposals != inventory.proposals or not _is_referred_alike(trust, snapshot):
         return {}
     return {
         name: peer
         for name, peer in snapshot.peers.items()
-        if name in inventory.peers and old.peers.get(name) is inventory.peers[name]
+        if name in inventory.peers
+        and old.peers.get(name) is inventory.peers[name]
+        and old.secrets.get(("peers", name)) == inventory.secrets.get(("peers", name))
     }
+
+
+def _is_referred_alike(trust: Trust, snapshot: Snapshot) -> bool:
+    """Whether all that proofs may name is there as it was, so that no peer has to be checked anew."""
+    chains = {name: bool(one.chain) for name, one in trust.credentials.items()}
+    before = {name: bool(one.chain) for name, one in snapshot.credentials.items()}
+    return chains == before and trust.authorities.keys() == snapshot.authorities.keys()

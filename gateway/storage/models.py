@@ -35,6 +35,19 @@ class Texts(TypeDecorator[tuple[str, ...]]):
         return None if value is None else tuple(json.loads(value))
 
 
+class Records(TypeDecorator[tuple[Any, ...]]):
+    """A list of small records as a JSON array; they go in as models and come out as plain data."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Any, ...] | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps([one.model_dump(mode="json") for one in value], ensure_ascii=False)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> tuple[Any, ...] | None:
+        return None if value is None else tuple(json.loads(value))
+
+
 class Base(DeclarativeBase):
     """Every table is STRICT, and its keys are named, so that a migration can name them."""
 
@@ -80,6 +93,39 @@ class PskRow(Base):
     secret: Mapped[str]  # sealed
 
 
+class AuthorityRow(Base):
+    __tablename__ = "authorities"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    certificate: Mapped[str]
+    intermediates: Mapped[str]
+    crls: Mapped[tuple[str, ...]]
+    crl_uris: Mapped[tuple[str, ...]]
+    fetch_private: Mapped[bool]
+    publish_uri: Mapped[str]
+    revoked: Mapped[tuple[Any, ...]] = mapped_column(Records)
+    private_key: Mapped[str]  # sealed, or empty
+
+
+class CertificateRow(Base):
+    __tablename__ = "certificates"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    certificate: Mapped[str]
+    request: Mapped[str]
+    authority: Mapped[str]
+    renew: Mapped[bool]
+    private_key: Mapped[str]  # sealed, or empty
+
+
 class PeerRow(Base):
     __tablename__ = "peers"
     __table_args__ = _STRICT
@@ -109,6 +155,9 @@ class PeerRow(Base):
     redirect: Mapped[bool]
     resumption: Mapped[bool]
     dscp: Mapped[int]
+    local_auth: Mapped[tuple[Any, ...]] = mapped_column(Records)
+    remote_auth: Mapped[tuple[Any, ...]] = mapped_column(Records)
+    eap_password: Mapped[str]  # sealed, or empty
     proposals: Mapped[list["PeerProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="PeerProposalRow.position", lazy="selectin", passive_deletes=True
     )

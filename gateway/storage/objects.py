@@ -1,68 +1,36 @@
 """The configuration as an administrator writes it: peers, children, proposals and keys, with their forms and limits."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+from gateway.storage.fields import (
+    LARGEST_COUNT,
+    LATEST,
+    Count,
+    Described,
+    Flag,
+    Line,
+    Name,
+    Named,
+    NamedByNetwork,
+    Seconds,
+)
+from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
 
-Name = Annotated[
-    str,
-    StringConstraints(pattern=NAME_PATTERN),
-    Field(description="1 to 63 of a-z, 0-9, dot, underscore and hyphen; begins with a letter or a digit"),
-]
-Description = Annotated[str, StringConstraints(max_length=1000), Field(description="For people; changes nothing")]
-Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
-Flag = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(strict=True)]
-Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-LARGEST_COUNT = 2**53  # what JSON's numbers hold exactly
-LATEST = 32_503_680_000  # the year 3000 as Unix time: every calendar can show it
-
-KINDS = ("proposals", "psks", "peers", "shunts", "blocks")  # in the order in which they may refer to each other
+# In the order in which they may refer to each other.
+KINDS = ("proposals", "psks", "authorities", "certificates", "peers", "shunts", "blocks")
 SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
-SEALED = {"psks": "secret"}  # kinds that have a secret beside them: the field that it comes in by
+SEALED = {  # kinds that have a secret beside them, and the field that it comes in by
+    "psks": "secret",
+    "authorities": "private_key",
+    "certificates": "private_key",
+    "peers": "eap_password",
+}
 CHILDREN = "children"  # objects inside a peer; one is named as `peer/child`
 KEYS = {"blocks": "network"}  # the field that names an object, where that is not `name`
-
-
-def network_of(text: str) -> str:
-    """A network, or one address as a network, in its one spelling. Raises ValueError."""
-    try:
-        network = ipaddress.ip_network(text.strip(), strict=False)
-        exact = ipaddress.ip_address(text.strip().partition("/")[0])
-    except ValueError:
-        raise ValueError(f"{text!r} is no network such as 192.0.2.0/24 or 2001:db8::/64") from None
-    if network.network_address != exact:
-        raise ValueError(f"{text!r} has bits beyond its prefix; did you mean {network}?")
-    return str(network)
-
-
-Network = Annotated[
-    str,
-    StringConstraints(max_length=64),
-    AfterValidator(network_of),
-    Field(description="A network; an address alone is taken as one", examples=["198.51.100.0/24"]),
-]
-
-
-class Described(BaseModel):
-    """What every object has: no unknown fields, and never changed in place."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    description: Description = ""
-
-
-class Named(BaseModel):
-    """The name stands first in a document: pydantic takes the fields of the last base first."""
-
-    name: Name
 
 
 class ProposalFields(Described):
@@ -210,6 +178,14 @@ class PeerFields(Described):
     redirect: Annotated[Flag, Field(description="Let this peer send us to another gateway (RFC 5685)")] = True
     resumption: Annotated[Flag, Field(description="Come back with a ticket instead of a full proof (RFC 5723)")] = True
     dscp: Annotated[Count, Field(ge=0, le=63, description="Priority that IKE's own datagrams carry")] = 0
+    local_auth: Annotated[
+        tuple[LocalAuthFields, ...],
+        Field(min_length=1, max_length=4, description="How we prove ourselves, round by round (RFC 4739)"),
+    ] = (LocalAuthFields(),)
+    remote_auth: Annotated[
+        tuple[RemoteAuthFields, ...],
+        Field(min_length=1, max_length=4, description="How the peer must prove itself, round by round"),
+    ] = (RemoteAuthFields(),)
     children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
 
 
@@ -242,16 +218,6 @@ class BlockFields(BaseModel):
 
     reason: Annotated[str, StringConstraints(max_length=1000), Field(examples=["guesses identities"])] = ""
     expires_at: Annotated[Seconds | None, Field(ge=0, le=LATEST, examples=[1_900_000_000])] = None
-
-
-class NamedByNetwork(BaseModel):
-    """The network stands first in a document, and is the object's name."""
-
-    network: Network
-
-    @property
-    def name(self) -> str:
-        return self.network
 
 
 class BlockObject(BlockFields, NamedByNetwork):
@@ -296,10 +262,21 @@ class SettingsObject(BaseModel):
     ] = ""
 
 
-ConfigObject = ProposalObject | PskObject | PeerObject | ShuntObject | BlockObject | SettingsObject
+ConfigObject = (
+    ProposalObject
+    | PskObject
+    | AuthorityObject
+    | CertificateObject
+    | PeerObject
+    | ShuntObject
+    | BlockObject
+    | SettingsObject
+)
 STORED: Mapping[str, type[ConfigObject]] = {
     "proposals": ProposalObject,
     "psks": PskObject,
+    "authorities": AuthorityObject,
+    "certificates": CertificateObject,
     "peers": PeerObject,
     "shunts": ShuntObject,
     "blocks": BlockObject,
@@ -341,6 +318,8 @@ class Inventory:
     shunts: Mapping[str, ShuntObject] = field(default_factory=dict)
     blocks: Mapping[str, BlockObject] = field(default_factory=dict)
     settings: SettingsObject = field(default_factory=SettingsObject)
+    authorities: Mapping[str, AuthorityObject] = field(default_factory=dict)
+    certificates: Mapping[str, CertificateObject] = field(default_factory=dict)
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
         """The objects of one of KINDS, by name; of the settings, which are one."""

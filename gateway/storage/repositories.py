@@ -10,7 +10,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from gateway.storage.models import (
+    AuthorityRow,
     BlockRow,
+    CertificateRow,
     ChildProposalRow,
     ChildRow,
     KeyRow,
@@ -54,6 +56,8 @@ _PEER_FIELDS = (
     "redirect",
     "resumption",
     "dscp",
+    "local_auth",
+    "remote_auth",
 )
 _CHILD_FIELDS = (
     "description",
@@ -100,9 +104,29 @@ class _Table:
 _TABLES = (
     _Table("proposals", ProposalRow, ("description", "protocol", "suites")),
     _Table("psks", PskRow, ("description", "local_ids", "remote_ids")),
+    _Table(
+        "authorities",
+        AuthorityRow,
+        (
+            "description",
+            "certificate",
+            "intermediates",
+            "crls",
+            "crl_uris",
+            "fetch_private",
+            "publish_uri",
+            "revoked",
+        ),
+    ),
+    _Table("certificates", CertificateRow, ("description", "certificate", "request", "authority", "renew")),
     _Table("shunts", ShuntRow, ("description", "action", "local_selectors", "remote_selectors", "priority")),
     _Table("blocks", BlockRow, ("reason", "expires_at")),
 )
+
+
+def _peer_place(row: PeerRow) -> Place:
+    """Where a peer's password for EAP lies."""
+    return Place("peers", SEALED["peers"], str(row.id))
 
 
 def load_inventory(session: Session, box: SecretBox) -> Inventory:
@@ -114,6 +138,8 @@ def load_inventory(session: Session, box: SecretBox) -> Inventory:
     for peer in session.scalars(select(PeerRow).order_by(PeerRow.name)):
         peers[peer.name] = _peer_object(peer)
         changed["peers", peer.name] = peer.changed
+        if peer.eap_password:
+            secrets["peers", peer.name] = box.open(peer.eap_password, _peer_place(peer))
         changed.update({("children", f"{peer.name}/{child.name}"): child.changed for child in peer.children})
     one = session.scalars(select(SettingsRow)).one()
     settings = SettingsObject.model_validate(_columns(one, _SETTINGS_FIELDS))
@@ -183,12 +209,17 @@ def save_inventory(session: Session, box: SecretBox, old: Inventory, new: Invent
     for name in old.peers.keys() - new.peers.keys():
         session.execute(delete(PeerRow).where(PeerRow.name == name))
     for name, peer in new.peers.items():
-        if old.peers.get(name) is peer:
+        place = "peers", name
+        same_secret = old.secrets.get(place) == new.secrets.get(place)
+        before = old.peers.get(name)
+        same = before is peer or (before == peer and old.changed.get(place) == new.changed[place])
+        if same and same_secret:
             continue
-        if old.peers.get(name) == peer and old.changed.get(("peers", name)) == new.changed["peers", name]:
-            continue
-        row = session.scalar(select(PeerRow).where(PeerRow.name == name)) or PeerRow(name=name)
+        row = session.scalar(select(PeerRow).where(PeerRow.name == name)) or PeerRow(name=name, eap_password="")
         _fill_peer(session, row, peer, ids, new)
+        if not same_secret:
+            secret = new.secrets.get(place)
+            row.eap_password = box.seal(secret, _peer_place(row)) if secret is not None else ""
     session.flush()
     for table in _TABLES:
         for name in old.objects(table.kind).keys() - new.objects(table.kind).keys():

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.policy.snapshot import Changes
 from gateway.service.manage import Configuration, Conflict, Invalid, NotFound, PreconditionFailed, Terms, Written
-from gateway.storage.objects import SettingsObject
+from gateway.storage.objects import KINDS, SettingsObject
 from tests.service.bench import Bench
 
 ME = Terms("me")
@@ -345,7 +345,7 @@ async def test_prune_takes_away_what_is_not_in_it(config: Configuration) -> None
     await config.apply({"apiVersion": "ikegate/v1"}, ME, prune=True)
     assert config.export() == {
         "apiVersion": "ikegate/v1",
-        **{kind: [] for kind in ("proposals", "psks", "peers", "shunts", "blocks")},
+        **{kind: [] for kind in KINDS},
         "settings": SettingsObject().model_dump(),
     }
 

@@ -8,8 +8,16 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway.storage.database import Database
+from gateway.storage.identity import (
+    AuthorityObject,
+    CertificateObject,
+    LocalAuthFields,
+    RemoteAuthFields,
+    RevokedFields,
+)
 from gateway.storage.models import ChildRow, PeerRow, ProposalRow, PskRow
 from gateway.storage.objects import (
+    KINDS,
     BlockObject,
     ChildObject,
     Inventory,
@@ -78,6 +86,19 @@ PEER = PeerObject(
     redirect=False,
     resumption=False,
     dscp=46,
+    local_auth=(
+        LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519"),
+        LocalAuthFields(method="eap", eap_identity="moon"),
+    ),
+    remote_auth=(
+        RemoteAuthFields(
+            method="public-key",
+            authorities=("ours",),
+            public_keys=("-----BEGIN PUBLIC KEY-----",),
+            revocation="strict",
+            eap_methods=("tls",),
+        ),
+    ),
     children=(ODD_CHILD, CHILD, CHILD.model_copy(update={"name": "net2", "start": "passive", "replay_window": 0})),
 )
 SECOND_PEER = PeerObject(
@@ -101,6 +122,20 @@ SHUNT = ShuntObject(
     priority=7,
 )
 BLOCK = BlockObject(network="198.51.100.0/24", reason="scans", expires_at=1_900_000_000.5)
+AUTHORITY = AuthorityObject(
+    name="ours",
+    description="the root",
+    certificate="-----BEGIN CERTIFICATE-----",
+    intermediates="-----BEGIN",
+    crls=("-----BEGIN X509 CRL-----",),
+    crl_uris=("http://ca.example/crl",),
+    fetch_private=True,
+    publish_uri="http://gw.example/ours",
+    revoked=(RevokedFields(serial="0af3", at=1_800_000_000.5, reason="superseded"),),
+)
+CERTIFICATE = CertificateObject(
+    name="moon", description="us", certificate="-----BEGIN", request="-----BEGIN", authority="ours", renew=False
+)
 SETTINGS = SettingsObject(
     half_open_timeout=9.5,
     half_open_limit=9,
@@ -117,8 +152,7 @@ SETTINGS = SettingsObject(
 
 
 def _numbered(inventory: Inventory) -> Inventory:
-    changed = {(kind, name): 1 for kind in ("proposals", "psks", "peers") for name in inventory.objects(kind)}
-    changed |= {(kind, name): 1 for kind in ("shunts", "blocks", "settings") for name in inventory.objects(kind)}
+    changed = {(kind, name): 1 for kind in (*KINDS, "settings") for name in inventory.objects(kind)}
     changed |= {
         ("children", f"{peer.name}/{child.name}"): 1 for peer in inventory.peers.values() for child in peer.children
     }
@@ -131,10 +165,17 @@ FULL = _numbered(
         {"esp": ESP, "ike": IKE},
         {"key": PSK},
         {"star": SECOND_PEER, "sun": PEER},
-        {("psks", "key"): b"\x00a secret\xff"},
+        {
+            ("psks", "key"): b"\x00a secret\xff",
+            ("authorities", "ours"): b"the root's key",
+            ("certificates", "moon"): b"our key",
+            ("peers", "sun"): b"our password",
+        },
         shunts={"lan": SHUNT},
         blocks={BLOCK.network: BLOCK},
         settings=SETTINGS,
+        authorities={"ours": AUTHORITY},
+        certificates={"moon": CERTIFICATE},
     )
 )
 
@@ -153,9 +194,13 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         ((PEER, SECOND_PEER), PeerObject(name="x")),
         ((SHUNT,), ShuntObject(name="x", action="drop", local_selectors=("a",), remote_selectors=("b",))),
         ((BLOCK,), BlockObject(network="192.0.2.0/24")),
+        ((AUTHORITY,), AuthorityObject(name="x", certificate="y")),
+        ((CERTIFICATE,), CertificateObject(name="x")),
+        (PEER.local_auth, LocalAuthFields()),
+        (PEER.remote_auth, RemoteAuthFields()),
         ((SETTINGS,), SettingsObject()),
     ],
-    ids=["children", "peers", "shunts", "blocks", "settings"],
+    ids=["children", "peers", "shunts", "blocks", "authorities", "certificates", "ours", "theirs", "settings"],
 )
 def test_each_field_has_another_value_than_its_default_in_a_sample(
     samples: tuple[BaseModel, ...], plain: BaseModel
@@ -220,7 +265,7 @@ def test_the_database_keeps_a_proposal_in_use(database: Database, box: SecretBox
 
 def test_no_secret_lies_open_in_a_file(database: Database, box: SecretBox) -> None:
     secret = b"canary-in-the-coal-mine"
-    _save(database, box, Inventory(), replace(FULL, secrets={("psks", "key"): secret}))
+    _save(database, box, Inventory(), replace(FULL, secrets=dict.fromkeys(FULL.secrets, secret)))
     files = [path for path in database.path.parent.iterdir() if path.name.startswith("config")]
     assert len(files) >= 3
     assert all(secret not in path.read_bytes() and secret.hex().encode() not in path.read_bytes() for path in files)

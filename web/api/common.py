@@ -12,7 +12,7 @@ from gateway.policy.snapshot import Changes
 from gateway.service.access import Scope
 from gateway.service.documents import Difference
 from gateway.service.manage import FieldError, Invalid, Terms, Written
-from gateway.storage.objects import NAME_PATTERN
+from gateway.storage.fields import NAME_PATTERN
 from web.dependencies import Caller, authorized
 from web.problems import MEDIA_TYPE, Problem
 

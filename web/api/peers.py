@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from gateway.storage.objects import ChildFields, ChildObject, Name, PeerFields, PeerObject
+from gateway.storage.fields import Name
+from gateway.storage.objects import ChildFields, ChildObject, PeerFields, PeerObject
 from web.api.common import READ, ObjectName, Page, ReadConfig
 from web.api.resource import Kind, as_stored, object_routes, routes
 from web.dependencies import current_gateway

@@ -6,7 +6,8 @@ from pydantic import BaseModel, Field
 from gateway.crypto.suites import Algorithm, Encryption, Integrity, KeyExchangeMethod, PseudoRandom
 from gateway.policy.proposals import Proposal
 from gateway.service.manage import Configuration
-from gateway.storage.objects import Name, Named, ProposalFields, ProposalObject
+from gateway.storage.fields import Name, Named
+from gateway.storage.objects import ProposalFields, ProposalObject
 from gateway.wire.numbers import Protocol
 from web.api.resource import Kind, ReadOnly, routes
 

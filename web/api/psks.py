@@ -4,7 +4,8 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from gateway.service.documents import Secret
-from gateway.storage.objects import Name, Named, PskFields, PskObject
+from gateway.storage.fields import Name, Named
+from gateway.storage.objects import PskFields, PskObject
 from web.api.resource import Kind, ReadOnly, routes
 
 router = APIRouter(tags=["psks"])

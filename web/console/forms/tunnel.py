@@ -7,7 +7,9 @@ from typing import Any, get_args
 from gateway.service.documents import as_document
 from gateway.storage.compiling import compile_peer, compile_proposal
 from gateway.storage.findings import Findings
+from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
 from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
+from gateway.storage.trusting import Trust
 from web.console.forms import advanced
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 
@@ -217,7 +219,8 @@ def _joined(known: list[str], more: list[str]) -> list[str]:
 
 def second_look(document: dict[str, Any], inventory: Inventory, root: str = "") -> list[FieldError]:
     """What else is wrong with a peer whose form is refused already, so that a person hears everything at once."""
-    harmless = {"retransmit": RetransmitFields(), "unique": "replace"}
+    rounds = {"local_auth": (LocalAuthFields(),), "remote_auth": (RemoteAuthFields(),)}
+    harmless = {"retransmit": RetransmitFields(), "unique": "replace", **rounds}
     children = tuple(ChildObject.model_construct(**{**child, **_choices(child)}) for child in document["children"])
     peer = PeerObject.model_construct(**{**document, **harmless, "children": children})
     suites = {
@@ -225,7 +228,7 @@ def second_look(document: dict[str, Any], inventory: Inventory, root: str = "") 
         for name, proposal in inventory.proposals.items()
     }
     found = Findings()
-    compile_peer(peer, suites, root, found)
+    compile_peer(peer, suites, Trust({}, {}, frozenset()), None, root, found)
     return found.errors
 
 
