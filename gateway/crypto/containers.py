@@ -135,6 +135,11 @@ def key_octets(key: PrivateKey) -> bytes:
     return key.unwrapped.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
+def key_pem(key: PrivateKey) -> str:
+    """The key as PKCS#8 in PEM, in clear: only to be sealed."""
+    return key.unwrapped.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 def write_pkcs12(name: str, key: PrivateKey, chain: tuple[x509.Certificate, ...], password: str) -> bytes:
     """A PKCS#12 file under a password: AES-256 with PBES2, as current phones, Windows 10 and strongSwan read it.
 

@@ -17,6 +17,7 @@ from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Start
 from gateway.service.done import Done
+from gateway.service.issuing import Issuing
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
 from gateway.service.manage import Configuration, NotFound
@@ -66,6 +67,7 @@ class Gateway:
         self._observing: asyncio.Task[None] | None = None
         self._network = NetworkWatch(self._runner.network_changed, self._runner.transport.listening.learn)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
+        self.issuing = Issuing(self.config)
         if key_log is not None:
             self._problems.append(
                 f"THE KEY LOG IS ON: session keys go to {settings.key_log}; whoever reads them reads the traffic"
@@ -292,6 +294,14 @@ class Gateway:
         deadline = self._runner.clock() + wait
         while not reached() and self._runner.clock() < deadline:  # noqa: ASYNC110  what it waits for is many things
             await asyncio.sleep(_POLL)
+
+    async def export_pkcs12(self, name: str, password: str, author: str) -> bytes:
+        """A private key of ours with its certificates, sealed; that it left is told. Raises NotFound, Invalid."""
+        octets = await asyncio.to_thread(self.issuing.export_pkcs12, name, password)
+        text = f"The private key of certificate {name} was exported by {author}"
+        log.info("%s", text)
+        self.journal.write(time.time(), "certificate.exported", text, certificate=name, author=author)
+        return octets
 
     def kernel_states(self) -> list[EspState]:
         """What really lies in the data plane; keys are never shown."""

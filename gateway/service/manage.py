@@ -44,6 +44,7 @@ from gateway.service.planning import (
     work_out,
     written,
 )
+from gateway.service.revocation import RevocationLists
 from gateway.service.seeds import first_inventory
 from gateway.storage.compiling import compile_snapshot
 from gateway.storage.database import Database, StorageFailed
@@ -112,7 +113,9 @@ class Configuration:
             self._inventory = load_inventory(session, secrets)
         if not self._inventory.revision:
             self._begin()
-        self._snapshot = compile_snapshot(self._inventory, lambda kind, name: pointer_of([kind, name]), now=clock())
+        snapshot = compile_snapshot(self._inventory, lambda kind, name: pointer_of([kind, name]), now=clock())
+        self._lists = RevocationLists()
+        self._snapshot = self._lists.lay(self._inventory, snapshot, clock())
         self._expiry = Expiry(clock, self._expired)
         self._expiring: asyncio.Task[None] | None = None
 
@@ -249,10 +252,20 @@ class Configuration:
         return await self._write(edit, None, terms, document)
 
     async def restore(self, number: int, terms: Terms) -> Written:
-        """Make the configuration what it was at a revision; keys keep their present secrets. NotFound, Invalid."""
+        """Make the configuration what it was at a revision. Raises NotFound, Invalid.
+
+        Keys keep their present secrets; certificates and authorities that still are stay as they are.
+        """
         _, document = await asyncio.to_thread(self.revision_document, number)
+        document = {**document, **{kind: self._as_now(kind, document) for kind in ("authorities", "certificates")}}
         comment = terms.comment or f"Back to revision {number}"
         return await self.apply(document, replace(terms, comment=comment), prune=True)
+
+    def _as_now(self, kind: str, document: Mapping[str, Any]) -> list[Any]:
+        """The objects of an older document, each as it is now if it still is: its key, which no document has, is."""
+        present = self._inventory.objects(kind)
+        entries = document.get(kind, ())
+        return [as_document(present[one["name"]]) if one["name"] in present else one for one in entries]
 
     async def _write(
         self, edit: Edit, target: Target, terms: Terms, document: Mapping[str, Any] | None = None
@@ -263,7 +276,7 @@ class Configuration:
     async def _change(self, edit: Edit, target: Target, terms: Terms, document: Mapping[str, Any] | None) -> Written:
         async with self._writing:
             old = self._inventory
-            plan = await asyncio.to_thread(work_out, old, self._snapshot, edit, target, document, self._clock())
+            plan = await asyncio.to_thread(self._worked_out, old, edit, target, document)
             if not plan.differences:
                 return written(plan, target, terms, Changes())
             if terms.dry_run:
@@ -280,6 +293,28 @@ class Configuration:
                 revision.at, "config.changed", sentence, revision=revision.number, author=terms.author, summary=text
             )
             return written(plan, target, terms, impact)
+
+    def _worked_out(self, old: Inventory, edit: Edit, target: Target, document: Mapping[str, Any] | None) -> Plan:
+        now = self._clock()
+        plan = work_out(old, self._snapshot, edit, target, document, now)
+        return replace(plan, snapshot=self._lists.lay(plan.new, plan.snapshot, now))
+
+    # Lists of revoked certificates grow old by themselves.
+
+    def revocation_list(self, authority: str) -> bytes:
+        """The list of an authority of ours in DER. Raises NotFound, Invalid."""
+        return self._lists.own(self._inventory, authority, self._clock())
+
+    async def lay_lists(self, fetched: Mapping[str, tuple[bytes, ...]] | None = None) -> Changes:
+        """Push the same configuration with lists that are fresh, and with those that were fetched by authority."""
+        async with self._writing:
+            if fetched is not None:
+                self._lists.fetched = fetched
+            laid = await asyncio.to_thread(self._lists.lay, self._inventory, self._snapshot, self._clock())
+            if laid.authorities == self._snapshot.authorities:
+                return Changes()
+            self._snapshot = laid
+            return self._push(laid)
 
     # Blocks run out by themselves.
 

@@ -18,6 +18,9 @@ PUBLIC = {
     ("DELETE", "/api/v1/auth/session"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/api/v1/authorities/{name}/crl"),
+    ("GET", "/api/v1/authorities/{name}/ocsp/{asked}"),
+    ("POST", "/api/v1/authorities/{name}/ocsp"),
 }
 ANY_CALLER = {("GET", "/api/v1/auth/session"), ("POST", "/api/v1/auth/password")}
 PARAMETERS = {
@@ -27,6 +30,7 @@ PARAMETERS = {
     "id": "aaaaaaaa",
     "verb": "rekey",
     "network": "192.0.2.0/24",
+    "asked": "MAA=",
 }
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/auth/password"): {"password": "x", "new_password": "y"},

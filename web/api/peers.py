@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from gateway.service.documents import EapPassword
 from gateway.storage.fields import Name
 from gateway.storage.objects import ChildFields, ChildObject, PeerFields, PeerObject
 from web.api.common import READ, ObjectName, Page, ReadConfig
@@ -14,9 +15,10 @@ router = APIRouter(tags=["peers"])
 
 
 class PeerBody(PeerFields):
-    """A peer as it comes in; a name, if given, is the one in the address."""
+    """A peer as it comes in; a name is the one in the address. Without `eap_password` the stored one stays."""
 
     name: Name | None = None
+    eap_password: EapPassword | None = None
 
 
 class ChildBody(ChildFields):
