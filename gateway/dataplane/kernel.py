@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from gateway.dataplane.addresses import Addresses
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
 from gateway.dataplane.kernel_events import Events
@@ -27,6 +28,7 @@ from gateway.dataplane.xfrm_reading import read_state
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmUsersaInfo
 from gateway.ike.plane import (
     Action,
+    AddAddress,
     AddInterface,
     AddPolicy,
     AddRoute,
@@ -39,6 +41,7 @@ from gateway.ike.plane import (
     PlaneEvent,
     Policy,
     Refused,
+    RemoveAddress,
     RemoveInterface,
     RemovePolicy,
     RemoveRoute,
@@ -51,7 +54,8 @@ _log = logging.getLogger(__name__)
 
 __all__ = ["KernelPlane", "bypass"]
 
-_ADDITIONS = (AddState, AddPolicy, AddRoute, MoveState, AddInterface)
+_ADDITIONS = (AddState, AddPolicy, AddRoute, MoveState, AddInterface, AddAddress)
+_LOOPBACK = 1  # net/core/dev.c: LOOPBACK_IFINDEX, the same in each network namespace
 # What counting needs of struct xfrm_usersa_info: id, lft, curlft.bytes and .packets, stats, family.
 _u64 = struct.Struct("=Q")
 _counted = struct.Struct("=56x16s4s4x16x64sQQ16x4xII8xH10x")
@@ -74,6 +78,7 @@ class KernelPlane:
         self._policies = Policies(self._tag)
         self._interfaces = Interfaces(self._owner.instance, self._owner.gone)
         self._routes = Routes(table, rule_priority, self._owner.alone, self._interfaces.index)
+        self._addresses = Addresses(_LOOPBACK)
         self._mss = MssClamp(str(table))
         self._first_packets = FirstPackets()
         self._states = States(self._netlink, self._tag)
@@ -153,6 +158,12 @@ class KernelPlane:
                 self._policies.add(policy, batch)
             case RemovePolicy(policy):
                 self._policies.remove(policy, batch)
+            case _:
+                self._carry_out_around(order, batch)
+
+    def _carry_out_around(self, order: Order, batch: Batch) -> None:
+        """What is not XFRM's own: routes, interfaces and addresses."""
+        match order:
             case AddRoute(route):
                 batch.flush()
                 self._routes.add(route)
@@ -164,6 +175,13 @@ class KernelPlane:
                 batch.flush()
                 self._interfaces.add(interface)
                 batch.on_rollback(partial(self._interfaces.remove, interface))
+            case AddAddress(address):
+                batch.flush()
+                self._addresses.add(address)
+                batch.on_rollback(partial(self._addresses.remove, address))
+            case RemoveAddress(address):
+                if self._addresses.remove(address):
+                    batch.on_rollback(partial(self._addresses.add, address))
 
     def counters(self) -> Mapping[StateKey, Counters]:
         """Of every state of ours that lies there; `last_used` in seconds since 1970.
@@ -246,6 +264,7 @@ class KernelPlane:
         self._states.forget()
         self._routes.close()
         self._interfaces.close()
+        self._addresses.close()
         self._mss.close()
         self._first_packets.close()
         self._netlink.close()

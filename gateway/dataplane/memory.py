@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.dataplane.driver import IkeReceived
 from gateway.ike.plane import (
+    AddAddress,
     AddInterface,
     AddPolicy,
     AddRoute,
@@ -22,6 +23,7 @@ from gateway.ike.plane import (
     Policy,
     PolicyKey,
     Refused,
+    RemoveAddress,
     RemoveInterface,
     RemovePolicy,
     RemoveRoute,
@@ -31,7 +33,7 @@ from gateway.ike.plane import (
     StateKey,
 )
 
-_MAY_BE_REFUSED = AddState | AddPolicy | AddRoute | MoveState | AddInterface | SkipSequence
+_MAY_BE_REFUSED = AddState | AddPolicy | AddRoute | MoveState | AddInterface | AddAddress | SkipSequence
 LOWEST_SPI = 256  # RFC 4303 2.1: 0 means none, 1-255 are reserved
 
 
@@ -44,6 +46,7 @@ class Tables:
     policies: dict[PolicyKey, Policy] = field(default_factory=dict)
     routes: Counter[Route] = field(default_factory=Counter)
     interfaces: Counter[Interface] = field(default_factory=Counter)
+    addresses: Counter[str] = field(default_factory=Counter)
     skipped: Counter[StateKey] = field(default_factory=Counter)
 
     def check(self, orders: Sequence[Order]) -> None:
@@ -78,20 +81,30 @@ class Tables:
                 self.policies[policy.key] = policy
             case RemovePolicy(policy):  # by direction and selectors, whatever it points to now: XFRM_MSG_DELPOLICY
                 self.policies.pop(policy.key, None)
-            case AddRoute(route):
-                self.routes[route] += 1
-            case RemoveRoute(route):
-                _want_less(self.routes, route)
             case MoveState(key, state):
                 del self.states[key]
                 self.states[state.key] = state
                 self.skipped[state.key] = self.skipped.pop(key, 0)
             case SkipSequence(key, by):
                 self.skipped[key] += by
+            case _:
+                self._count(order)
+
+    def _count(self, order: Order) -> None:
+        """What is wanted as often as it was ordered."""
+        match order:
+            case AddRoute(route):
+                self.routes[route] += 1
+            case RemoveRoute(route):
+                _want_less(self.routes, route)
             case AddInterface(interface):
                 self.interfaces[interface] += 1
             case RemoveInterface(interface):
                 _want_less(self.interfaces, interface)
+            case AddAddress(address):
+                self.addresses[address] += 1
+            case RemoveAddress(address):
+                _want_less(self.addresses, address)
 
     def allocate_spi(self, destination: str, random: Callable[[int], bytes]) -> int:
         """An SPI that nobody has or holds at `destination`, held from now on. Raises Refused when chance finds none."""
@@ -185,6 +198,10 @@ class MemoryPlane:
     def interfaces(self) -> Sequence[Interface]:
         """The XFRM interfaces that are wanted at least once."""
         return tuple(self._tables.interfaces)
+
+    def addresses(self) -> Sequence[str]:
+        """Virtual addresses of ours that are wanted at least once."""
+        return tuple(self._tables.addresses)
 
     def skipped(self) -> Mapping[StateKey, int]:
         """By how much the sequence numbers of states were told to go on."""

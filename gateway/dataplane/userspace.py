@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
+from gateway.dataplane.addresses import Addresses
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.memory import LOWEST_SPI
 from gateway.dataplane.tun import Tun
@@ -22,6 +23,7 @@ from gateway.dataplane.userspace_sas import Drops, InboundSa, OutboundSa
 from gateway.dataplane.userspace_udp import prepare
 from gateway.ike.plane import (
     Action,
+    AddAddress,
     AddInterface,
     AddPolicy,
     AddRoute,
@@ -34,6 +36,7 @@ from gateway.ike.plane import (
     PlaneEvent,
     Policy,
     Refused,
+    RemoveAddress,
     RemovePolicy,
     RemoveRoute,
     RemoveState,
@@ -87,6 +90,7 @@ class UserspacePlane:
         number = int(text) if text.isdecimal() else 0
         try:
             self._routes = TunRoutes(self._tun.index, number)
+            self._addresses = Addresses(self._tun.index)
             self._rules = self._passing_rules(self._tun.name.removesuffix(text))
         except Refused:
             self._tun.close()
@@ -129,7 +133,7 @@ class UserspacePlane:
         made = self._make(orders)
         self._rules.lay(self._policies.ruling_after(orders))
         try:
-            self._routes.add([route for order in orders if (route := _route_of(order)) is not None])
+            self._add_ways(orders)
         except Refused:
             self._rules.lay(self._policies.ruling_after(()))
             raise
@@ -160,9 +164,25 @@ class UserspacePlane:
                 self._policies.remove(policy)
             case RemoveRoute(route):
                 self._routes.remove([route])
+            case RemoveAddress(address):
+                self._addresses.remove(address)
             case SkipSequence(key, by):
                 if (sending := self._outbound.find(key)) is not None:
                     sending.esp.skip(by)
+
+    def _add_ways(self, orders: Sequence[Order]) -> None:
+        """Addresses and routes, all or none. Raises Refused."""
+        added: list[str] = []
+        try:
+            for order in orders:
+                if isinstance(order, AddAddress):
+                    self._addresses.add(order.address)
+                    added.append(order.address)
+            self._routes.add([route for order in orders if (route := _route_of(order)) is not None])
+        except Refused:
+            for address in added:
+                self._addresses.remove(address)
+            raise
 
     def _lift(self, policy: Policy) -> None:
         """A policy goes, or is replaced: so does the route of its own that led packets to it."""
@@ -336,6 +356,7 @@ class UserspacePlane:
         if self._tun.fd >= 0:
             self._guard.close()
             self._routes.close()
+            self._addresses.close()
             self._rules.close()
             self._tun.close()
             _log.info("userspace data plane closed; packets not passed on: %s", asdict(self.drops))

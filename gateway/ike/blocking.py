@@ -85,16 +85,18 @@ def _when_down(core: Core, peer: Peer) -> tuple[Policy, ...]:
     found: dict[PolicyKey, Policy] = {}
     for child in peer.children:
         if child.when_down is WhenDown.DROP and not child.interface_id:
-            found.update((policy.key, policy) for policy in _drops(peer, child))
+            found.update((policy.key, policy) for policy in _drops(core, peer, child))
     for child in peer.children:
         if child.start == Start.ON_DEMAND and peer.name in core.traps:
             found.update((policy.key, policy) for policy in _traps(core, peer, child))
     return tuple(found.values())
 
 
-def _drops(peer: Peer, child: Child) -> Iterable[Policy]:
+def _drops(core: Core, peer: Peer, child: Child) -> Iterable[Policy]:
     """They depend on the selectors alone. What is routed into an XFRM interface is dropped there without a policy."""
     remote = child.remote if child.mode is Mode.TUNNEL else tuple(narrow(child.remote, _places(peer)))
+    if not child.remote:  # an address that nobody holds at the moment is nowhere else either
+        remote = tuple(selector for pool in core.snapshot.pools_of(peer) for selector in pool.selectors)
     for policy in make_policies(child, child.local, remote, "", "", 0, 0):
         yield policy._replace(spi=None, action=Action.DROP, mode=Mode.TUNNEL)
 

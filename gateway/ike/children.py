@@ -44,7 +44,8 @@ def wire_selectors(wanted: Sequence[Selector]) -> list[wire.TrafficSelector]:
     return [selector.to_wire() for selector in wanted]
 
 
-ANY = frozenset({Selector.parse("0.0.0.0/0"), Selector.parse("::/0")})
+EVERYTHING = Selector.parse("0.0.0.0/0"), Selector.parse("::/0")
+ANY = frozenset(EVERYTHING)
 
 
 def selector_texts(payload: wire.TSi | wire.TSr) -> str:
@@ -77,7 +78,7 @@ def make_states(
     to_responder, to_initiator = (keys.encr_i, keys.integ_i), (keys.encr_r, keys.integ_r)
     inward, outward = (to_initiator, to_responder) if initiator else (to_responder, to_initiator)
     config = agreed.config
-    reqid = core.reqid(sa.peer.name, config.name)
+    reqid = core.reqid(sa.peer.name, config.name, sa.lessee)
     here, there = (sa.path.local, core.nat_port), (sa.path.remote, sa.path.port)
     one_pair = agreed.mode is Mode.TRANSPORT and len(agreed.local) == len(agreed.remote) == 1
 

@@ -85,7 +85,7 @@ class Core:
         self.nat_port = NAT_PORT
         self.rates = Rates()
         self._numbers: Counter[str] = Counter()
-        self._reqids: dict[tuple[str, str], int] = {}
+        self._reqids: dict[tuple[str, str, str], int] = {}
 
     def number(self, kind: str) -> int:
         """The next number for this kind of thing, from 1."""
@@ -96,12 +96,16 @@ class Core:
         """A number in 0..1 from the given randomness."""
         return int.from_bytes(self.random(4)) / 0xFFFFFFFF
 
-    def reqid(self, peer: str, child: str) -> int:
-        """The same for every CHILD_SA of one configured child, so that policies outlive a rekey."""
-        return self._reqids.setdefault((peer, child), _FIRST_REQID + len(self._reqids))
+    def reqid(self, peer: str, child: str, lessee: str = "") -> int:
+        """The same for every CHILD_SA of one configured child, so that policies outlive a rekey.
+
+        Of peers that hold an address of ours each has its own: what comes through the one's CHILD_SA is not let in as
+        the other's, even where both call from behind one NAT.
+        """
+        return self._reqids.setdefault((peer, child, lessee), _FIRST_REQID + len(self._reqids))
 
     def child_of_reqid(self, reqid: int) -> tuple[str, str] | None:
-        return next((key for key, number in self._reqids.items() if number == reqid), None)
+        return next((key[:2] for key, number in self._reqids.items() if number == reqid), None)
 
     def new_spi(self) -> bytes:
         """Eight octets, not zero, that no SA of ours uses (RFC 7296 3.1)."""

@@ -6,6 +6,7 @@ from gateway.crypto.keys import IkeKeys
 from gateway.crypto.rows import PseudoRandom
 from gateway.ike.path import Path
 from gateway.ike.plane import EspState
+from gateway.policy.pools import Lease
 
 
 @dataclass(slots=True)
@@ -74,4 +75,14 @@ class KeysMade:
     states: tuple[EspState, ...] = field(default=(), repr=False)
 
 
-Effect = Send | Event | Locate | Solve | KeysMade
+@dataclass(slots=True)
+class Leased:
+    """An address of a pool is held from now on, or no longer: to be written down, and given back to a new engine.
+
+    It takes the place of what was written down for the same pool and address.
+    """
+
+    lease: Lease
+
+
+Effect = Send | Event | Locate | Solve | KeysMade | Leased

@@ -1,7 +1,7 @@
 """The IKEv2 engine: datagrams, commands, configuration, kernel events and time come in; effects go out."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.ike import attempt_log, driver, lifetimes, reasons
 from gateway.ike.admission import Blocked
@@ -29,6 +29,7 @@ from gateway.ike.shunts import lay_shunts
 from gateway.ike.supervise import connect, disconnect, go_on, hurry, keep_up, lay_traps, obey, retry_later, want_traps
 from gateway.ike.tickets import Tickets
 from gateway.policy.peers import Start
+from gateway.policy.pools import Lease
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.wire import payloads as wire
 from gateway.wire.message import Header, parse, parse_header
@@ -46,8 +47,9 @@ class Engine:
 
     `crash_secret` makes the tokens of quick crash detection (RFC 6290); it must be the same after a restart, 32 octets;
     without it none are made. `ticket_secret` seals the tickets of session resumption (RFC 5723) in the same way, and
-    `unix_offset` plus `now` is Unix time, until which a ticket is good. `tls` makes connections for EAP-TLS. Every
-    input returns the effects, in order. Nothing raises on what a peer sends.
+    `unix_offset` plus `now` is Unix time, until which a ticket is good. `tls` makes connections for EAP-TLS.
+    `leases` are what the `Leased` effects of an engine before this one told, so that everybody gets his address again.
+    Every input returns the effects, in order. Nothing raises on what a peer sends.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class Engine:
         ticket_secret: bytes = b"",
         unix_offset: float = 0.0,
         tls: TlsMaker | None = None,
+        leases: Iterable[Lease] = (),
     ) -> None:
         tickets = Tickets(ticket_secret, random, unix_offset)
         self.core = Core(plane, random, tickets, log_keys=log_keys, crash_secret=crash_secret)
         self.core.extensions.tls = tls
+        self.core.extensions.leases.restore(leases)
 
     def receive(self, datagram: bytes, path: Path, now: float) -> list[Effect]:
         """A datagram without its non-ESP marker, and the path that it came by."""

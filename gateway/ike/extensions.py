@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from gateway.ike.authentication.eap.gate import Tries
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.following import Following
+from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
 
@@ -26,3 +27,7 @@ class Extensions:
     """How often who was wrong."""
     tls: TlsMaker | None = None
     """Makes connections for EAP-TLS; without it that method is not offered."""
+    leases: Leases = field(default_factory=Leases)
+    """Who holds which address of our pools."""
+    lent: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The addresses that each peer gave us last: we ask for the same again."""

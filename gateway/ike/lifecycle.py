@@ -11,6 +11,7 @@ from gateway.ike.effects import KeysMade
 from gateway.ike.flow import Closed
 from gateway.ike.nat import keep_alive
 from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.virtual_addresses import give_back, let_go
 
 _MAY_COME_BACK = frozenset({"timeout", "timeout-auth", "unreachable", "peer-restarted", "address-changed"})
 """Causes for which an IKE SA ends with nobody having wanted it: a ticket of it may bring it back (RFC 5723 6.2)."""
@@ -88,6 +89,8 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     for child in list(sa.children.values()):
         core.timers.cancel(("rekey-child", sa, child.spi_in))
         remove(core, sa, child, why)
+    let_go(core, sa)
+    give_back(core, sa)
     core.forget(sa)
     if was != Lifecycle.CONNECTING and cause not in _MAY_COME_BACK:
         # a peer that deletes its SA and comes back with the ticket all the same harms nobody; libreswan does so

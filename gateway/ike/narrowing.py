@@ -10,6 +10,7 @@ from gateway.ike.children import selector_texts
 from gateway.ike.core import Core
 from gateway.ike.modes import Agreed, Wish, asked, networks_text, paired
 from gateway.ike.sa import ChildSa, IkeSa
+from gateway.ike.virtual_addresses import personal
 from gateway.policy.differences import Mismatch, explain
 from gateway.policy.peers import Child, Mode
 from gateway.policy.proposals import Chosen, choose
@@ -76,7 +77,7 @@ def _fits(sa: IkeSa, wish: Wish, prefer: ChildSa | None) -> list[_Fit]:
     Among equals one that carries the same already comes last, then it goes by the order of configuration.
     """
     found = []
-    for config in sa.peer.children if sa.peer else ():
+    for config in [personal(sa, child) for child in sa.peer.children] if sa.peer else ():
         overlap = _overlap(config, wish) if config.mode is wish.mode else None
         if overlap is None:
             continue
@@ -127,7 +128,7 @@ def _unacceptable(core: Core, sa: IkeSa, request: Message, wishes: Sequence[Wish
     """TS_UNACCEPTABLE, and in the attempt why: the networks, or nothing but the mode."""
     assert sa.peer is not None
     sent = f"{selector_texts(request.one(wire.TSr))} = {selector_texts(request.one(wire.TSi))}"
-    children = sa.peer.children
+    children = [personal(sa, child) for child in sa.peer.children]
     acceptable = tuple(networks_text(config.local, config.remote) for config in children)
     modes = {wish.mode for wish in wishes}
     others = [config for config in children if config.mode not in modes]

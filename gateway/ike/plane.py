@@ -209,6 +209,18 @@ class RemoveInterface:
     interface: Interface
 
 
+@dataclass(slots=True)
+class AddAddress:
+    """A virtual address of ours, lent by the gateway that we call. Adding again counts one more wish."""
+
+    address: str
+
+
+@dataclass(slots=True)
+class RemoveAddress:
+    address: str
+
+
 Order = (
     AddState
     | RemoveState
@@ -220,6 +232,8 @@ Order = (
     | SkipSequence
     | AddInterface
     | RemoveInterface
+    | AddAddress
+    | RemoveAddress
 )
 
 

@@ -16,6 +16,7 @@ from gateway.ike.protect import Protection
 from gateway.ike.window import Requests, Responses
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
+from gateway.policy.pools import Lease
 from gateway.policy.proposals import Chosen
 from gateway.policy.selectors import Selector
 from gateway.wire.numbers import ExchangeType
@@ -172,6 +173,17 @@ class IkeSa:
     """The peer made this one while we were rekeying that one ourselves: it is not decided which of two SAs stays."""
     refused_since: float | None = None
     """Since when the peer has answered nothing but TEMPORARY_FAILURE to our CREATE_CHILD_SA (RFC 7296 2.25)."""
+
+    leases: tuple[Lease, ...] = ()
+    """The addresses of our pools that the peer holds by it."""
+
+    virtual: tuple[str, ...] = ()
+    """The addresses that the peer gave us by it."""
+
+    @property
+    def lessee(self) -> str:
+        """By which leased address its peer is told from others of the same configuration; empty where it holds none."""
+        return self.leases[0].address if self.leases else ""
 
     @property
     def our_spi(self) -> bytes:

@@ -22,6 +22,7 @@ def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
             core.timers.set(("rekey-child", new, spi), due)
     old.children = {}
     new.tasks, old.tasks = old.tasks, []
+    new.leases, new.virtual, old.leases, old.virtual = old.leases, old.virtual, (), ()
     new.peer, new.path, new.nat, new.encapsulate = old.peer, old.path, old.nat, old.encapsulate
     old.state, old.replaced_by, new.stands_by = Lifecycle.REKEYED, new, None
     new.reauth, ends = old.reauth, core.timers.when(("reauth", old))

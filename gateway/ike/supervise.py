@@ -1,6 +1,6 @@
 """Keeping every child in the one state it is wanted in: calling, calling again, and setting traps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.ike import blocking, childless, reasons
@@ -20,6 +20,7 @@ from gateway.ike.lifecycle import close, watch
 from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.virtual_addresses import holds_what_it_may
 from gateway.policy.peers import Child, Peer, Start, Unique
 from gateway.policy.snapshot import Changes
 
@@ -250,20 +251,34 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
             core.single_pairs.discard((name, child))
         _hang_up(core, name)
         core.traps.pop(name, None)
-    blocking.lay(core, (*change.removed, *change.added, *change.renegotiate, *change.children, *change.adjusted))
-    refresh = {*change.children, *change.adjusted}
-    for name in refresh:
-        for sa in core.of_peer(name):
-            sa.peer = core.snapshot.peers[name]
-            if sa.state == Lifecycle.ESTABLISHED:
-                watch(core, sa)
-            for made in sa.children.values():
-                if made.name not in change.children.get(name, ()):
-                    _adjust(core, sa.peer, made)
+    changed = (*change.removed, *change.added, *change.renegotiate, *change.children, *change.adjusted)
+    given = [name for name, peer in core.snapshot.peers.items() if not set(change.pools).isdisjoint(peer.pools)]
+    blocking.lay(core, dict.fromkeys((*changed, *given)))
+    for name in {*change.children, *change.adjusted}:
+        _refresh(core, name, change.children.get(name, ()))
+    _take_back(core, (*change.adjusted, *given))
     for name, names in change.children.items():
         _recreate(core, core.snapshot.peers[name], names)
     for name in (*change.added, *change.renegotiate, *change.children):
         begin(core, name)
+
+
+def _refresh(core: Core, name: str, changed: Sequence[str]) -> None:
+    """The peer's IKE SAs and those of its children that stay take up their configuration as it is now."""
+    for sa in core.of_peer(name):
+        sa.peer = core.snapshot.peers[name]
+        if sa.state == Lifecycle.ESTABLISHED:
+            watch(core, sa)
+        for made in sa.children.values():
+            if made.name not in changed:
+                _adjust(core, sa.peer, made)
+
+
+def _take_back(core: Core, names: Iterable[str]) -> None:
+    """Who holds an address that he would not be given any more has to ask for another."""
+    for sa in [sa for name in dict.fromkeys(names) for sa in core.of_peer(name)]:
+        if not holds_what_it_may(core, sa):
+            delete_sa(core, sa, reasons.RECONFIGURED)
 
 
 def _adjust(core: Core, peer: Peer, made: ChildSa) -> None:

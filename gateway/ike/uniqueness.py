@@ -11,7 +11,12 @@ _GRACE = 10.0
 
 
 def initial_contact(core: Core, sa: IkeSa) -> None:
-    """The peer knows no other SA with us: those that we remember are dead, no delete is due (RFC 7296 2.4)."""
+    """The peer knows no other SA with us: those that we remember are dead, no delete is due (RFC 7296 2.4).
+
+    Where one identity may be on several hosts, one of them cannot speak for the others.
+    """
+    if sa.peer is not None and sa.peer.unique == Unique.NEVER:
+        return
     for other in core.same_identities(sa):
         if not _crossed(core, sa, other):
             close(core, other, "the peer started afresh (INITIAL_CONTACT)", "replaced")

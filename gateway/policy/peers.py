@@ -110,7 +110,8 @@ class Child:
     Times are seconds, 0 means never. `rekey_octets` and `rekey_packets` count either direction; 0 is no limit.
     `interface_id` other than 0 makes the child route-based: only what is routed into the XFRM interface of that id
     (named `interface`, or `ipsec<id>`) is protected. `single_pair` asks for a CHILD_SA for each pair of selectors, for
-    peers that cannot hold several. `mss` other than 0 clamps TCP's maximum segment size in SYN packets.
+    peers that cannot hold several. `mss` other than 0 clamps TCP's maximum segment size in SYN packets. No `remote`
+    selectors stand for the addresses of our pools that the peer holds, no `local` ones for those that it gave us.
     """
 
     name: str
@@ -165,6 +166,9 @@ class Peer:
     `fragment_octets` is the largest IP datagram that an IKE message may fill before it is sent in fragments (RFC 7383);
     0 does not fragment. `dscp` marks IKE's own datagrams (0-63). Each end proves itself in one round or several (RFC
     4739). `sha1_signatures` makes and takes RSA signatures with SHA-1, for peers that know no other (Windows).
+    0 does not fragment. `dscp` marks IKE's own datagrams (0-63). `pools` names those that it is given addresses from,
+    the first that has one; a child without remote selectors is then for these addresses. With `virtual_ip` we ask the
+    peer for addresses when we call it; a child without local selectors is then for these.
     """
 
     name: str
@@ -192,6 +196,8 @@ class Peer:
     local_auth: tuple[LocalAuth, ...] = (LocalAuth(),)
     remote_auth: tuple[RemoteAuth, ...] = (RemoteAuth(),)
     sha1_signatures: bool = False
+    pools: tuple[str, ...] = ()
+    virtual_ip: bool = False
 
     def child(self, name: str) -> Child | None:
         return next((child for child in self.children if child.name == name), None)

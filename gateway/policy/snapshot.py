@@ -9,6 +9,7 @@ from typing import Any
 from gateway.policy.authentication import Authority, Credential
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
+from gateway.policy.pools import Pool
 from gateway.policy.trust import foundations, proofs
 from gateway.policy.users import User
 
@@ -46,6 +47,7 @@ class Snapshot:
     authorities: Mapping[str, Authority] = field(default_factory=lambda: MappingProxyType({}))
     users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     """Whom EAP lets in, by name."""
+    pools: Mapping[str, Pool] = field(default_factory=lambda: MappingProxyType({}))
     _by_address: Mapping[str, tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
     _psk_by_remote: Mapping[object, tuple[Psk, ...]] = field(default_factory=dict, repr=False, compare=False)
@@ -64,6 +66,7 @@ class Snapshot:
         credentials: Iterable[Credential] = (),
         authorities: Iterable[Authority] = (),
         users: Iterable[User] = (),
+        pools: Iterable[Pool] = (),
     ) -> "Snapshot":
         """Index peers by address and keys by identity."""
         ordered = {peer.name: peer for peer in sorted(peers, key=lambda peer: peer.name)}
@@ -94,11 +97,16 @@ class Snapshot:
             MappingProxyType({credential.name: credential for credential in credentials}),
             MappingProxyType({authority.name: authority for authority in authorities}),
             MappingProxyType({user.name: user for user in users}),
+            MappingProxyType({pool.name: pool for pool in pools}),
             {address: tuple(found) for address, found in by_address.items()},
             tuple(anywhere),
             {identity: tuple(found) for identity, found in by_remote.items()},
             patterns,
         )
+
+    def pools_of(self, peer: Peer) -> list[Pool]:
+        """The pools that the peer's addresses come from, in the order of its wish."""
+        return [self.pools[name] for name in peer.pools if name in self.pools]
 
     def peers_for(self, local: str, remote: str) -> list[Peer]:
         """Enabled peers that may be at `remote` and be served at `local`, the most particular first."""
@@ -171,6 +179,7 @@ class Changes:
     blocked_added: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -217,6 +226,7 @@ def changes(old: Snapshot, new: Snapshot) -> Changes:
         blocked_added=tuple(sorted(set(new.blocked) - set(old.blocked))),
         settings=_changed_settings(old.settings, new.settings),
         trust=tuple(sorted(set(trust) - set(renegotiate))),
+        pools=_changed_pools(old.pools, new.pools),
     )
 
 
@@ -236,6 +246,7 @@ ADJUSTABLE_OF_PEER = frozenset(
         "resumption",
         "dscp",
         "sha1_signatures",
+        "pools",
     }
 )
 _PROOFS = frozenset({"local_auth", "remote_auth"})
@@ -271,6 +282,16 @@ def _shunt_changes(old: Sequence[Shunt], new: Sequence[Shunt]) -> tuple[tuple[Sh
 
 def _changed_settings(old: EngineSettings, new: EngineSettings) -> tuple[str, ...]:
     return tuple(one.name for one in fields(old) if getattr(old, one.name) != getattr(new, one.name))
+
+
+def _changed_pools(old: Mapping[str, Pool], new: Mapping[str, Pool]) -> tuple[str, ...]:
+    """Compared by meaning; those that came or went count as changed."""
+
+    def meaning(pool: Pool | None) -> Pool | None:
+        return replace(pool, description="") if pool else None
+
+    names = old.keys() | new.keys()
+    return tuple(sorted(name for name in names if meaning(old.get(name)) != meaning(new.get(name))))
 
 
 class _KeyChanges:

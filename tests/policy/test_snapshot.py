@@ -20,6 +20,7 @@ from gateway.policy.peers import (
     Unique,
     WhenDown,
 )
+from gateway.policy.pools import Pool
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Changes, EngineSettings, Snapshot, changes
@@ -149,6 +150,7 @@ OTHER_PEER: dict[str, Any] = {
     "remote_addresses": ("192.0.2.9",),
     "remote_port": 4501,
     "force_encapsulation": True,
+    "virtual_ip": True,
 }
 LATER_OF_PEER: dict[str, Any] = {
     "description": "words",
@@ -164,6 +166,7 @@ LATER_OF_PEER: dict[str, Any] = {
     "resumption": False,
     "dscp": 46,
     "sha1_signatures": True,
+    "pools": ("office",),
 }
 OTHER_CHILD: dict[str, Any] = {
     "local": (Selector.parse("10.9.0.0/24"),),
@@ -281,3 +284,12 @@ def test_the_work_grows_with_the_configuration_not_with_its_square(
 
     assert work(200) <= 2 * work(100) + 8
     assert work(200) <= 200 * 12
+
+
+def test_pools_are_compared_by_what_they_give() -> None:
+    office, lab = Pool("office", ("10.9.0.0/24",)), Pool("lab", ("10.8.0.0/24",))
+    old = Snapshot.build(1, [], [], pools=[office, lab])
+    assert changes(old, Snapshot.build(2, [], [], pools=[replace(office, description="words"), lab])).empty
+    new = Snapshot.build(2, [], [], pools=[replace(office, dns=("10.1.0.53",))])
+    assert changes(old, new) == Changes(pools=("lab", "office"))
+    assert new.pools_of(replace(peer("a"), pools=("lab", "office"))) == [new.pools["office"]]

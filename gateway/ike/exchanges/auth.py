@@ -15,7 +15,7 @@ from gateway.ike.authentication.claims import claimed, note_identities, ours
 from gateway.ike.authentication.selection import Caller, find_peer
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
-from gateway.ike.exchanges import child_answer, mobike
+from gateway.ike.exchanges import child_answer, configuration, mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.exchanges.intermediate import check_complete
@@ -309,7 +309,9 @@ def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, b
         return []
     if sa.state != Lifecycle.ESTABLISHED:  # it goes at once: its child would take policies from the one that stays
         return [wire.Notify(0, b"", NotifyType.NO_ADDITIONAL_SAS, b"")]
+    given: list[wire.Payload] = []
     try:
-        return child_answer.answer(core, sa, request, nonces)
+        given = configuration.answer(core, sa, request)
+        return given + child_answer.answer(core, sa, request, nonces)
     except Reject as reject:
-        return [wire.Notify(0, b"", reject.notify, reject.data)]
+        return [*given, wire.Notify(0, b"", reject.notify, reject.data)]

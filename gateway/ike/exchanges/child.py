@@ -8,6 +8,7 @@ from gateway.crypto import groups
 from gateway.ike import attempt_log
 from gateway.ike.attempts import Step
 from gateway.ike.children import (
+    EVERYTHING,
     allocate_spi,
     give_back_spi,
     install,
@@ -15,7 +16,7 @@ from gateway.ike.children import (
     wire_selectors,
 )
 from gateway.ike.core import Core
-from gateway.ike.exchanges import collisions
+from gateway.ike.exchanges import collisions, configuration
 from gateway.ike.exchanges.followup import follow_up
 from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
@@ -27,6 +28,7 @@ from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.parts import as_made, split, stands
 from gateway.ike.plane import Refused
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.virtual_addresses import personal
 from gateway.policy.differences import Mismatch
 from gateway.policy.peers import Child
 from gateway.policy.proposals import Chosen, accepted
@@ -40,7 +42,10 @@ Nonces = tuple[bytes, bytes]
 
 @dataclass(slots=True)
 class Offer:
-    """Our half of a CHILD_SA under negotiation: the SPI we receive on and what we asked for."""
+    """Our half of a CHILD_SA under negotiation: the SPI we receive on and what we asked for.
+
+    `notifies` go before the payloads, as does the Configuration payload of IKE_AUTH (RFC 7296 2.19).
+    """
 
     config: Child
     spi: int
@@ -54,7 +59,11 @@ class Offer:
 
         Raises Reject when a child in transport mode does not have the two ends in its networks.
         """
+        asks = configuration.ask(core, sa) if not with_ke else []
+        config = personal(sa, config)
         local, remote = ends(config, sa.path.local, sa.path.remote)
+        if not config.local:  # RFC 7296 2.19: any address, for the responder to narrow to what it gives us
+            local = list(EVERYTHING)
         if not local or not remote:
             nets = networks_text(config.local, config.remote)
             why = f"{config.name} is in transport mode, but {nets} does not hold {sa.path.local} = {sa.path.remote}"
@@ -65,7 +74,7 @@ class Offer:
         wanted = config.proposals if with_ke else dict.fromkeys(p.without_ke() for p in config.proposals)
         proposals = [proposal.to_wire(number, octets) for number, proposal in enumerate(wanted, 1)]
         tsi, tsr = wire.TSi(wire_selectors(local)), wire.TSr(wire_selectors(remote))
-        return cls(config, spi, [wire.SA(proposals), tsi, tsr], wishes(config), with_ke)
+        return cls(config, spi, [wire.SA(proposals), tsi, tsr], [*asks, *wishes(config)], with_ke)
 
     def withdraw(self, core: Core, sa: IkeSa) -> None:
         give_back_spi(core, sa, self.spi)
@@ -85,11 +94,16 @@ def conclude(
     """Check the responder's half and install; a failure is recorded, told to the peer if it must know, and raised."""
     try:
         sent = response.maybe(wire.SA)
+        if not offer.with_ke:
+            configuration.take(core, sa, response)
+            offer.config = personal(sa, offer.config)
         agreed = answered(offer.config, sa.path, sa.nat, response) if sent else None
-    except Reject as reject:
+    except (Reject, Refused) as problem:
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
-        raise core.refuse(sa, "syntax", Step.NETWORKS, reject.notify, reject.why) from None
+        if isinstance(problem, Refused):
+            raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, problem.why) from None
+        raise core.refuse(sa, "syntax", Step.NETWORKS, problem.notify, problem.why) from None
     if sent is None or agreed is None:
         offer.withdraw(core, sa)
         _refused(core, sa, offer, response)
@@ -100,10 +114,10 @@ def conclude(
         delete_spi(core, sa, offer.spi)
         why = "the peer chose ESP algorithms that we did not offer"
         raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
-    if problem := _not_as_asked(core, sa, offer, agreed):
+    if unlike := _not_as_asked(core, sa, offer, agreed):
         offer.withdraw(core, sa)
         delete_spi(core, sa, offer.spi)
-        raise problem
+        raise unlike
     core.reach(sa, Step.NETWORKS, agreed.text)
     states = make_states(core, sa, agreed, chosen, offer.spi, nonces, shared, initiator=True)
     try:
@@ -152,6 +166,9 @@ def _not_as_asked(core: Core, sa: IkeSa, offer: Offer, agreed: Agreed) -> Reject
     if agreed.mode is not config.mode:
         why = f"the peer makes {config.name} in {agreed.mode} mode, we want {config.mode} mode"
         return core.refuse(sa, "mode", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+    if not config.local:
+        why = f"the peer gave us no address, and {config.name} is for one"
+        return core.refuse(sa, "no-address", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
     if not agreed.local or not agreed.remote:
         why = "the peer chose networks that we did not offer"
         return core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
@@ -192,6 +209,9 @@ def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn
             why = f"the peer takes a single pair of addresses in a CHILD_SA, {config.name} has {wanted}"
             _go_on_in_pairs(core, sa, config)
             raise core.refuse(sa, "single-pair", Step.NETWORKS, notify.type, f"{why} (SINGLE_PAIR_REQUIRED)")
+        case NotifyType.INTERNAL_ADDRESS_FAILURE | NotifyType.FAILED_CP_REQUIRED:
+            asks = "has no address for us" if notify.type != NotifyType.FAILED_CP_REQUIRED else "wants to give us one"
+            raise core.refuse(sa, "no-address", Step.NETWORKS, notify.type, f"the peer {asks} ({name})")
         case NotifyType.TEMPORARY_FAILURE:
             why = f"the peer is busy and wants to be asked again about {config.name} (TEMPORARY_FAILURE)"
             raise core.refuse(sa, "refused", Step.NETWORKS, notify.type, why)

@@ -11,6 +11,7 @@ from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import close
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.succession import adopt
+from gateway.ike.virtual_addresses import give_back, let_go
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
@@ -75,6 +76,8 @@ def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
         core.timers.cancel((timer, sa))
     for child in list(sa.children.values()):
         remove(core, sa, child, why)
+    let_go(core, sa)
+    give_back(core, sa)
     sa.tasks.clear()
     start(core, sa, Task("deleting the IKE SA", lambda sa: _delete_sa(core, sa, why)))
 
