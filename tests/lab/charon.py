@@ -211,5 +211,6 @@ class Charon:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def tail(self, lines: int = 25) -> str:
-        """The end of the log, for a message about a failure."""
-        return os.linesep.join(self.log().splitlines()[-lines:])
+        """The end of the log without our own questions, for a message about a failure."""
+        told = [line for line in self.log().splitlines() if "[CFG] vici client" not in line]
+        return os.linesep.join(told[-lines:])

@@ -319,6 +319,28 @@ def test_both_rekey_the_ike_sa_and_one_response_is_late(loser: str) -> None:
     assert_ike(ladder, ladder.b if loser == "a" else ladder.a)
 
 
+def test_the_delete_of_what_lost_is_answered_though_it_was_lost_twice() -> None:
+    """As strongSwan repeats it: after four seconds, and after eleven."""
+    ladder = Ladder(retransmission=Retransmission(tries=6, base=4.0, factor=1.8, jitter=0.0))
+    both_rekey(ladder, "b", None)
+    cross(ladder)
+    ladder.response(ladder.b, CHILD)
+    ladder.response(ladder.a, CHILD)
+    made = next(sa for sa in ladder.b.engine.ike_sas() if sa.initiator and not sa.children and sa.replaced_by)
+    # A --> D(o), and its answer: with the old SA gone, nothing but B's word is left of (b)
+    assert ladder.request(ladder.a, INFO, on=ladder.old) == ["Delete"]
+    ladder.response(ladder.b, INFO)
+    # A <-x D(b), two times
+    for pause in (4.1, 7.3):
+        ladder.network.take(ladder.b, INFO, spi_i=made.spi_i)
+        ladder.network.run(pause)
+    # A <-- D(b) ; A --> HDR, SK {}
+    assert ladder.request(ladder.b, INFO, on=made) == ["Delete"]
+    ladder.settle(1.0)
+    assert [sa.state for sa in ladder.b.engine.ike_sas()] == [Lifecycle.ESTABLISHED]
+    assert_ike(ladder, ladder.a)
+
+
 def test_the_peer_finished_its_rekey_of_the_ike_sa_before_it_saw_ours() -> None:
     """The special case of RFC 7296 2.8.2."""
     ladder = Ladder()

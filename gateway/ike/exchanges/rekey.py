@@ -25,8 +25,8 @@ from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
 from gateway.wire.outcome import Reject
 
-_FORGOTTEN = 5.0
-"""Seconds for which the peer may still delete what lost, once the old IKE SA is gone."""
+_FORGOTTEN = 15.0
+"""Seconds for which the peer may still delete what lost, the old IKE SA being gone: two of its Deletes may be lost."""
 
 
 @dataclass(slots=True)
