@@ -6,6 +6,8 @@ from gateway.wire.message import parse
 from gateway.wire.numbers import AuthMethod, NotifyType, name_of
 
 OURS = (AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE,)
+SEVERAL = wire.Notify(0, b"", NotifyType.MULTIPLE_AUTH_SUPPORTED, b"")
+"""An end may prove itself in several rounds (RFC 4739 2.1)."""
 _MOST = 32
 
 
@@ -27,6 +29,11 @@ def read(notify: wire.Notify | None) -> list[int]:
 def announced(sa: IkeSa) -> bool:
     """Whether the responder announced its methods in IKE_SA_INIT, so that we may do so in IKE_AUTH (3.1)."""
     return parse(sa.init_response).notify(NotifyType.SUPPORTED_AUTH_METHODS) is not None
+
+
+def takes_several(sa: IkeSa) -> bool:
+    """Whether the responder lets us prove ourselves in several rounds (RFC 4739 2.2)."""
+    return parse(sa.init_response).notify(NotifyType.MULTIPLE_AUTH_SUPPORTED) is not None
 
 
 def unwelcome(sa: IkeSa) -> str:

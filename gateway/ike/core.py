@@ -151,6 +151,8 @@ class Core:
 
     def assign(self, sa: IkeSa, peer: Peer) -> None:
         """The responder learned which peer it talks to."""
+        if sa.peer is not None and sa.peer is not peer:
+            self._leave(sa)
         sa.peer = peer
         self._by_peer.setdefault(peer.name, {})[sa.id] = sa
         if sa.attempt:
@@ -167,13 +169,16 @@ class Core:
         self.extensions.resuming.pop(sa.our_spi, None)
         if self.sas.get(sa.our_spi) is sa:
             del self.sas[sa.our_spi]
-        of_peer = self._by_peer.get(sa.peer_name or "", {})
-        if of_peer.pop(sa.id, None) and not of_peer:
-            del self._by_peer[sa.peer_name or ""]
+        self._leave(sa)
         identities = _identities(sa)
         others = tuple(other for other in self._by_identities.pop(identities, ()) if other is not sa)
         if others:
             self._by_identities[identities] = others
+
+    def _leave(self, sa: IkeSa) -> None:
+        of_peer = self._by_peer.get(sa.peer_name or "", {})
+        if of_peer.pop(sa.id, None) and not of_peer:
+            del self._by_peer[sa.peer_name or ""]
 
     def proven(self, sa: IkeSa) -> None:
         """Both identities are known now: another SA between the same two can be found by them."""

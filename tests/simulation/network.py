@@ -16,9 +16,12 @@ from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
+from gateway.service.tls_machine import make_tls
 from gateway.wire.message import Message, parse, parse_header
 from gateway.wire.numbers import ExchangeType, Protocol
 
+UNIX_OFFSET = 1_700_000_000.0 - 1000.0
+"""The network's clock begins at 1000, and in November 2023."""
 SECRET = b"correct horse battery staple"
 IKE = (Proposal.parse("aes256gcm16-prfsha256-x25519-ecp256", Protocol.IKE),)
 ESP = (Proposal.parse("aes256gcm16-x25519", Protocol.ESP),)
@@ -219,7 +222,15 @@ class Network:
 
 def _engine(plane: MemoryPlane, source: random.Random, secret: bytes) -> Engine:
     """With secrets that are the same after a reboot, unless `secret` is another."""
-    return Engine(plane, source.randbytes, log_keys=True, crash_secret=secret, ticket_secret=secret[::-1])
+    return Engine(
+        plane,
+        source.randbytes,
+        log_keys=True,
+        crash_secret=secret,
+        ticket_secret=secret[::-1],
+        unix_offset=UNIX_OFFSET,
+        tls=make_tls,
+    )
 
 
 def peer(

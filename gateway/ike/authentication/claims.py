@@ -1,5 +1,6 @@
 """Who the two ends say they are, before any of it is proven."""
 
+from gateway.ike import attempt_log
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
@@ -32,3 +33,11 @@ def ours(sa: IkeSa, peer: Peer, wanted: Identity | None = None) -> Identity:
     if wanted is not None and by_address and wanted.text == sa.path.local:
         return wanted
     return Identity.parse(sa.path.local)
+
+
+def note_proof(core: Core, sa: IkeSa, text: str) -> None:
+    """Each round of proof is told of where the attempt tells who is who."""
+    if sa.attempt and any(taken.step is Step.IDENTITY for taken in sa.attempt.steps):
+        attempt_log.add(sa.attempt, Step.IDENTITY, text)
+    else:
+        core.reach(sa, Step.IDENTITY, text)

@@ -9,6 +9,7 @@ from gateway.ike.authentication.claims import ours
 from gateway.ike.authentication.proof import fits
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
+from gateway.policy.authentication import Method
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import choose
@@ -50,6 +51,8 @@ def find_peer(core: Core, sa: IkeSa, caller: Caller) -> Peer:
     here = core.snapshot.peers_for(sa.path.local, sa.path.remote)
     known = [peer for peer in here if peer.remote_id.matches(caller.identity)]
     known.sort(key=lambda peer: -peer.remote_id.rank)
+    if caller.auth is None:  # who will prove himself by EAP may be called as his machine is until then
+        known += [peer for peer in here if peer.remote_auth[0].method == Method.EAP and peer not in known]
     misses = []
     for peer in known:
         miss = _beyond_identity(sa, peer, caller)

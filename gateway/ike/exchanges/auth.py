@@ -8,10 +8,15 @@ in the first answer, and gives the last one), and `_hear_proof`, where a round o
 `ours` and the first EAP request, and gives the request with the AUTH payload that its MSK made, and our own).
 """
 
+from functools import partial
+
 from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, redirects
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import proof, resumed
-from gateway.ike.authentication.claims import claimed, note_identities, ours
+from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
+from gateway.ike.authentication.eap import as_initiator, as_responder
+from gateway.ike.authentication.eap import proof as eap_proof
+from gateway.ike.authentication.eap.gate import user_identity
 from gateway.ike.authentication.selection import Caller, find_peer
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
@@ -25,6 +30,7 @@ from gateway.ike.lifecycle import establish
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.tickets import KeptTicket, Ticket
 from gateway.ike.uniqueness import initial_contact, resolve_duplicates
+from gateway.policy.authentication import LocalAuth, Method
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
 from gateway.wire import payloads as wire
@@ -102,9 +108,14 @@ def _first_request(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -
     return request
 
 
-def _about_us(core: Core, sa: IkeSa) -> list[wire.Payload]:
-    """What we can do, beside our first proof."""
+def _about_us(core: Core, sa: IkeSa, peer: Peer) -> list[wire.Payload]:
+    """What we can do, beside our first proof. Raises Close where we are to do more than the responder takes."""
     request = offer_token(core, sa) + request_ticket(sa) + mobike.offer(core, sa) + cluster.offer()
+    if len(peer.local_auth) > 1 and not auth_methods.takes_several(sa):
+        why = "we are to prove ourselves in several rounds, which the peer does not take (RFC 4739)"
+        raise core.give_up(sa, "auth-method", Step.IDENTITY, None, why)
+    if len(peer.local_auth) > 1:
+        request.append(auth_methods.SEVERAL)
     return [*request, auth_methods.announcement()] if auth_methods.announced(sa) else request
 
 
@@ -117,18 +128,50 @@ async def _prove_ourselves(
     --> HDR, SK {IDi, AUTH}                               <-- HDR, SK {…}
     """
     assert sa.local_id is not None
-    further = _about_us(core, sa) + further
+    further = _about_us(core, sa, peer) + further
     identity = wire.IDi(sa.local_id.id_type, sa.local_id.data)
+    alone = _proven_by_eap_alone(peer)
     for number, auth in enumerate(peer.local_auth, 1):
-        request += proof.prove(core, sa, auth, sa.remote_id or peer.remote_id.exact)
-        if number < len(peer.local_auth):
-            request.append(_ANOTHER)
+        more: list[wire.Payload] = [_ANOTHER] if number < len(peer.local_auth) else []
+        if auth.method != Method.EAP:
+            request += proof.prove(core, sa, auth, sa.remote_id or peer.remote_id.exact) + more
+        elif alone:
+            request.append(as_initiator.ONLY)
         response = await ask_peer(ExchangeType.IKE_AUTH, request + further)
         if number == 1:
-            _check_responder(core, sa, peer, response)
+            sent = _check_responder(core, sa, peer, response, alone=alone)
         elif any(notify.type not in _OF_CHILD for notify in _errors(response)):
             _check_accepted(core, sa, response)
+        if auth.method == Method.EAP:
+            response = await _prove_by_eap(core, sa, auth, sent, response, more)
         request, further = [identity], []
+    return response
+
+
+def _proven_by_eap_alone(peer: Peer) -> bool:
+    """Whether the responder proves itself by our EAP, and by nothing else (RFC 5998)."""
+    return peer.remote_auth[0].method == Method.EAP
+
+
+async def _prove_by_eap(
+    core: Core, sa: IkeSa, auth: LocalAuth, sent: wire.IDr, response: Message, more: list[wire.Payload]
+) -> Message:
+    """A round that is EAP, from its first request in `response` to the AUTH payloads over its key (RFC 7296 2.16).
+
+    --> HDR, SK {AUTH, [N(ANOTHER_AUTH_FOLLOWS)]}   <-- HDR, SK {AUTH, …}
+    """
+    assert sa.peer is not None
+    authorities, server = sa.peer.remote_auth[0].authorities, Identity(sent.id_type, sent.data)
+    alone = _proven_by_eap_alone(sa.peer)
+    accepted = partial(_check_accepted, core, sa)
+    proven = await as_initiator.prove(core, sa, auth, authorities, server, response, accepted, alone=alone)
+    response = await ask_peer(ExchangeType.IKE_AUTH, [eap_proof.prove(sa, proven.msk), *more])
+    if any(notify.type not in _OF_CHILD for notify in _errors(response)):
+        _check_accepted(core, sa, response)
+    as_initiator.check(core, sa, proven, sent, response)
+    if alone and sa.remote_id is None:
+        sa.remote_id = server
+        note_proof(core, sa, f"{server} proved itself by EAP alone")
     return response
 
 
@@ -138,7 +181,7 @@ async def _prove_by_ticket(
     """The old session's keys prove both ends (RFC 5723 4.3.3)."""
     assert sa.peer is not None
     short = sa.peer.name in core.extensions.tickets.short
-    request = [*request, resumed.prove(sa, kept.ours, short=short), *_about_us(core, sa)]
+    request = [*request, resumed.prove(sa, kept.ours, short=short), *_about_us(core, sa, sa.peer)]
     response = await ask_peer(ExchangeType.IKE_AUTH, request + further)
     sent, identity = _answering(core, sa, response)
     auth = response.one(wire.AUTH)
@@ -167,26 +210,31 @@ def _go_on(core: Core, sa: IkeSa, elsewhere: str, offer: children.Offer | None) 
     core.extensions.sent_on.append((sa, elsewhere, (offer.config.name,) if offer else ()))
 
 
-def _answering(core: Core, sa: IkeSa, response: Message) -> tuple[wire.IDr, Identity]:
-    """Who answers our first proof, as it says itself. Raises Close when it is an error."""
-    if response.maybe(wire.AUTH) is None:
+def _answering(
+    core: Core, sa: IkeSa, response: Message, due: type[wire.Payload] = wire.AUTH
+) -> tuple[wire.IDr, Identity]:
+    """Who answers our first request, as it says itself. Raises Close when it is an error."""
+    if response.maybe(due) is None:
         _check_accepted(core, sa, response)
-        raise Reject(NotifyType.INVALID_SYNTAX, "the peer's IKE_AUTH response has neither AUTH nor an error")
+        what = due.__name__
+        raise Reject(NotifyType.INVALID_SYNTAX, f"the peer's IKE_AUTH response has neither {what} nor an error")
     sent = response.one(wire.IDr)
     identity = claimed(core, sa, sent)
     note_identities(sa, identity)
     return sent, identity
 
 
-def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message) -> None:
-    """Is it the peer, and can it prove so? Raises Close."""
-    sent, identity = _answering(core, sa, response)
+def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, *, alone: bool) -> wire.IDr:
+    """Is it the peer, and can it prove so? Where EAP `alone` proves it, that is still to come. Raises Close."""
+    sent, identity = _answering(core, sa, response, wire.EAP if alone else wire.AUTH)
     if not peer.remote_id.matches(identity):
         why = f"the peer says it is {identity}, we expect {peer.remote_id}"
         raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
-    how = proof.check(core, sa, peer.remote_auth[0], sent, response)
-    sa.remote_id = identity
-    core.reach(sa, Step.IDENTITY, f"{identity} proved itself {how}")
+    if not alone:
+        how = proof.check(core, sa, peer.remote_auth[0], sent, response)
+        sa.remote_id = identity
+        core.reach(sa, Step.IDENTITY, f"{identity} proved itself {how}")
+    return sent
 
 
 def _errors(response: Message) -> list[wire.Notify]:
@@ -225,8 +273,8 @@ async def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payl
         sa.local_id = ours(sa, peer, caller.wanted)
         note_identities(sa, caller.identity)
         response = await _hear_proof(core, sa, peer, request, sent)
-    sa.remote_id = caller.identity
-    note_identities(sa, caller.identity)
+    sa.remote_id = user_identity(sa.eap_identity) if sa.eap_identity else caller.identity
+    note_identities(sa, sa.remote_id)
     if mobike.nat_is_unexpected(core, request, sa.path):
         why = f"{caller.identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
         raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
@@ -260,10 +308,14 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
     answer: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data)]
     for number, wanted in enumerate(peer.remote_auth, 1):
         identity = claimed(core, sa, sent)
-        how = proof.check(core, sa, wanted, sent, request)
-        _note_proof(core, sa, f"{identity} proved itself {how}")
-        if number == 1:
+        alone = number == 1 and as_responder.is_alone(core, sa, peer, request)
+        how = "" if wanted.method == Method.EAP else proof.check(core, sa, wanted, sent, request)
+        if number == 1 and not alone:
             answer += proof.prove(core, sa, peer.local_auth[0], identity)
+        if wanted.method == Method.EAP:
+            heard = await as_responder.hear(core, sa, wanted, sent, request, answer, alone=alone)
+            request, answer, identity, how = heard.request, heard.answer, heard.identity, heard.how
+        note_proof(core, sa, f"{identity} proved itself {how}")
         follows = request.notify(NotifyType.ANOTHER_AUTH_FOLLOWS) is not None
         if follows is not (number < len(peer.remote_auth)):
             rounds = f"{len(peer.remote_auth)} rounds" if len(peer.remote_auth) > 1 else "one round"
@@ -273,14 +325,6 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
             request = await respond(answer)
             sent, answer = request.one(wire.IDi), []
     return answer
-
-
-def _note_proof(core: Core, sa: IkeSa, text: str) -> None:
-    """Each round is a line of its own where the attempt tells of the proof."""
-    if sa.attempt and any(taken.step is Step.IDENTITY for taken in sa.attempt.steps):
-        attempt_log.add(sa.attempt, Step.IDENTITY, text)
-    else:
-        core.reach(sa, Step.IDENTITY, text)
 
 
 def _conclude(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:

@@ -22,7 +22,7 @@ from gateway.wire.outcome import Drop, Reject
 _INFORMATIONAL_V1 = 5  # RFC 2408 3.1
 _AMPLIFIED = 1.5
 """An answer may be that much longer than its request; beyond, the sender proves its address with a cookie first."""
-_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 56
+_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 64
 """Of our answer: header, SA, the frame of KE, nonce, and what we announce."""
 _NAT_OCTETS = 2 * 28
 

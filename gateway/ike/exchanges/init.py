@@ -258,5 +258,5 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     if chosen.additional:
         payloads.append(intermediate.SUPPORTED)
-    payloads += [childless.SUPPORTED, auth_methods.announcement()]
+    payloads += [childless.SUPPORTED, auth_methods.SEVERAL, auth_methods.announcement()]
     answer_opening(core, sa, opening, payloads)

@@ -149,6 +149,7 @@ def grant(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
         return []
     tickets, peer = core.extensions.tickets, sa.peer
     able = tickets.able and peer is not None and peer.resumption and sa.state == Lifecycle.ESTABLISHED
+    able = able and not sa.eap_identity  # a user may be barred before a ticket of his ends
     assert sa.chosen is not None
     if not able or peer is None or sa.chosen.additional:
         return [wire.Notify(0, b"", NotifyType.TICKET_NACK, b"")]

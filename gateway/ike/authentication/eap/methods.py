@@ -16,7 +16,8 @@ class Method:
 
     `usual` tells that it is offered where nothing is said about methods. `alone` tells that a gateway may prove itself
     by it without a certificate or key of its own: both ends are proven, a key is made, and passwords cannot be guessed
-    from it (RFC 5998 4). `password` and `certificate` are what it needs.
+    from it (RFC 5998 4). It needs a `password`, or else a
+    certificate.
     """
 
     number: int
@@ -27,26 +28,20 @@ class Method:
     alone: bool = False
     password: bool = True
 
-    @property
-    def certificate(self) -> bool:
-        return not self.password
-
 
 METHODS = (
     Method(EapType.EAP_TLS, "tls", tls.serve, tls.prove, alone=True, password=False),
     Method(EapType.EAP_MSCHAP_V2, "mschapv2", mschapv2.serve, mschapv2.prove),
     Method(EapType.MD5_CHALLENGE, "md5", md5.serve, md5.prove, usual=False),
 )
-KEYWORDS = tuple(method.keyword for method in METHODS)
 _BY_NUMBER = {method.number: method for method in METHODS}
 
 
-def chosen(keywords: tuple[str, ...]) -> tuple[Method, ...]:
-    """The rows of these names in their order; of no names, those that are usual. Raises KeyError."""
-    by_keyword = {method.keyword: method for method in METHODS}
+def chosen(keywords: tuple[str, ...]) -> list[Method]:
+    """The rows of these names in their order; of no names, those that are usual."""
     if not keywords:
-        return tuple(method for method in METHODS if method.usual)
-    return tuple(by_keyword[keyword] for keyword in keywords)
+        return [method for method in METHODS if method.usual]
+    return [method for keyword in keywords for method in METHODS if method.keyword == keyword]
 
 
 def by_number(number: int | None) -> Method | None:

@@ -1,0 +1,290 @@
+"""Two gateways, one of which proves itself by EAP: each method and failure, several rounds, EAP alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.crypto.signatures import PrivateKey
+from gateway.ike.attempts import Attempt
+from gateway.ike.sa import IkeSa
+from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth
+from gateway.policy.peers import Peer, Start
+from gateway.policy.snapshot import Snapshot
+from gateway.policy.users import User
+from gateway.wire.numbers import NotifyType
+from tests.ike.eap_lab import CLIENT, SERVER, Issued, issue
+from tests.simulation.network import Host, Network, Weather, peer, psk
+
+ANNA = User("anna", b"open sesame")
+PSK, EAP = Method.PSK, Method.EAP
+PASSWORD = LocalAuth(EAP, eap_identity="anna", eap_password=b"open sesame")
+ROOT = issue("Root", ca=True)
+GATE = issue("right.example", ROOT, usage=SERVER)
+CARD = issue("anna", ROOT, usage=CLIENT)
+CERTIFICATE = LocalAuth(EAP, credential="own", eap_identity="anna")
+
+
+def credential(issued: Issued) -> Credential:
+    return Credential("own", PrivateKey(issued.key), (issued.der,))
+
+
+def scene(
+    network: Network,
+    left_auth: tuple[LocalAuth, ...] = (PASSWORD,),
+    right_auth: tuple[RemoteAuth, ...] = (RemoteAuth(EAP),),
+    *,
+    users: tuple[User, ...] = (ANNA,),
+    alone: bool = False,
+    card: Issued = CARD,
+    gate: Issued = GATE,
+    trusted: Issued = ROOT,
+    expected: str = "%any",
+    methods: tuple[str, ...] = (),
+) -> tuple[Host, Host]:
+    """`left` calls `right`, which knows the users; it proves itself by a key, or by EAP `alone`."""
+    a, b = network.host("left", "192.0.2.1"), network.host("right", "192.0.2.2")
+    mine = LocalAuth(EAP, credential="own") if alone else LocalAuth()
+    theirs = RemoteAuth(EAP) if alone else RemoteAuth()
+    left: Peer = peer("right", me="laptop.example", them="right.example", remote="192.0.2.2")
+    left = replace(left, local_auth=left_auth, remote_auth=(theirs,))
+    right: Peer = peer(
+        "left",
+        me="right.example",
+        them=expected,
+        remote=None,
+        mine="10.2.0.0/24",
+        theirs="10.1.0.0/24",
+        start=Start.PASSIVE,
+    )
+    right = replace(right, local_auth=(mine,), remote_auth=right_auth)
+    roots = [Authority("root", trusted.der)]
+    network.apply(
+        b, Snapshot.build(1, [right], [psk()], credentials=[credential(gate)], authorities=roots, users=users)
+    )
+    roots = [Authority("root", ROOT.der)]
+    network.apply(a, Snapshot.build(1, [left], [psk()], credentials=[credential(card)], authorities=roots))
+    return a, b
+
+
+def established(host: Host) -> IkeSa:
+    (sa,) = host.engine.ike_sas()
+    assert sa.state == "established", host.events
+    return sa
+
+
+def attempt(host: Host) -> Attempt:
+    return host.engine.core.attempts.latest(1)[0]
+
+
+def assert_up(a: Host, b: Host) -> None:
+    sa = established(b)
+    assert sa.eap_identity == "anna" and str(sa.remote_id) == "anna"
+    assert [child.name for child in sa.children.values()] == ["net"]
+    assert len(a.protecting()) == len(b.protecting()) > 0
+    assert attempt(b).eap_identity == "anna" and attempt(b).outcome == "established"
+
+
+def test_a_password_opens_the_tunnel():
+    network = Network(1)
+    a, b = scene(network)
+    network.run(5)
+    assert_up(a, b)
+    proofs = [taken.text for taken in attempt(b).steps if taken.step == "prove who we are"]
+    assert proofs == ["anna proved itself by EAP-MSCHAPv2"]
+    proofs = [taken.text for taken in attempt(a).steps if taken.step == "prove who we are"]
+    assert proofs == ["right.example proved itself by its pre-shared key; we proved ourselves by EAP-MSCHAPv2"]
+
+
+def test_the_tunnel_opens_through_bad_weather():
+    for seed in range(20):
+        network = Network(seed, Weather(loss=0.2, duplicate=0.3, jitter=0.5))
+        a, b = scene(network)
+        network.run(120)
+        assert established(b).eap_identity == "anna", seed
+        assert established(a).children, seed
+
+
+def test_the_user_stays_who_he_is_after_a_rekey():
+    network = Network(2)
+    a, b = scene(network)
+    network.run(5)
+    _, effects = a.engine.rekey("right", None, network.now)
+    network.perform(a, effects)
+    network.run(100)
+    assert established(b).eap_identity == "anna"
+
+
+def test_md5_is_off_until_it_is_named_at_both_ends():
+    for names in ((), ("md5",)):
+        network = Network(3)
+        auth = replace(PASSWORD, eap_methods=("md5",))
+        a, b = scene(network, (auth,), (RemoteAuth(EAP, eap_methods=names),))
+        network.run(5)
+        if names:
+            assert_up(a, b)
+        else:
+            assert not b.engine.ike_sas()
+            assert attempt(b).cause == "eap-method"
+            assert "it would take EAP-MD5" in attempt(b).reason
+
+
+def test_certificates_open_the_tunnel():
+    network = Network(4)
+    a, b = scene(network, (CERTIFICATE,), (RemoteAuth(EAP, eap_methods=("tls",)),))
+    remote = b.engine.core.snapshot.peers["left"]
+    network.apply(b, _with(b, replace(remote, local_auth=(LocalAuth(credential="own"),))))
+    network.run(5)
+    assert_up(a, b)
+
+
+def _with(host: Host, changed: Peer) -> Snapshot:
+    old = host.engine.core.snapshot
+    return replace(old, revision=old.revision + 1, peers={changed.name: changed}, _anywhere=(changed,))
+
+
+def test_certificates_prove_both_ends_by_eap_alone():
+    network = Network(5)
+    a, b = scene(network, (CERTIFICATE,), alone=True)
+    network.run(5)
+    assert_up(a, b)
+    assert str(established(a).remote_id) == "right.example"
+
+
+def test_a_password_does_not_prove_a_gateway_by_itself():
+    """RFC 5998 4: from EAP-MSCHAPv2 a false gateway could guess the password."""
+    network = Network(6)
+    a, _ = scene(network, alone=True)
+    network.run(5)
+    assert not a.engine.ike_sas()
+    assert attempt(a).cause == "eap-method"
+
+
+def test_a_gateway_does_not_prove_itself_by_eap_alone_unasked():
+    network = Network(7)
+    a, b = scene(network, alone=True)
+    left = a.engine.core.snapshot.peers["right"]
+    old = a.engine.core.snapshot
+    network.perform(a, a.engine.stop(network.now))
+    changed = replace(left, remote_auth=(RemoteAuth(),))
+    network.apply(a, Snapshot.build(2, [changed], [psk()], credentials=old.credentials.values()))
+    _, effects = a.engine.connect("right", None, network.now)
+    network.perform(a, effects)
+    network.run(5)
+    assert attempt(b).cause == "auth-method" and "EAP alone" in attempt(b).reason
+
+
+def test_a_certificate_for_another_gateway_is_not_believed():
+    network = Network(8)
+    a, b = scene(network, (CERTIFICATE,), alone=True, gate=issue("other.example", ROOT, usage=SERVER))
+    network.run(5)
+    assert attempt(a).cause == "eap-tls"
+    assert attempt(a).reason == "EAP failed: the EAP server's certificate is for other.example, not for right.example"
+    assert not established_any(b)
+
+
+def established_any(host: Host) -> bool:
+    return any(sa.state == "established" for sa in host.engine.ike_sas())
+
+
+@pytest.mark.parametrize(
+    ("card", "reason"),
+    [
+        (issue("bert", ROOT, usage=CLIENT), "the certificate is for bert, not for anna"),
+        (issue("anna", ROOT, usage=CLIENT, days=-1), "it has expired"),
+        (issue("anna", issue("Else", ca=True), usage=CLIENT), "no trusted authority has issued it"),
+        (issue("anna", ROOT, usage=SERVER), "it is not for this purpose"),
+    ],
+)
+def test_a_certificate_that_does_not_prove_the_user_is_refused_in_words(card, reason):
+    network = Network(9)
+    a, b = scene(network, (CERTIFICATE,), alone=True, card=card)
+    network.run(5)
+    assert not established_any(a) and not established_any(b)
+    assert attempt(b).cause == "eap-tls" and reason in attempt(b).reason
+    assert attempt(b).reason.startswith("EAP with anna failed: ")
+
+
+@pytest.mark.parametrize(
+    ("auth", "users", "cause", "reason"),
+    [
+        (replace(PASSWORD, eap_password=b"no"), (ANNA,), "eap-password", "the user anna gave a wrong password"),
+        (replace(PASSWORD, eap_identity="eve"), (ANNA,), "eap-user", "there is no user eve"),
+        (PASSWORD, (replace(ANNA, enabled=False),), "eap-user", "the user anna is disabled"),
+        (PASSWORD, (replace(ANNA, expires=1_600_000_000.0),), "eap-user", "the user anna has expired"),
+    ],
+)
+def test_who_fails_leaves_an_attempt_at_both_ends(auth, users, cause, reason):
+    network = Network(10)
+    a, b = scene(network, (auth,), users=users)
+    network.run(5)
+    assert not established_any(a) and not established_any(b)
+    refused, ours = attempt(b), attempt(a)
+    assert refused.cause == cause and refused.reason == f"EAP with {auth.eap_identity} failed: {reason}"
+    assert refused.eap_identity == auth.eap_identity and refused.advice
+    assert ours.cause == "eap-refused" and "wrong user name or password" in ours.reason
+    names = [name for seen in refused.messages for name in seen.payloads]
+    assert f"N({NotifyType.AUTHENTICATION_FAILED.name})" not in names  # RFC 7296 2.21: EAP Failure says it all
+
+
+def test_a_key_first_and_then_a_password():
+    """RFC 4739: two rounds, of which EAP is the second."""
+    network = Network(11)
+    a, b = scene(network, (LocalAuth(), PASSWORD), (RemoteAuth(), RemoteAuth(EAP)))
+    network.run(5)
+    assert_up(a, b)
+    (text,) = [taken.text for taken in attempt(b).steps if taken.step == "prove who we are"]
+    assert text == "laptop.example proved itself by its pre-shared key; anna proved itself by EAP-MSCHAPv2"
+
+
+def test_a_password_first_and_then_a_key():
+    network = Network(12)
+    a, b = scene(network, (PASSWORD, LocalAuth()), (RemoteAuth(EAP), RemoteAuth()))
+    network.run(5)
+    assert_up(a, b)
+
+
+@pytest.mark.parametrize("rounds", [(LocalAuth(),), (PASSWORD,)])
+def test_one_round_where_two_are_due_is_not_enough(rounds):
+    network = Network(13)
+    a, b = scene(network, rounds, ((rounds[0].method == EAP and RemoteAuth(EAP)) or RemoteAuth(), RemoteAuth(EAP)))
+    network.run(5)
+    assert not established_any(b) and not established_any(a)
+    assert attempt(b).cause == "auth-method" and "fewer rounds" in attempt(b).reason
+
+
+def test_policy_looks_at_who_has_proven_himself():
+    """RFC 7296 2.16: whoever names another in IDi does not come in as him."""
+    network = Network(14)
+    _, b = scene(network, expected="*.example")  # laptop.example fits, the user does not
+    network.run(5)
+    assert not established_any(b)
+    assert attempt(b).cause == "unknown-identity"
+    assert attempt(b).reason == "EAP with anna failed: anna has proven who he is, but left is for *.example"
+
+
+def test_a_user_finds_his_entry_whatever_his_machine_is_called():
+    network = Network(15)
+    a, b = scene(network, expected="anna")
+    network.run(5)
+    assert_up(a, b)
+
+
+def test_two_machines_that_call_themselves_the_same_are_two_users():
+    """Behind NAT many have the identity 192.168.1.2: who is replaced is told by the user's name."""
+    network = Network(16)
+    users = (ANNA, User("bert", b"open sesame"))
+    a, b = scene(network, users=users)
+    c = network.host("third", "192.0.2.3")
+    other = replace(a.engine.core.snapshot.peers["right"], local_auth=(replace(PASSWORD, eap_identity="bert"),))
+    network.apply(c, Snapshot.build(1, [other], [psk()]))
+    network.run(5)
+    assert {sa.eap_identity for sa in b.engine.ike_sas()} == {"anna", "bert"}
+
+
+def test_no_password_is_in_what_is_told():
+    network = Network(17)
+    a, b = scene(network)
+    network.run(5)
+    for host in (a, b):
+        told = repr(host.events) + repr(attempt(host)) + repr(host.engine.core.snapshot) + repr(host.engine.ike_sas())
+        assert "sesame" not in told
