@@ -55,7 +55,7 @@ def inventory() -> Inventory:
         first_inventory(),
         peers={peer.name: peer for peer in peers},
         psks={psk.name: psk for psk in psks},
-        secrets={psk.name: b"0123456789abcdef" for psk in psks},
+        secrets={("psks", psk.name): b"0123456789abcdef" for psk in psks},
     )
 
 
