@@ -77,7 +77,7 @@ def _open(core: Core, sa: IkeSa, message: Message, datagram: bytes, path: Path) 
         error = wire.Notify(0, b"", reject.notify, reject.data)
         _respond(core, sa, message, datagram, path, [error], seen=connecting)
         if connecting:  # RFC 7296 2.21.2: an IKE_AUTH that makes no sense ends what it was to finish
-            close(core, sa, reject.why, "syntax")
+            _end(core, sa, reject.why, "syntax")
         return None
 
 
@@ -104,13 +104,27 @@ def _answer(core: Core, sa: IkeSa, request: Message, datagram: bytes, path: Path
     if connecting:
         turn_keys(core, sa)
     if ending is not None:
-        close(core, sa, ending)
+        _end(core, sa, ending, "peer-error")
     elif sa.state == Lifecycle.DELETING and sa.reason:
-        close(core, sa, sa.reason, "peer-error")
+        _end(core, sa, sa.reason, "peer-error")
     else:
         driver.next_task(core, sa)
         if sa.replaced_by is not None:
             driver.next_task(core, sa.replaced_by)
+
+
+def _end(core: Core, sa: IkeSa, why: str, cause: str) -> None:
+    """Our answer was the last word of this IKE SA; the peer may ask for it again."""
+    core.extensions.last_answers.keep(sa, core.now)
+    if core.timers.when(("last-answers",)) is None:
+        forget_answers(core)
+    close(core, sa, why, cause)
+
+
+def forget_answers(core: Core) -> None:
+    """Last answers that nobody asks for any more go; again when the next one's time has come."""
+    if (then := core.extensions.last_answers.forget(core.now)) is not None:
+        core.timers.set(("last-answers",), then)
 
 
 def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:

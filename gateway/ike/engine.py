@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.ike import attempt_log, driver, lifetimes, reasons
 from gateway.ike.admission import Blocked
-from gateway.ike.answering import answer_request
+from gateway.ike.answering import answer_request, forget_answers
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
@@ -316,6 +316,8 @@ class Engine:
                 discard_fragments(sa)
             case ("follow-up", IkeSa() as sa):
                 stop_following(core, sa)
+            case ("last-answers",):
+                forget_answers(core)
             case ("linger" | "sent-on" as what, IkeSa() as sa):
                 self._outlived(what, sa)
             case ("liveness", IkeSa() as sa):

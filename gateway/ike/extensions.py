@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from gateway.ike.authentication.eap.gate import Tries
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.following import Following
+from gateway.ike.last_answers import LastAnswers
 from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
@@ -21,6 +22,7 @@ class Extensions:
     """IKE SAs whose peer sent us on (RFC 5685), where to, and the children that are wanted there."""
     following: dict[int, Following] = field(default_factory=dict)
     """By the IKE SA's number: what the peer has begun with a CREATE_CHILD_SA and goes on with (RFC 9370)."""
+    last_answers: LastAnswers = field(default_factory=LastAnswers)
     redirects: dict[str, list[float]] = field(default_factory=dict)
     """When each peer sent us on lately."""
     eap_tries: Tries = field(default_factory=Tries)
