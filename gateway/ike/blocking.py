@@ -56,13 +56,18 @@ def _route_changes(core: Core, name: str, wanted: frozenset[Route]) -> list[Orde
 
 
 def _routes(core: Core, peer: Peer) -> frozenset[Route]:
-    """What is routed into an XFRM interface finds no policy there and is dropped, if only it is routed there."""
+    """What is routed into an XFRM interface finds no policy there and is dropped, if only it is routed there.
+
+    A trap is only met by what has a route: it has the one that its CHILD_SA would have.
+    """
     place = next((place for place in peer.places if place not in peer.names), "")
     found: list[Route] = []
     for child in peer.children:
         stands = (peer.name, Interface(child.interface_name, child.interface_id)) in core.interfaces
         if child.interface_id and stands and child.when_down is WhenDown.DROP:
             found += make_routes(child, child.local, child.remote, place)
+        elif not child.interface_id and child.start == Start.ON_DEMAND and peer.name in core.traps:
+            found += make_routes(child, child.local, child.remote, core.traps[peer.name][1])
     return frozenset(found)
 
 
@@ -77,7 +82,16 @@ def _apply(core: Core, orders: list[Order]) -> None:
         try:
             core.plane.apply([order])
         except Refused as refused:
-            core.event("data-plane.refused", f"what should be dropped while a tunnel is down is not: {refused.why}")
+            what = "what should be dropped while a tunnel is down is not"
+            if isinstance(order, AddRoute):
+                what = "traffic for a tunnel that is down may have no route"
+                _forget(core, order.route)
+            core.event("data-plane.refused", f"{what}: {refused.why}")
+
+
+def _forget(core: Core, route: Route) -> None:
+    """What was refused is not there to be removed, and is tried again the next time."""
+    core.vacancies.routes = {name: routes - {route} for name, routes in core.vacancies.routes.items()}
 
 
 def _when_down(core: Core, peer: Peer) -> tuple[Policy, ...]:

@@ -12,7 +12,7 @@ class Vacancies:
         self._claims: dict[PolicyKey, tuple[Policy, ...]] = {}
         self._of_peer: dict[str, tuple[Policy, ...]] = {}
         self.routes: dict[str, frozenset[Route]] = {}
-        """Those that lead into each peer's XFRM interfaces whether a CHILD_SA stands or not."""
+        """Those that each peer wants whether a CHILD_SA stands or not: into its XFRM interfaces, and to its traps."""
 
     def beneath(self, key: PolicyKey) -> Policy | None:
         """What lies in this place when nothing else does."""

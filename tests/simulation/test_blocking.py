@@ -113,6 +113,8 @@ def test_an_on_demand_child_lets_no_packet_in_and_waits_for_one_to_go_out() -> N
     waiting = {Direction.OUT: Action.PROTECT, Direction.IN: Action.DROP, Direction.FORWARD: Action.DROP}
     assert actions(a) == waiting
     (trap,) = a.protecting()
+    (route,) = a.plane.routes()
+    assert (route.destination.text, route.remote) == ("10.2.0.0/24", "192.0.2.2"), "what has no way meets no trap"
     network.perform(a, a.engine.kernel(Acquire(trap.reqid), network.now))
     network.run(1)
     assert_agree(a, b)
@@ -120,7 +122,26 @@ def test_an_on_demand_child_lets_no_packet_in_and_waits_for_one_to_go_out() -> N
     network.perform(b, b.engine.disconnect("left", None, network.now)[1])
     network.run(1)
     assert actions(a) == waiting
+    assert a.plane.routes() == (route,)
     assert_never_open(a.plane.orders)
+    network.apply(a, Snapshot.build(2, [], [psk()]))
+    assert not a.plane.routes()
+
+
+def test_a_route_that_a_trap_could_not_get_is_asked_for_again() -> None:
+    network = Network(6)
+    wanted = left(Start.ON_DEMAND)
+    a, _ = network.host("left", "192.0.2.1"), network.host("right", "192.0.2.2")
+    for _ in range(4 + 3):  # two batches whole, and each of their orders
+        a.plane.fail_next("there is no way to 192.0.2.2")
+    network.apply(a, Snapshot.build(1, [wanted], [psk()]))
+    network.run(1)
+    assert not a.plane.routes()
+    told = [event.text for event in a.events if event.kind == "data-plane.refused"]
+    assert "traffic for a tunnel that is down may have no route: there is no way to 192.0.2.2" in told
+    network.perform(a, a.engine.network_changed(("192.0.2.1",), network.now))
+    network.run(5)
+    assert len(a.plane.routes()) == 1
 
 
 def test_what_was_narrowed_away_is_dropped_while_the_rest_is_protected() -> None:
