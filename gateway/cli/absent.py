@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from socket import socket
 
 from gateway.dataplane.driver import IkeReceived
-from gateway.ike.plane import Counters, EspState, Order, PlaneEvent, Policy, Refused, StateKey
+from gateway.ike.plane import Counters, EspState, Mended, Order, PlaneEvent, Policy, Refused, StateKey
 
 
 class AbsentPlane:
@@ -34,6 +34,9 @@ class AbsentPlane:
 
     def policies(self) -> Sequence[Policy]:
         return ()
+
+    def mend(self) -> Mended:
+        return Mended()
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         """There are no events."""

@@ -36,6 +36,7 @@ from gateway.ike.plane import (
     Counters,
     Direction,
     EspState,
+    Mended,
     MoveState,
     Order,
     PlaneEvent,
@@ -73,7 +74,7 @@ class KernelPlane:
     def __init__(self, *, table: int = 7296, rule_priority: int = 220) -> None:
         self._netlink = Netlink(NETLINK_XFRM)
         self._owner = Owner()
-        self._events = Events(self)
+        self._events = Events(self, self._netlink.port)
         self._tag = self._owner.tag
         self._policies = Policies(self._tag)
         self._interfaces = Interfaces(self._owner.instance, self._owner.gone)
@@ -215,10 +216,8 @@ class KernelPlane:
             _log.warning("the kernel's states cannot be read: %s", failure)
             return found
         for body in bodies:
-            info = XfrmUsersaInfo.unpack_from(body)
-            ident = XfrmId.unpack_from(info.id)
-            known = self._states.known.get(Place(info.family, ident.daddr, ident.spi))
-            if known and self._tag.marks(info.lft) and (state := read_state(body, inbound=known.inbound)):
+            place = self._place_of_ours(body)
+            if place and (state := read_state(body, inbound=self._states.known[place].inbound)):
                 found.append(state)
         return found
 
@@ -228,6 +227,28 @@ class KernelPlane:
         except OSError as failure:
             _log.warning("the kernel's policies cannot be read: %s", failure)
             return ()
+
+    def mend(self) -> Mended:
+        try:
+            there = {place for body in self._netlink.dump(states_dump()) if (place := self._place_of_ours(body))}
+            read = [read_policy(body) for body in self._netlink.dump(policies_dump())]
+        except OSError as failure:
+            _log.warning("the kernel's states and policies cannot be read: %s", failure)
+            return Mended()
+        gone = frozenset(known.key for place, known in self._states.known.items() if place not in there)
+        batch = Batch(self._netlink)
+        policies = self._policies.put_back(read, batch)
+        try:
+            batch.flush()
+        except Refused as refused:
+            _log.warning("not everything that is gone from the kernel is back: %s", refused.why)
+        return Mended(gone, policies, self._routes.put_back())
+
+    def _place_of_ours(self, body: bytes) -> Place | None:
+        info = XfrmUsersaInfo.unpack_from(body)
+        ident = XfrmId.unpack_from(info.id)
+        place = Place(info.family, ident.daddr, ident.spi)
+        return place if place in self._states.known and self._tag.marks(info.lft) else None
 
     def state_key(self, place: Place) -> StateKey | None:
         """The key of a state of ours (for events)."""

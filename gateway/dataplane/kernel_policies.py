@@ -149,6 +149,21 @@ class Policies:
             if not self._claims[spot]:
                 del self._claims[spot]
 
+    def put_back(self, read: Sequence[ReadPolicy], batch: Batch) -> int:
+        """Order anew what is ours and was not read; how many policies of the kernel that takes."""
+        there = {policy.spot for policy in read if self._tag.marks(policy.lifetime)}
+        missing = [(spot, self._ordered[claims[-1]]) for spot, claims in self._claims.items() if spot not in there]
+        for spot, policy in missing:
+            selectors = kernel_selectors(policy.source, policy.destination)
+            selector = next(selector for selector in selectors if selector.packed == spot.selector)
+            request = policy_request(policy, selector, self._tag, replace=False)
+            batch.add(Step(request, partial(_text, "adding", policy), tolerated=_PRESENT))
+        exempt = [(spot, selector) for spot, selector in self._exempt.items() if spot not in there]
+        for spot, selector in exempt:
+            request = bypass_request(spot.direction, selector, self._tag)
+            batch.add(Step(request, _discovery, tolerated=_PRESENT))
+        return len(missing) + len(exempt)
+
     def acquired(self, spot: Spot) -> Policy | None:
         """Ours that lies there."""
         claims = self._claims.get(spot)

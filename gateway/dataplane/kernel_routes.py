@@ -45,7 +45,7 @@ _u32 = Struct("=I")
 # Multicast and link-local traffic is never meant for a peer though a destination of all addresses holds it.
 _KEPT_LOCAL = tuple(map(Selector.parse, ("224.0.0.0/4", "169.254.0.0/16", "ff00::/8", "fe80::/10")))
 _FAMILIES = {4: (socket.AF_INET, 32), 6: (socket.AF_INET6, 128)}
-_ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV)
+_ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EEXIST)
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.EACCES, errno.EINVAL, errno.EAGAIN)
 
 
@@ -116,6 +116,61 @@ class Routes:
             for lay in reversed(self._laid.pop(route)):
                 self._lift(lay)
         return True
+
+    def put_back(self) -> int:
+        """Lay what is gone, and what the network as it is now wants otherwise; how many routes were not right.
+
+        A route whose peer cannot be reached now stays as it is.
+        """
+        try:
+            there = self._read()
+        except OSError as failure:
+            _log.warning("the kernel's routes cannot be read: %s", failure)
+            return 0
+        for version, count in self._rules.items():
+            if count:
+                self._report(self._netlink.send([(_RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, self._rule(version))]))
+        amiss = 0
+        for route, laid in self._laid.items():
+            try:
+                wanted = [lay for plan in (self._throws, self._ways) for lay in plan(route)]
+                if wanted == laid and all(self._claims[lay[:3]][-1] != lay or lay in there for lay in laid):
+                    continue
+                amiss += 1
+                self._exchange(route, laid, wanted)
+            except (OSError, Refused) as failure:
+                _log.info("the route to %s stays as it is: %s", route.destination, failure)
+        return amiss
+
+    def _exchange(self, route: Route, laid: list[Lay], wanted: list[Lay]) -> None:
+        """Raises OSError; then what lay there before stays."""
+        done: list[Lay] = []
+        try:
+            for lay in wanted:
+                self._lay(lay)
+                done.append(lay)
+        except OSError:
+            laid, wanted = done, laid
+            raise
+        finally:
+            for lay in reversed(laid):
+                self._lift(lay)
+            self._laid[route] = wanted
+
+    def _read(self) -> set[Lay]:
+        """Our routes in the kernel. Raises OSError."""
+        found = set()
+        for body in self._netlink.dump((_RTM_GETROUTE, 0, rtmsg.pack(*[0] * 9))):
+            family, length, _, _, _, protocol, _, kind, _ = rtmsg.unpack_from(body)
+            told = dict(attributes(body, rtmsg.size, len(body)))
+            if protocol == _OUR_PROTOCOL and told.get(_RTA_TABLE) == _u32.pack(self._table):
+                version, prefix = (4 if family == socket.AF_INET else 6), int.from_bytes(told.get(_RTA_DST, b""))
+                thrown = kind == _RTN_THROW  # IPv6 tells of a device all the same
+                device = 0 if thrown or _RTA_OIF not in told else _u32.unpack(told[_RTA_OIF])[0]
+                found.add(
+                    Lay(version, prefix, length, device, told.get(_RTA_GATEWAY, b""), told.get(_RTA_PREFSRC, b""))
+                )
+        return found
 
     def close(self) -> None:
         for route in list(self._wanted):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from socket import socket
 from typing import Any
@@ -17,6 +17,7 @@ from gateway.ike.plane import (
     Counters,
     EspState,
     Interface,
+    Mended,
     MoveState,
     Order,
     PlaneEvent,
@@ -139,6 +140,8 @@ class MemoryPlane:
         self._emit: Callable[[PlaneEvent], None] | None = None
         self._refuse_apply: list[str] = []
         self._refuse_allocation: list[str] = []
+        self._gone: set[StateKey] = set()
+        self._missing: dict[PolicyKey, Policy] = {}
         self.orders: list[Order] = []
         """Every order ever carried out, oldest first."""
 
@@ -172,6 +175,8 @@ class MemoryPlane:
             self._tables.carry_out(order)
             if isinstance(order, RemoveState):
                 self._counters.pop(order.key, None)
+            elif isinstance(order, AddPolicy | RemovePolicy):
+                self._missing.pop(order.policy.key, None)
             elif isinstance(order, MoveState) and (moved := self._counters.pop(order.key, None)):
                 self._counters[order.state.key] = moved
         self.orders.extend(orders)
@@ -214,6 +219,21 @@ class MemoryPlane:
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._emit = emit
+
+    def take_away(self, keys: Iterable[StateKey], policies: Iterable[Policy] = ()) -> None:
+        """Lose these as if somebody else had removed them; `mend` finds out."""
+        for key in keys:
+            self._gone.add(key)
+            del self._tables.states[key]
+            self._counters.pop(key, None)
+        for policy in policies:
+            self._missing[policy.key] = self._tables.policies.pop(policy.key)
+
+    def mend(self) -> Mended:
+        gone, self._gone = frozenset(self._gone), set()
+        missing, self._missing = self._missing, {}
+        self._tables.policies |= missing
+        return Mended(gone, len(missing))
 
     def report(self, event: PlaneEvent) -> None:
         """Deliver an event as if packets or timers had caused it. RuntimeError when nobody listens."""

@@ -107,6 +107,12 @@ class Netlink:
             self._socket.close()
             raise
 
+    @property
+    def port(self) -> int:
+        """By which the kernel tells others who asked for something (nlmsg_pid)."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
     def close(self) -> None:
         self._socket.close()
 

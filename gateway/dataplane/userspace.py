@@ -31,6 +31,7 @@ from gateway.ike.plane import (
     Counters,
     Direction,
     EspState,
+    Mended,
     MoveState,
     Order,
     PlaneEvent,
@@ -283,6 +284,10 @@ class UserspacePlane:
     def routes(self) -> Sequence[Route]:
         """The routes that are wanted at least once."""
         return self._routes.wanted()
+
+    def mend(self) -> Mended:
+        self._guard.put_back()
+        return Mended(routes=self._routes.put_back())
 
     def _sas(self) -> list[Sa]:
         return [*self._inbound.states(), *self._outbound.states()]

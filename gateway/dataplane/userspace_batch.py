@@ -89,7 +89,7 @@ class Batch:
             sa.esp.hard = min(sa.esp.hard, sa.esp.sequence)
         if (sa.esp.sequence >= sa.esp.soft or sa.octets >= sa.soft_octets) and not sa.warned:
             sa.warned = True
-            self.emit(Expire(sa.state.key, hard=False))
+            self.emit(Expire(sa.state.key, hard=False, reqid=sa.state.reqid))
         self.stuck = False
         self._lane = None
         self._end = self._count = self._octets = 0
@@ -129,4 +129,4 @@ class Batch:
         self._drops.exhausted += 1
         if not sa.closed:
             sa.closed = True
-            self.emit(Expire(sa.state.key, hard=True))
+            self.emit(Expire(sa.state.key, hard=True, reqid=sa.state.reqid))

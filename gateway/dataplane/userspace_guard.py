@@ -56,6 +56,11 @@ class ClearGuard:
             self._ordered = True
             self._worker.submit(self._lay)
 
+    def put_back(self) -> None:
+        """Lay the table again, whether somebody removed it or not: other programs flush all there is."""
+        self._worker.submit(setattr, self, "_lying", None)
+        self.look()
+
     def settle(self) -> None:
         """Wait until everything ordered lies there."""
         self._worker.submit(int).result()

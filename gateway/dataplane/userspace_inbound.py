@@ -137,7 +137,7 @@ class Inbound:
             self.remove(sa.state.key)
         for event in told:
             if self._emit is not None:
-                self._emit(Expire(sa.state.key, event))
+                self._emit(Expire(sa.state.key, event, sa.state.reqid))
 
     def _admits(self, sa: InboundSa, packet: memoryview) -> bool:
         """Whether the packet is one that this state may bring (RFC 4301 5.2, step 4)."""
@@ -177,4 +177,4 @@ class Inbound:
     def _remap(self, sa: InboundSa, peer: Address) -> None:
         """The peer was authenticated at another address or port: its NAT has a new mapping (RFC 7296 2.23)."""
         if self._emit is not None and self._moved.allows((sa.state.key, peer)):
-            self._emit(Remapped(sa.state.key, *peer))
+            self._emit(Remapped(sa.state.key, *peer, sa.state.reqid))

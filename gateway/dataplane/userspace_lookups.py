@@ -67,6 +67,14 @@ class Lookups:
         self._users[table] = self._users.get(table, 0) + 1
         return table
 
+    def put_back(self) -> None:
+        """Lay again what somebody removed."""
+        for outcome in self._netlink.send(
+            [(_RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule) for rules in self._rules.values() for rule in rules]
+        ):
+            if outcome and outcome.errno != errno.EEXIST:
+                _log.warning("a routing rule of ours cannot be laid again: %s", outcome)
+
     def end(self, table: int) -> None:
         """Wanted once less; with the last wish its rules go."""
         self._users[table] -= 1

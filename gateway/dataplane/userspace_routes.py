@@ -11,6 +11,7 @@ from struct import Struct
 from gateway.dataplane.netlink import (
     NETLINK_ROUTE,
     NLM_F_CREATE,
+    NLM_F_EXCL,
     NLM_F_REPLACE,
     Netlink,
     Request,
@@ -109,6 +110,30 @@ class TunRoutes:
             if not self._wanted[route]:
                 del self._wanted[route]
                 self._take_away(route)
+
+    def put_back(self) -> int:
+        """Lay what is gone, and what our own addresses as they are now want otherwise; how many were not right."""
+        self._lookups.put_back()
+        outcomes = self._netlink.send(
+            [
+                (_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, self._body(line, there[-1]))
+                for line, there in self._lies.items()
+            ]
+        )
+        amiss = sum(outcome is None for outcome in outcomes)
+        for route, (_, laid) in list(self._laid.items()):
+            source = next((source for _, source in laid if source), "")
+            if source == self._local_address(route):
+                continue
+            amiss += 1
+            self._take_away(route)
+            again = self._wanted.pop(route)
+            try:
+                self._add(route)
+                self._wanted[route] = again
+            except OSError as error:
+                _log.warning("the route to %s through the tunnel cannot be laid again: %s", route.destination, error)
+        return amiss
 
     def wanted(self) -> tuple[Route, ...]:
         return tuple(self._wanted)

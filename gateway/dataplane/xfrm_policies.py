@@ -136,10 +136,15 @@ def read_policy(body: bytes) -> ReadPolicy:
 
 def spot_of(info: XfrmUserpolicyInfo, found: dict[int, bytes]) -> Spot:
     """The name of a policy that the kernel shows, by its struct and its attributes."""
+    return spot_named(info.dir, info.sel, found)
+
+
+def spot_named(direction: int, selector: bytes, found: dict[int, bytes]) -> Spot:
+    """The name of a policy by its direction, its packed selector, and the attributes of the message about it."""
     interface_id, mark = found.get(XFRMA_IF_ID, b""), found.get(XFRMA_MARK, b"")
     return Spot(
-        info.dir,
-        info.sel,
+        direction,
+        selector,
         _u32.unpack(interface_id)[0] if len(interface_id) == _u32.size else 0,
         Mark(*_mark.unpack(mark)) if len(mark) == _mark.size and any(mark) else None,
     )

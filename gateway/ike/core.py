@@ -81,11 +81,11 @@ class Core:
         self.extensions = Extensions(tickets)
         self.closed_peers: list[tuple[str, Lifecycle]] = []
         self.unproven_fragments, self.proven_fragments = Pool(_UNPROVEN_FRAGMENTS), Pool(_PROVEN_FRAGMENTS)
-        self.ike_port = IKE_PORT
-        self.nat_port = NAT_PORT
+        self.ike_port, self.nat_port = IKE_PORT, NAT_PORT
         self.rates = Rates()
         self._numbers: Counter[str] = Counter()
         self._reqids: dict[tuple[str, str, str], int] = {}
+        self._of_reqid: dict[int, tuple[str, str]] = {}
 
     def number(self, kind: str) -> int:
         """The next number for this kind of thing, from 1."""
@@ -102,10 +102,17 @@ class Core:
         Of peers that hold an address of ours each has its own: what comes through the one's CHILD_SA is not let in as
         the other's, even where both call from behind one NAT.
         """
-        return self._reqids.setdefault((peer, child, lessee), _FIRST_REQID + len(self._reqids))
+        number = self._reqids.setdefault((peer, child, lessee), _FIRST_REQID + len(self._reqids))
+        self._of_reqid[number] = peer, child
+        return number
 
     def child_of_reqid(self, reqid: int) -> tuple[str, str] | None:
-        return next((key[:2] for key, number in self._reqids.items() if number == reqid), None)
+        return self._of_reqid.get(reqid)
+
+    def sas_of_reqid(self, reqid: int) -> list[IkeSa]:
+        """Those on which a CHILD_SA with this reqid can be; all, where it is not known."""
+        found = self._of_reqid.get(reqid)
+        return self.of_peer(found[0]) if found else list(self.sas.values())
 
     def new_spi(self) -> bytes:
         """Eight octets, not zero, that no SA of ours uses (RFC 7296 3.1)."""

@@ -17,12 +17,23 @@ from gateway.ike.exchanges.redirect import redirect_peer
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
+from gateway.ike.mending import look_soon, mend
 from gateway.ike.moving import remapped
 from gateway.ike.opening import open_message
 from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
 from gateway.ike.parts import led_by
 from gateway.ike.path import Path
-from gateway.ike.plane import Acquire, DataPlane, EventsLost, Expire, Packet, PlaneEvent, Remapped, UnknownSpi
+from gateway.ike.plane import (
+    Acquire,
+    DataPlane,
+    Disturbed,
+    EventsLost,
+    Expire,
+    Packet,
+    PlaneEvent,
+    Remapped,
+    UnknownSpi,
+)
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import OPENING, ChildSa, IkeSa, Lifecycle
 from gateway.ike.shunts import lay_shunts
@@ -157,15 +168,19 @@ class Engine:
         match event:
             case Acquire(reqid, packet):
                 self._acquire(reqid, packet)
-            case Expire(key, hard):
-                lifetimes.expired(core, key, hard=hard)
+            case Expire(key, hard, reqid):
+                lifetimes.expired(core, key, reqid, hard=hard)
             case UnknownSpi(spi, source):
                 hear_esp(core, spi, source)
             case EventsLost():
                 core.count("data-plane-events-lost")
-            case Remapped(key, address, port):
+                look_soon(core)
+            case Disturbed():
+                core.count("data-plane-disturbed")
+                look_soon(core)
+            case Remapped(key, address, port, reqid):
                 core.count("esp-address-changed")
-                remapped(core, key, address, port)
+                remapped(core, key, Path(key.destination, address, port, marked=True), reqid)
         return self._settle()
 
     def network_changed(self, addresses: tuple[str, ...], now: float) -> list[Effect]:
@@ -173,6 +188,7 @@ class Engine:
         self.core.now = now
         network_changed(self.core, addresses)
         hurry(self.core)
+        look_soon(self.core)
         return self._settle()
 
     def unreachable(self, remote: str, now: float) -> list[Effect]:
@@ -327,6 +343,8 @@ class Engine:
             case ("keepalive", IkeSa() as sa):
                 core.send(KEEPALIVE, sa.path, sa.dscp)
                 core.timers.set(key, core.now + core.snapshot.settings.keepalive)
+            case ("mend",):
+                mend(core)
             case ("trap" | "retry" as what, str() as name):
                 (want_traps if what == "trap" else keep_up)(core, name)
             case _:

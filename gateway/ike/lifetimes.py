@@ -55,9 +55,9 @@ def rekey_child(core: Core, sa: IkeSa, child: ChildSa, *, anew: bool = False) ->
     return True
 
 
-def expired(core: Core, key: StateKey, *, hard: bool) -> None:
+def expired(core: Core, key: StateKey, reqid: int, *, hard: bool) -> None:
     """The data plane says that a state has carried enough (soft), or that it is gone (hard)."""
-    for sa in list(core.sas.values()):
+    for sa in core.sas_of_reqid(reqid):
         for child in list(sa.children.values()):
             if key not in (child.inbound.key, child.outbound.key):
                 continue

@@ -90,12 +90,10 @@ def follow(core: Core, sa: IkeSa, path: Path) -> None:
         core.event("data-plane.refused", f"could not follow {sa.peer_name} to {path.text}: {refused.why}", sa.peer_name)
 
 
-def remapped(core: Core, key: StateKey, address: str, port: int) -> None:
-    """The data plane authenticated a packet of this state that came from another address or port."""
-    for sa in core.sas.values():
-        for child in (
-            sa.children.values() if sa.state == Lifecycle.ESTABLISHED and sa.path.local == key.destination else ()
-        ):
-            if child.inbound.key == key and sa.encapsulate:
-                follow(core, sa, Path(sa.path.local, address, port, marked=True))
-                return
+def remapped(core: Core, key: StateKey, path: Path, reqid: int) -> None:
+    """The data plane authenticated a packet of this state that came by another path."""
+    for sa in core.sas_of_reqid(reqid):
+        stands = sa.state == Lifecycle.ESTABLISHED and sa.path.local == key.destination
+        if stands and sa.encapsulate and any(child.inbound.key == key for child in sa.children.values()):
+            follow(core, sa, path)
+            return

@@ -17,3 +17,5 @@ class Ownership:
     owners: dict[PolicyKey, ChildSa] = field(default_factory=dict)
     heirs: dict[PolicyKey, list[ChildSa]] = field(default_factory=dict)
     lingering: dict[StateKey, tuple[str, ChildSa]] = field(default_factory=dict)
+    compared: float = float("-inf")
+    """When the data plane was last compared with these books."""

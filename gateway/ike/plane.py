@@ -271,19 +271,21 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """A state reached its soft limit (rekey it) or its hard limit (it is gone)."""
+    """A state reached its soft limit (rekey it) or its hard limit (it is gone); `reqid` is the state's, 0 unknown."""
 
     key: StateKey
     hard: bool
+    reqid: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Remapped:
-    """Authenticated ESP for the state now comes from another address or port (XFRM_MSG_MAPPING)."""
+    """Authenticated ESP for the state, whose `reqid` is 0 where unknown, comes from elsewhere (XFRM_MSG_MAPPING)."""
 
     key: StateKey
     address: str
     port: int
+    reqid: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +301,20 @@ class EventsLost:
     """The driver missed events: dump and reconcile."""
 
 
-PlaneEvent = Acquire | Expire | Remapped | UnknownSpi | EventsLost
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """Somebody else took away states or policies of ours, or may have: dump and reconcile."""
+
+
+PlaneEvent = Acquire | Expire | Remapped | UnknownSpi | EventsLost | Disturbed
+
+
+class Mended(NamedTuple):
+    """What was found missing: `gone` states, and how many policies and routes are back in their places."""
+
+    gone: frozenset[StateKey] = frozenset()
+    policies: int = 0
+    routes: int = 0
 
 
 class DataPlane(Protocol):
@@ -326,6 +341,13 @@ class DataPlane(Protocol):
 
     def policies(self) -> Sequence[Policy]:
         """The policies of ours that really lie there."""
+
+    def mend(self) -> Mended:
+        """Put back what was ordered and is not there any more, and let routes fit the network as it is now.
+
+        States that are gone are told and stay so: their sequence numbers would begin anew under the same keys. What
+        cannot be put back is logged.
+        """
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         """Begin to deliver events through `emit`, on the running event loop."""

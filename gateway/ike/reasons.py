@@ -7,6 +7,7 @@ TERMINATED = "terminated by an administrator"
 RECONFIGURED = "its configuration changed"
 REMOVED = "its configuration was removed"
 STOPPED = "this gateway stops"
+TAKEN_AWAY = "its states were removed from the data plane, and not by this gateway"
 IDLE = "nothing went through it for {seconds:.0f} seconds (idle timeout)"
 
 

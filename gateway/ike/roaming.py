@@ -26,6 +26,8 @@ def network_changed(core: Core, addresses: tuple[str, ...]) -> None:
             tell_addresses(core, sa)
         elif sa.mobility is not None or (gone and sa.peer.dialable):
             ask(core, Relocation(sa, places(sa)))
+        else:
+            _check(core, sa)
     for name, (local, _) in core.traps.items():
         if local not in addresses:
             want_traps(core, name)
@@ -42,7 +44,8 @@ def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None)
         _follow_name(core, sa, found)
         return
     if found is None:
-        ask(core, relocation)
+        if not ask(core, relocation):
+            _check(core, sa)
     elif relocation.probe:
         _probe(core, sa, *found)
     elif relocation.sa is not sa and sa.requests.silent:
@@ -51,6 +54,12 @@ def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None)
         _move(core, sa, *found)
     elif sa.mobility is not None and sa.mobility.leads and sa.nat.here and not sa.requests.busy:
         # another way out of our network may lead through another NAT: the answer tells (RFC 4555 3.8)
+        start(core, sa, Task("checking liveness", lambda sa: liveness(core, sa)))
+
+
+def _check(core: Core, sa: IkeSa) -> None:
+    """Perhaps it was the way to the peer that went."""
+    if sa.state == Lifecycle.ESTABLISHED and not sa.requests.busy and core.rates.hints.take(core.now):
         start(core, sa, Task("checking liveness", lambda sa: liveness(core, sa)))
 
 

@@ -11,6 +11,7 @@ from gateway.ike.plane import (
     DataPlane,
     Direction,
     EspState,
+    Mended,
     Order,
     PlaneEvent,
     Policy,
@@ -85,6 +86,9 @@ class Overlaid:
 
     def policies(self) -> Sequence[Policy]:
         return self._plane.policies()
+
+    def mend(self) -> Mended:
+        return self._plane.mend()
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._plane.listen(emit)

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.dataplane.driver import Driver
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.engine import Engine
-from gateway.ike.plane import EspState, Policy
+from gateway.ike.plane import Disturbed, EspState, Policy
 from gateway.ike.reasons import Kind
 from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
@@ -60,7 +60,7 @@ class Gateway:
         )
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
-        self._observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset)
+        self._observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset, self._runner.unsent)
         self._plane = plane
         self._database = database
         self._problems = list(problems)
@@ -92,6 +92,8 @@ class Gateway:
         while True:
             await asyncio.sleep(_OBSERVE)
             self._observer.refresh()
+            if self._observer.disturbed:
+                self._runner.kernel(Disturbed())
             await self._keep_outages()
 
     async def _keep_outages(self) -> None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.driver import waiting_for
@@ -10,6 +11,7 @@ from gateway.ike.engine import Engine
 from gateway.ike.modes import networks_text
 from gateway.ike.parts import parts, stands, unmet
 from gateway.ike.plane import Counters, DataPlane, StateKey
+from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child, Peer, Start
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
@@ -19,7 +21,6 @@ _FRESH = 1.0
 _CARRYING = (Lifecycle.ESTABLISHED, Lifecycle.REKEYED)
 _SILENT = 3
 """Transmissions of a request without an answer after which a tunnel is not called up any more."""
-_REKEYED_BY_NOW = 60.0
 
 
 @dataclass(slots=True)
@@ -37,14 +38,24 @@ class _Carried:
 class Observer:
     """Keeps the counters that outlive a rekey, and says how it is now."""
 
-    def __init__(self, engine: Engine, plane: DataPlane, clock: Callable[[], float], offset: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        plane: DataPlane,
+        clock: Callable[[], float],
+        offset: float,
+        unsent: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`clock` plus `offset` is Unix time; `unsent` tells why nothing can be sent to an address now."""
         self._engine = engine
+        self._unsent = unsent
         self._plane = plane
         self._clock = clock
         self._offset = offset
         self._carried: dict[tuple[str, str], _Carried] = defaultdict(_Carried)
         self._since: dict[str, tuple[TunnelState, float]] = {}
         self._dumped = float("-inf")
+        self._there: frozenset[StateKey] = frozenset()
 
     def refresh(self, *, force: bool = False) -> None:
         """Dump the data plane's counters, at most once a second unless forced."""
@@ -53,6 +64,7 @@ class Observer:
             return
         self._dumped = now
         counters = self._plane.counters()
+        self._there = frozenset(counters)
         seen: set[int] = set()
         for sa in self._engine.ike_sas():
             for child in sa.children.values():
@@ -65,6 +77,14 @@ class Observer:
             for number in [number for number in carried.living if number not in seen]:
                 last = carried.living.pop(number)
                 carried.ended = [a + b for a, b in zip(carried.ended, last, strict=True)]
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a state of a CHILD_SA that stands was not there at the last dump."""
+        return any(self._lacks(child) for sa in self._engine.ike_sas() for child in sa.children.values())
+
+    def _lacks(self, child: ChildSa) -> bool:
+        return child.installed < self._dumped and not {child.inbound.key, child.outbound.key} <= self._there
 
     def status(self, listening: tuple[str, ...], problems: tuple[str, ...]) -> Status:
         """Everything at this moment."""
@@ -159,8 +179,8 @@ class Observer:
             state, reason = TunnelState.UP, "its IKE SA is being replaced"
         elif live and established is not None:
             state, reason = self._how_far(peer, child, established)
-            if silent := self._unanswered(established, live[-1]):
-                state, reason = TunnelState.DOWN, silent
+            if broken := self._taken_away(live) or self._unanswered(established, live[-1]):
+                state, reason = TunnelState.DOWN, broken
             elif state is TunnelState.UP and (doubled := self._doubled(live)):
                 reason = doubled
         elif not peer.enabled:
@@ -189,8 +209,17 @@ class Observer:
         count = f"{len(wanted) - len(lacking)} of {len(wanted)}"
         return TunnelState.DEGRADED, f"{count} pairs of networks are up; {example} is not"
 
+    def _taken_away(self, live: list[ChildSa]) -> str:
+        """That none of them can carry anything, in words: somebody removed what does."""
+        if not all(map(self._lacks, live)):
+            return ""
+        self.refresh(force=True)  # they may have moved since the last dump
+        return f"{TAKEN_AWAY}; it is negotiated anew" if all(map(self._lacks, live)) else ""
+
     def _unanswered(self, sa: IkeSa, child: ChildSa) -> str:
         """That the peer seems gone, in words: a tunnel to nobody is not up, though nothing has been taken away yet."""
+        if why := self._unsent.get(sa.path.remote):
+            return f"nothing can be sent to {sa.path.remote}: {why}"
         pending = sa.requests.pending
         if pending is None or pending.sent < _SILENT or sa.peer is None:
             return ""
@@ -198,11 +227,10 @@ class Observer:
         return f"no answer from the peer for {seconds:.0f} s, try {pending.sent} of {sa.peer.retransmission.tries}"
 
     def _doubled(self, live: list[ChildSa]) -> str:
-        """A rekey has two for some seconds; more than that is one too many for the same traffic."""
-        settled = self._clock() - _REKEYED_BY_NOW
-        old = [(made.local, made.remote) for made in live if made.installed < settled and not made.rekeying]
-        most = max((old.count(nets) for nets in old), default=0)
-        return f"{most} CHILD_SAs carry the same traffic, where one should" if most > 1 else ""
+        """One that is on its way out, as after a rekey, is none too many; any other for the same traffic is."""
+        staying = [(made.local, made.remote) for made in live if not (made.superseded or made.deleting)]
+        most = max(map(staying.count, staying), default=0)
+        return f"{most} CHILD_SAs carry the same traffic, where one should; one of them goes" if most > 1 else ""
 
     def _ike_sa(self, sa: IkeSa) -> IkeSaStatus:
         return IkeSaStatus(

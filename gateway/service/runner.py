@@ -24,6 +24,8 @@ log = logging.getLogger("ikegate")
 
 _TRIES = 8192  # keys that are tried in one go, about ten milliseconds
 
+_MOST_UNSENT = 4096
+
 _WITH_PACKETS = ("kernel", "userspace")
 """The data planes for which this machine's firewall is of use."""
 
@@ -48,6 +50,8 @@ class Runner:
         self.offset = time.time() - time.monotonic()
         """Adds to the engine's clock to give Unix time."""
         self.outages = Outages(engine.core)
+        self.unsent: dict[str, str] = {}
+        """Addresses to which the last datagram could not be sent, and why."""
         self._key_log = key_log
         self._blocking = Blocking(transport_ports) if plane.name in _WITH_PACKETS else None
         self._timer: asyncio.TimerHandle | None = None
@@ -91,7 +95,9 @@ class Runner:
         send = self.transport.send
         for effect in effects:
             if isinstance(effect, Send):
-                send(effect.data, effect.path, effect.dscp)
+                why = send(effect.data, effect.path, effect.dscp)
+                if why or self.unsent:
+                    self._note(effect.path.remote, why)
             elif isinstance(effect, Event):
                 self._happened(effect)
             elif isinstance(effect, Locate):
@@ -105,6 +111,14 @@ class Runner:
             elif isinstance(effect, KeysMade) and self._key_log:
                 self._key_log.write(effect)
         self._rearm()
+
+    def _note(self, remote: str, why: str) -> None:
+        if not why:
+            self.unsent.pop(remote, None)
+            return
+        if len(self.unsent) >= _MOST_UNSENT:  # strangers may give any address for theirs
+            self.unsent.pop(next(iter(self.unsent)))
+        self.unsent[remote] = why
 
     def _happened(self, event: Event) -> None:
         at = self.clock() + self.offset

@@ -168,8 +168,8 @@ class Transport:
             return text
         return "::" if family == socket.AF_INET6 else socket.inet_ntoa(bytes(4))
 
-    def send(self, data: bytes, path: Path, dscp: int = 0) -> None:
-        """Send from the path's own address; what cannot be sent is counted, IKE repeats it."""
+    def send(self, data: bytes, path: Path, dscp: int = 0) -> str:
+        """Send from the path's own address; what cannot be sent is counted, IKE repeats it. Why it cannot, or ""."""
         found = self._sources.get(path.local)
         if not path.local:
             found = (socket.AF_INET6 if ":" in path.remote else socket.AF_INET), []
@@ -181,15 +181,20 @@ class Transport:
         sock = self._by_kind.get((family, path.marked))
         if sock is None:
             self.lost += 1
-            return
+            return "there is no socket for its IP version"
         parts = (_MARKER, data) if path.marked and len(data) > 1 else (data,)
+        why = ""
         for _ in range(2):
             try:
                 sock.sendmsg(parts, ancillary, 0, (path.remote, path.port))
-            except OSError:  # perhaps not this datagram's: with IP_RECVERR an earlier one's ICMP error comes first
+            except (
+                OSError
+            ) as error:  # perhaps not this datagram's: with IP_RECVERR an earlier one's ICMP error is first
+                why = error.strerror or str(error)
                 continue
-            return
+            return ""
         self.lost += 1
+        return why
 
     def close(self) -> None:
         for sock in self.sockets:

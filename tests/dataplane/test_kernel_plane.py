@@ -1,5 +1,6 @@
 """The kernel's data plane as far as any Linux goes, ESP or not: batches, undoing, rights, and how a plane is chosen."""
 
+import asyncio
 import errno
 import re
 import subprocess
@@ -18,10 +19,23 @@ from gateway.dataplane.memory import MemoryPlane
 from gateway.dataplane.netlink import NETLINK_XFRM, Netlink, NetlinkError, attribute, attributes
 from gateway.dataplane.xfrm_policies import policies_dump, read_policy
 from gateway.dataplane.xfrm_structs import XfrmLifetimeCfg
-from gateway.ike.plane import Action, AddPolicy, AddRoute, Direction, Policy, Refused, RemovePolicy, Route
+from gateway.ike.plane import (
+    Action,
+    AddPolicy,
+    AddRoute,
+    Direction,
+    Disturbed,
+    Mended,
+    PlaneEvent,
+    Policy,
+    Refused,
+    RemovePolicy,
+    RemoveRoute,
+    Route,
+)
 from gateway.policy.peers import Mark
 from gateway.policy.selectors import Selector
-from tests.lab.namespaces import Namespace, Network
+from tests.lab.namespaces import Namespace, Network, two_sites
 
 REPOSITORY = Path(__file__).parents[2]
 needs_netns = pytest.mark.requires("root", "netns")
@@ -253,3 +267,75 @@ def test_without_rights_each_choice_says_what_is_missing(here: Namespace) -> Non
     assert missing in kernel
     assert "Userspace: " in auto
     assert userspace.startswith("the userspace data plane needs a TUN device: ")
+
+
+@needs_netns
+def test_policies_that_somebody_flushed_are_put_back(here: Namespace, plane: KernelPlane) -> None:
+    hidden, over = out("10.2.0.0-10.2.0.127", 1), out("10.2.0.0-10.2.0.191", 2)
+    sixth = Policy(Direction.OUT, Selector.parse("fd01::/64"), Selector.parse("fd02::/64"), "::1", "::2", 3)
+    ordered = [hidden, over, sixth]
+    plane.apply([AddPolicy(policy) for policy in ordered])
+    before = sorted(shown(here))
+    assert plane.mend() == Mended()
+    here.ip("xfrm", "policy", "flush")
+    assert not {over, sixth} & set(plane.policies())
+    assert plane.mend().policies == len(before)
+    assert sorted(shown(here)) == before
+    here.ip("xfrm", "policy", "delete", *"src 10.1.0.0/24 dst 10.2.0.128/26 dir out".split())
+    assert plane.mend().policies == 1
+    plane.apply([RemovePolicy(policy) for policy in ordered])
+    assert here.ip("xfrm", "policy") == ""
+
+
+@needs_netns
+def test_routes_are_put_back_and_follow_the_network(network: Network) -> None:
+    left, _ = two_sites(network)
+    left.route("default", "via", "192.0.2.2")
+    with left.entered():
+        plane = KernelPlane()
+    wanted = Route(Selector.parse("10.2.0.0/24"), (Selector.parse("10.1.0.0/24"),), "203.0.113.5")
+    sixth = Route(Selector.parse("fd02::/64"), (Selector.parse("fd01::/64"),), "2001:db8::2")
+
+    def laid() -> list[str]:
+        return sorted(
+            " ".join(line.split())
+            for family in ("-4", "-6")
+            for line in left.run("ip", family, "route", "show", "table", "7296", check=False).stdout.splitlines()
+        )
+
+    plane.apply([AddRoute(wanted), AddRoute(sixth)])
+    before = laid()
+    assert plane.mend().routes == 0
+    left.ip("route", "flush", "table", "7296")
+    left.ip("rule", "delete", "priority", "220")
+    assert plane.mend().routes == 1
+    assert laid() == before
+    assert "lookup 7296" in left.ip("rule")
+    left.ip("link", "set", "to-right", "down")
+    assert plane.mend().routes == 0, "no way to the peer: nothing better is known"
+    left.ip("link", "set", "to-right", "up")
+    left.route("default", "via", "192.0.2.9")
+    assert plane.mend().routes >= 1
+    assert any("10.2.0.0/24 via 192.0.2.9" in line for line in laid()), "the way to the peer is another now"
+    plane.apply([RemoveRoute(wanted), RemoveRoute(sixth)])
+    assert laid() == []
+    assert "7296" not in left.ip("rule")
+    plane.close()
+
+
+@needs_netns
+async def test_what_another_removes_is_told_and_what_we_remove_is_not(here: Namespace, plane: KernelPlane) -> None:
+    heard: list[PlaneEvent] = []
+    plane.listen(heard.append)
+    plane.apply([AddPolicy(out("10.2.0.0/24")), AddPolicy(out("10.3.0.0/24"))])
+    plane.apply([RemovePolicy(out("10.3.0.0/24"))])
+    here.ip("xfrm", "policy", "add", *"src 10.1.0.0/24 dst 10.9.0.0/24 dir out action block".split())
+    here.ip("xfrm", "policy", "delete", *"src 10.1.0.0/24 dst 10.9.0.0/24 dir out".split())
+    await asyncio.sleep(0.05)
+    assert heard == []
+    for words in ("policy delete src 10.1.0.0/24 dst 10.2.0.0/24 dir out", "policy flush"):
+        here.ip("xfrm", *words.split())
+        await asyncio.sleep(0.05)
+        assert heard == [Disturbed()], words
+        heard.clear()
+        assert plane.mend().policies == 1

@@ -1,6 +1,7 @@
 """What the userspace data plane lets neither out nor in past its device, and what it leaves alone, in namespaces."""
 
 import contextlib
+import re
 import signal
 import socket
 import subprocess
@@ -242,3 +243,33 @@ def test_a_machine_without_nft_is_told_of(
     plane.settle()
     plane.close()
     assert caplog.text.count("what a tunnel protects may come in in the clear, past the tunnel: the command nft") == 1
+
+
+def test_what_somebody_removed_is_put_back(
+    sites: tuple[Namespace, Namespace, Namespace], plane: UserspacePlane
+) -> None:
+    left, _, _ = sites
+    there, sixth = (Route(Selector.parse(a), (Selector.parse(b),), "") for a, b in ((THEIRS, OURS), (THEIRS6, OURS6)))
+    plane.apply([*laying(both_ways(OURS, THEIRS)), AddRoute(there), AddRoute(sixth)])
+    plane.settle()
+    tables = left.ip("route", "show", "table", "all")
+    before = rules(left), tables, left.run("nft", "list", "ruleset").stdout
+    assert plane.mend().routes == 0
+    left.run("nft", "flush", "ruleset")
+    for table in re.findall(r"dev ikegate0 table (\d+)", tables):
+        for family in ("-4", "-6"):
+            left.run("ip", family, "route", "flush", "table", table, check=False)
+    for line in before[0]:
+        for family in ("-4", "-6"):
+            left.run("ip", family, "rule", "delete", "priority", line.split(":")[0], check=False)
+    assert leaves_by(left, "10.1.0.254", "10.2.0.1") == "to-right"
+    assert plane.mend().routes > 0
+    plane.settle()
+    assert sorted(left.ip("route", "show", "table", "all").splitlines()) == sorted(tables.splitlines())
+    assert left.run("nft", "list", "ruleset").stdout == before[2]
+    assert sorted(rules(left)) == sorted(before[0])
+    assert leaves_by(left, "10.1.0.254", "10.2.0.1") == "ikegate0"
+    left.ip("address", "add", "10.1.0.77/32", "dev", "lo")
+    left.ip("address", "delete", "10.1.0.254/24", "dev", "to-lan")
+    assert plane.mend().routes == 1
+    assert "src 10.1.0.77" in left.ip("route", "get", "10.2.0.1"), "our addresses are others now"

@@ -39,6 +39,8 @@ class Tap:
             except OSError as failure:
                 if failure.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                     return found
+                if failure.errno == errno.ENETDOWN:  # told once; the device may be up again
+                    continue
                 raise
             if kind != PACKET_OUTGOING:
                 continue

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from gateway.ike.effects import Effect, Event
-from gateway.ike.plane import Acquire
-from gateway.ike.reasons import Kind
-from gateway.policy.peers import Peer, Start
+from gateway.ike.plane import Acquire, AddState, Disturbed
+from gateway.ike.reasons import TAKEN_AWAY, Kind
+from gateway.policy.peers import Peer, Start, WhenDown
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.service.observe import Observer
 from gateway.service.outages import KEPT, Outage, Outages
@@ -44,6 +44,7 @@ class Site:
 
     def status(self) -> PeerStatus:
         config = self.a.engine.core.snapshot.peers["right"]
+        self.observer.refresh()
         return self.observer.peer(config)
 
     def configure(self, wanted: Peer) -> None:
@@ -260,7 +261,60 @@ def test_two_children_for_the_same_traffic_are_told() -> None:
     (sa,) = established(here.a)
     (child,) = sa.children.values()
     extra = replace(child, id=child.id + 1, inbound=replace(child.inbound, spi=child.inbound.spi ^ 1))
+    here.a.plane.apply([AddState(extra.inbound)])
     sa.children[extra.spi_in] = extra
-    assert here.status().children[0].reason == "", "for a while that is a rekey"
-    here.network.run(80)
-    assert here.status().children[0].reason == "2 CHILD_SAs carry the same traffic, where one should"
+    told = "2 CHILD_SAs carry the same traffic, where one should; one of them goes"
+    assert here.status().children[0].reason == told, "at once"
+    child.successor = extra
+    assert here.status().children[0].reason == "", "one that only waits for its delete is none too many"
+
+
+def test_a_child_whose_states_somebody_removed_is_down_at_once_and_soon_back() -> None:
+    here = site(13)
+    here.network.run(5)
+    (sa,) = established(here.a)
+    (child,) = sa.children.values()
+    assert not here.observer.disturbed
+    here.a.plane.take_away([child.outbound.key])
+    here.network.run(1)
+    status = here.status()
+    assert status.state is TunnelState.DOWN
+    assert "its states were removed from the data plane, and not by this gateway" in status.reason
+    assert here.observer.disturbed
+    here.network.perform(here.a, here.a.engine.kernel(Disturbed(), here.network.now))
+    here.network.run(1)
+    assert here.status().state is TunnelState.UP
+    assert not here.observer.disturbed
+    (outage,) = here.listed()
+    assert (outage.kind, outage.reason) == (Kind.FAILURE, TAKEN_AWAY)
+    assert outage.ended_at is not None
+    assert outage.ended_at - outage.began_at < 1
+    assert established(here.a) == [sa], "the IKE SA stands as it was"
+
+
+def test_a_tunnel_that_cannot_be_sent_to_is_down_at_once() -> None:
+    here = site(14)
+    here.network.run(5)
+    unsent = {"192.0.2.2": "Network is unreachable"}
+    observer = Observer(here.a.engine, here.a.plane, lambda: here.network.now, 0.0, unsent)
+    config = here.a.engine.core.snapshot.peers["right"]
+    assert observer.peer(config).state is TunnelState.DOWN
+    assert observer.peer(config).reason == "net: nothing can be sent to 192.0.2.2: Network is unreachable"
+    unsent.clear()
+    assert observer.peer(config).state is TunnelState.UP
+
+
+def test_what_the_data_plane_refuses_is_down_with_its_words() -> None:
+    here = site(15, replace(LEFT, children=(replace(LEFT.children[0], when_down=WhenDown.PASS),)), cut=True)
+    for _ in range(20):
+        here.a.plane.fail_next("no room for states")
+    here.network.cut = set()
+    here.network.run(60)
+    status = here.status()
+    assert status.state is TunnelState.DOWN
+    assert "no room for states" in status.reason
+    assert "no room for states" in here.listed()[0].last_failure
+    here.a.plane.fail_no_more()
+    here.network.run(300)
+    assert here.status().state is TunnelState.UP
+    assert here.listed()[0].ended_at is not None
