@@ -25,6 +25,7 @@ MAY_GROW = {
     "out",
     "_numbers",
     "_reqids",
+    "_of_reqid",
     "failures",
     "held",
     "_heap",
