@@ -15,7 +15,6 @@ from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.moving import follow
 from gateway.ike.opening import check_repeat, open_message, repeat_response
 from gateway.ike.path import Path
-from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.sa import ALLOWED, IkeSa, Lifecycle
 from gateway.ike.succession import heard
 from gateway.wire import payloads as wire
@@ -85,7 +84,6 @@ def _answer(core: Core, sa: IkeSa, request: Message, datagram: bytes, path: Path
     ending: str | None = None
     connecting, before = sa.state == Lifecycle.CONNECTING, sa.replaced_by
     try:
-        refuse_unknown_critical(request)
         payloads = script(core, sa, request)
         if sa.replaced_by is not None and before is None:
             sa.replaced_by.requests.silent = True

@@ -135,14 +135,14 @@ def see(attempt: Attempt | None, now: float, message: Message, octets: int, *, o
     """Note a message of the negotiation by the names of its payloads."""
     if attempt is None or len(attempt.messages) >= _MESSAGES_KEPT:
         return
-    names = tuple([payload_name(payload) for payload in message.payloads[:32]])
+    names = tuple(map(payload_name, message.payloads[:32]))
     seen = MessageSeen(now, outgoing, message.exchange, message.response, message.message_id, octets, names)
     attempt.messages.append(seen)
 
 
 def payload_name(payload: Payload) -> str:
     """How the RFC writes a payload in a ladder: `SA`, `N(COOKIE)`."""
-    if isinstance(payload, Notify):
+    if type(payload) is Notify:
         return _NOTIFIES.get(payload.type) or f"N({payload.type})"
     return type(payload).__name__
 

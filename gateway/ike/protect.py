@@ -147,6 +147,6 @@ def replace_sealed(message: Message, first: int, plain: bytes) -> None:
 def refuse_unknown_critical(message: Message) -> None:
     """RFC 7296 2.5: a payload that we do not know and that is marked critical fails the message, and is named."""
     for payload in message.payloads:
-        if isinstance(payload, Unknown) and payload.critical:
+        if payload.critical and isinstance(payload, Unknown):
             why = f"payload type {payload.type} is critical and unknown to us"
             raise Reject(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, why, bytes((payload.type,)))

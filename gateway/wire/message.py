@@ -21,6 +21,7 @@ _FRAGMENT = Struct(">HH")
 _INITIATOR = 0x08
 _RESPONSE = 0x20
 _CRITICAL = 0x80
+_SEALED: frozenset[int] = frozenset({PayloadType.SK, PayloadType.SKF})
 
 _Reader = Callable[[bytes, int, int], Payload]
 _READERS: dict[int, _Reader] = {
@@ -102,13 +103,10 @@ class Message:
 
     def maybe(self, kind: type[P]) -> P | None:
         """The payload of this kind, or None. Raises Reject(INVALID_SYNTAX) when there are two."""
-        found = None
-        for payload in self.payloads:
-            if isinstance(payload, kind):
-                if found is not None:
-                    raise Reject(NotifyType.INVALID_SYNTAX, f"the message has more than one {kind.__name__} payload")
-                found = payload
-        return found
+        found = self.all(kind)
+        if len(found) > 1:
+            raise Reject(NotifyType.INVALID_SYNTAX, f"the message has more than one {kind.__name__} payload")
+        return found[0] if found else None
 
     def all(self, kind: type[P]) -> list[P]:
         """The payloads of this kind in their order."""
@@ -177,7 +175,8 @@ def _read_chain(kind: int, data: bytes, start: int, *, sealed: bool) -> list[Pay
             payload.critical, payload.header_reserved = bits >= _CRITICAL, bits & ~_CRITICAL
         payloads.append(payload)
         start = stop
-        if isinstance(payload, (SK, SKF)):
+        if kind in _SEALED:
+            assert isinstance(payload, SK | SKF)
             if not sealed:
                 raise Drop("an Encrypted payload inside an Encrypted payload")
             payload.first = following
@@ -217,7 +216,8 @@ def _build_chain(payloads: Sequence[Payload], following: int) -> tuple[int, byte
     parts: list[bytes] = []
     for payload in reversed(payloads):
         octets = payload.octets()
-        if isinstance(payload, (SK, SKF)):
+        kind = payload.type if type(payload) is Unknown else payload.payload_type
+        if kind in _SEALED and isinstance(payload, SK | SKF):
             if parts or following:
                 raise ValueError("an Encrypted payload is the last of its message")
             following = payload.first
@@ -225,9 +225,8 @@ def _build_chain(payloads: Sequence[Payload], following: int) -> tuple[int, byte
         if length > MAX_MESSAGE:
             raise ValueError(f"a payload of {length} octets is longer than {MAX_MESSAGE}")
         bits = payload.header_reserved | (_CRITICAL if payload.critical else 0)
-        parts.append(octets)
-        parts.append(_GENERIC.pack(following, bits, length))
-        following = payload.type if isinstance(payload, Unknown) else payload.payload_type
+        parts.append(_GENERIC.pack(following, bits, length) + octets)
+        following = kind
     parts.reverse()
     return following, b"".join(parts)
 
