@@ -5,6 +5,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -22,6 +23,8 @@ _PREFIXES = {
 }
 _ADDRESS_OCTETS: dict[int, int] = {IdType.ID_IPV4_ADDR: 4, IdType.ID_IPV6_ADDR: 16}
 _MAX_OCTETS = 1024
+_REMEMBERED_OCTETS = 256
+"""Names are asked for their text again and again; of longer ones, a peer could make us remember too much."""
 MAX_IDENTITY_OCTETS = 2048
 """What a peer may be called: any longer identity is no one's, and is not worth the time to look at it."""
 
@@ -88,22 +91,7 @@ class Identity:
     @property
     def text(self) -> str:
         """The identity for people and logs; octets a terminal could act on are escaped."""
-        match self.id_type:
-            case IdType.ID_IPV4_ADDR | IdType.ID_IPV6_ADDR if len(self.data) in (4, 16):
-                return str(ipaddress.ip_address(self.data))
-            case IdType.ID_FQDN | IdType.ID_RFC822_ADDR:
-                return _printable(self.data)
-            case IdType.ID_KEY_ID:
-                return "keyid:" + (_printable(self.data) if _is_text(self.data) else "0x" + self.data.hex())
-            case IdType.ID_DER_ASN1_DN:
-                name = _parse_name(self.data)
-                if name is None:
-                    return "dn:0x" + self.data.hex()
-                return _printable(", ".join(rdn.rfc4514_string() for rdn in name.rdns).encode())
-            case IdType.ID_NULL:
-                return "null"
-            case _:
-                return f"{name_of(IdType, self.id_type)}:0x{self.data.hex()}"
+        return (_text if len(self.data) <= _REMEMBERED_OCTETS else _text.__wrapped__)(self.id_type, self.data)
 
     def same(self, other: "Identity") -> bool:
         """Equal as names: DNS and e-mail domains ignore case, DNs ignore the encoding of their strings."""
@@ -116,7 +104,8 @@ class Identity:
     @property
     def canonical(self) -> tuple[int, object]:
         """Equal for identities that are the same name; fit for a dictionary."""
-        return self.id_type, _canonical(self)
+        seen = _canonical if len(self.data) <= _REMEMBERED_OCTETS else _canonical.__wrapped__
+        return self.id_type, seen(self.id_type, self.data)
 
     def __str__(self) -> str:
         return self.text
@@ -177,15 +166,36 @@ def _attributes(name: x509.Name) -> tuple[tuple[str, str], ...]:
     return tuple((a.oid.dotted_string, " ".join(str(a.value).lower().split())) for a in name)
 
 
-def _canonical(identity: Identity) -> object:
-    if identity.id_type == IdType.ID_FQDN:
-        return identity.data.lower().rstrip(b".")
-    if identity.id_type == IdType.ID_RFC822_ADDR:
-        user, _, domain = identity.data.rpartition(b"@")
+@lru_cache(4096)
+def _canonical(id_type: int, data: bytes) -> object:
+    if id_type == IdType.ID_FQDN:
+        return data.lower().rstrip(b".")
+    if id_type == IdType.ID_RFC822_ADDR:
+        user, _, domain = data.rpartition(b"@")
         return user, domain.lower()
-    if identity.id_type == IdType.ID_DER_ASN1_DN and (name := _parse_name(identity.data)):
+    if id_type == IdType.ID_DER_ASN1_DN and (name := _parse_name(data)):
         return _attributes(name)
-    return identity.data
+    return data
+
+
+@lru_cache(4096)
+def _text(id_type: int, data: bytes) -> str:
+    match id_type:
+        case IdType.ID_IPV4_ADDR | IdType.ID_IPV6_ADDR if len(data) in (4, 16):
+            return str(ipaddress.ip_address(data))
+        case IdType.ID_FQDN | IdType.ID_RFC822_ADDR:
+            return _printable(data)
+        case IdType.ID_KEY_ID:
+            return "keyid:" + (_printable(data) if _is_text(data) else "0x" + data.hex())
+        case IdType.ID_DER_ASN1_DN:
+            name = _parse_name(data)
+            if name is None:
+                return "dn:0x" + data.hex()
+            return _printable(", ".join(rdn.rfc4514_string() for rdn in name.rdns).encode())
+        case IdType.ID_NULL:
+            return "null"
+        case _:
+            return f"{name_of(IdType, id_type)}:0x{data.hex()}"
 
 
 @dataclass(frozen=True, slots=True)
