@@ -1,4 +1,7 @@
-"""What a row of the algorithm table holds, one frozen dataclass for each transform type."""
+"""What a row of the algorithm table holds, one frozen dataclass for each transform type.
+
+There is one object of each row: they are compared and hashed by identity.
+"""
 
 import hmac
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Encryption:
     """An encryption algorithm with one key length (transform type 1).
 
@@ -65,7 +68,7 @@ class Encryption:
         return self.key_octets + self.salt_octets
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Integrity:
     """An integrity algorithm (transform type 3): a MAC, its key length and the `icv_octets` that it is cut to."""
 
@@ -84,7 +87,7 @@ class Integrity:
     weak: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PseudoRandom:
     """A pseudo-random function (transform type 2): `key_octets` is its preferred key length (RFC 7296 2.13)."""
 
@@ -123,7 +126,7 @@ class PseudoRandom:
         return stream[:octets]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeyExchangeMethod:
     """A key exchange method (transform types 4 and 6-12).
 

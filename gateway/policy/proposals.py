@@ -186,9 +186,9 @@ def additional_words(additional: Additional) -> list[str]:
     return [f"ke{place}_{row.keyword if row else 'none'}" for place, rows in additional for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chosen:
-    """The one algorithm of each kind that both ends agreed on.
+    """The one algorithm of each kind that both ends agreed on; never changed.
 
     `additional` has what was agreed for each number that was offered; None where that key exchange is left out.
     """
@@ -269,7 +269,10 @@ Row = TypeVar("Row", Encryption, Integrity, PseudoRandom, KeyExchangeMethod)
 
 
 def _first(rows: Iterable[Row], numbers: Sequence[int]) -> Row | None:
-    return next((row for row in rows if row.number in numbers), None)
+    for row in rows:
+        if row.number in numbers:
+            return row
+    return None
 
 
 def agree_additional(ours: Additional, offered: dict[int, list[int]]) -> Agreed | None:
@@ -304,7 +307,11 @@ def agree_additional(ours: Additional, offered: dict[int, list[int]]) -> Agreed 
 
 
 def _match(ours: Proposal, offer: Offered, theirs: wire.Proposal, with_ke: bool, additional: bool) -> Chosen | None:
-    encr = next((row for row in ours.encr if (row.number, row.key_bits) in offer.encr), None)
+    encr = None
+    for row in ours.encr:
+        if (row.number, row.key_bits) in offer.encr:
+            encr = row
+            break
     integ = _first(ours.integ, offer.integ)
     if offer.other or encr is None or (ours.integ and integ is None):
         return None
@@ -344,6 +351,19 @@ def choose(
             if theirs.protocol == our.protocol and (chosen := _match(our, offer, theirs, with_ke, additional)):
                 return chosen
     return None
+
+
+def permitted(ours: Sequence[Proposal], chosen: Chosen) -> bool:
+    """Whether what was agreed on for an IKE SA is one of our proposals: the peer may turn out to be another one."""
+    return any(
+        chosen.encr in our.encr
+        and chosen.prf in our.prf
+        and (chosen.integ in our.integ if our.integ else chosen.integ is None)
+        and chosen.ke in our.ke
+        and agree_additional(our.additional, {place: [row.number if row else 0] for place, row in chosen.additional})
+        is not None
+        for our in ours
+    )
 
 
 def accepted(

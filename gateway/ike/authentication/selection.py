@@ -12,7 +12,7 @@ from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Method
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import choose
+from gateway.policy.proposals import permitted
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import NotifyType
 
@@ -80,7 +80,7 @@ def _beyond_identity(sa: IkeSa, peer: Peer, caller: Caller) -> _Miss | None:
     if caller.wanted is not None and not we.same(caller.wanted):
         why = f"it wants to speak to {caller.wanted}, and we are {we} for this peer"
         return _Miss(peer, 2, "unknown-identity", _FAILED, why)
-    if not choose(peer.proposals, [sa.chosen.to_wire(b"")], additional=True):
+    if not permitted(peer.proposals, sa.chosen):
         why = f"{sa.chosen.keywords} was agreed on, which is not accepted for this peer"
         return _Miss(peer, 3, "no-proposal", NotifyType.NO_PROPOSAL_CHOSEN, why)
     if unfit := fits(peer.remote_auth, caller.auth):
