@@ -22,6 +22,10 @@ class IkeKeys:
     pi: bytes = field(repr=False)
     pr: bytes = field(repr=False)
 
+    def without_proofs(self) -> "IkeKeys":
+        """What an established SA still needs: SK_pi and SK_pr have served their turn."""
+        return IkeKeys(self.d, self.ai, self.ar, self.ei, self.er, b"", b"")
+
 
 @dataclass(slots=True)
 class ChildKeys:

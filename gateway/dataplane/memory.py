@@ -56,9 +56,10 @@ class Tables:
         for order in orders:
             match order:
                 case AddState(state):
-                    if present.get(state.key, state.key in self.states):
+                    key = state.key
+                    if present.get(key, key in self.states):
                         raise Refused(f"a state with SPI {state.spi:08x} to {state.destination} exists already")
-                    present[state.key] = True
+                    present[key] = True
                 case RemoveState(key):
                     present[key] = False
                 case MoveState(key, state):
@@ -72,8 +73,9 @@ class Tables:
         """One order that has passed `check`."""
         match order:
             case AddState(state):
-                self.held.discard(state.key)
-                self.states[state.key] = state
+                key = state.key
+                self.held.discard(key)
+                self.states[key] = state
             case RemoveState(key):
                 self.held.discard(key)
                 self.states.pop(key, None)
@@ -167,19 +169,24 @@ class MemoryPlane:
         return self._tables.allocate_spi(destination, self._random)
 
     def apply(self, orders: Sequence[Order]) -> None:
-        adds = any(isinstance(order, _MAY_BE_REFUSED) for order in orders)
-        if adds and self._refuse_apply:
+        if self._refuse_apply and any(isinstance(order, _MAY_BE_REFUSED) for order in orders):
             raise Refused(self._refuse_apply.pop(0))
         self._tables.check(orders)
         for order in orders:
             self._tables.carry_out(order)
+        if self._counters or self._missing:
+            self._keep_counters(orders)
+        self.orders.extend(orders)
+
+    def _keep_counters(self, orders: Sequence[Order]) -> None:
+        """They go with their states and policies, wherever those went."""
+        for order in orders:
             if isinstance(order, RemoveState):
                 self._counters.pop(order.key, None)
-            elif isinstance(order, AddPolicy | RemovePolicy):
+            elif self._missing and isinstance(order, AddPolicy | RemovePolicy):
                 self._missing.pop(order.policy.key, None)
             elif isinstance(order, MoveState) and (moved := self._counters.pop(order.key, None)):
                 self._counters[order.state.key] = moved
-        self.orders.extend(orders)
 
     def counters(self) -> Mapping[StateKey, Counters]:
         return {key: self._counters.get(key, Counters()) for key in self._tables.states}

@@ -10,6 +10,7 @@ from gateway.ike.following import Shared
 from gateway.ike.limits import limits_of
 from gateway.ike.modes import Agreed, fits
 from gateway.ike.plane import (
+    Action,
     AddPolicy,
     AddRoute,
     AddState,
@@ -126,20 +127,18 @@ def make_policies(
 
     What transport mode protects is never forwarded.
     """
-    if not local or not remote:
-        return []
     found = []
     inward = (Direction.IN,) if config.mode is Mode.TRANSPORT else (Direction.IN, Direction.FORWARD)
-    plain = Policy(Direction.OUT, local[0], remote[0], here, there, reqid, spi_out)
-    plain = plain._replace(mode=config.mode, interface_id=config.interface_id, mark=config.mark)
-    back = plain._replace(tunnel_source=there, tunnel_destination=here, spi=None)
+    protect, mode, number, mark = Action.PROTECT, config.mode, config.interface_id, config.mark
     for ours in local:
         for theirs in remote:
             if not fits(ours, theirs):
                 continue
-            found.append(plain._replace(source=ours, destination=theirs))
+            outer = here, there, reqid
+            found.append(Policy(Direction.OUT, ours, theirs, *outer, spi_out, protect, mode, None, number, mark))
             if spi_out is not None:
-                found += [back._replace(direction=way, source=theirs, destination=ours) for way in inward]
+                outer = there, here, reqid
+                found += [Policy(way, theirs, ours, *outer, None, protect, mode, None, number, mark) for way in inward]
     return found
 
 

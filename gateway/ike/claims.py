@@ -18,19 +18,19 @@ def wanted(core: Core, policies: Sequence[Policy], *, take: bool) -> list[Order]
 
 def enter(core: Core, child: ChildSa, *, take: bool) -> bool:
     """Write into the books what `wanted` ordered; whether the child owns all its policies now."""
-    owns = True
+    owns, owners = True, core.ownership.owners
     for policy in child.policies:
-        owner = core.ownership.owners.get(policy.key)
+        key = policy.key
+        owner = owners.setdefault(key, child)
         if owner is child:
             continue
-        if owner is not None and not take:
-            _wait(core, policy.key, child)
+        if not take:
+            _wait(core, key, child)
             owns = False
             continue
-        core.ownership.owners[policy.key] = child
-        _leave(core, policy.key, child)
-        if owner is not None:
-            _wait(core, policy.key, owner)
+        owners[key] = child
+        _leave(core, key, child)
+        _wait(core, key, owner)
     return owns
 
 

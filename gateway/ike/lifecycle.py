@@ -1,7 +1,5 @@
 """How an IKE SA and its children come to stand and end: the effects of each transition, in one place."""
 
-from dataclasses import replace
-
 from gateway.ike import attempt_log
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Outcome, Step
@@ -31,7 +29,7 @@ def establish(core: Core, sa: IkeSa) -> None:
     sa.nonce_i = sa.nonce_r = sa.init_request = sa.init_response = b""
     sa.intermediate = None
     assert sa.peer is not None and sa.chosen is not None and sa.keys is not None
-    sa.keys = replace(sa.keys, pi=b"", pr=b"")
+    sa.keys = sa.keys.without_proofs()
     core.proven(sa)
     core.failures.pop(sa.peer.name, None)
     watch(core, sa)
