@@ -156,6 +156,8 @@ def paired(local: Sequence[Selector], remote: Sequence[Selector]) -> tuple[tuple
     The product of the two sides is what the data plane has to hold: beyond MOST_PAIRS the last ones are left out, as a
     responder may (RFC 7296 2.9).
     """
+    if len(local) == len(remote) == 1:
+        return (tuple(local), tuple(remote)) if fits(local[0], remote[0]) else ((), ())
     while len(local) * len(remote) > MOST_PAIRS:
         local, remote = (local[:-1], remote) if len(local) >= len(remote) else (local, remote[:-1])
     return (

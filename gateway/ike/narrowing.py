@@ -34,11 +34,11 @@ class Found:
 
 
 class _Fit(NamedTuple):
-    """How well a child fits, the smallest is best: as it is compared, then what it would carry."""
+    """What a child would carry; `overlap` is all that it and the wish have in common, `more` that this is not all."""
 
-    rank: tuple[int, int, int, int, int]
     agreed: Agreed
-    more: bool
+    overlap: tuple[tuple[Selector, ...], tuple[Selector, ...]]
+    more: bool = False
 
 
 def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, prefer: ChildSa | None = None) -> Found:
@@ -81,19 +81,23 @@ def _fits(sa: IkeSa, wish: Wish, prefer: ChildSa | None) -> list[_Fit]:
         overlap = _overlap(config, wish) if config.mode is wish.mode else None
         if overlap is None:
             continue
-        local, remote = overlap
-        preferred = prefer is not None and config.name == prefer.name
-        fit = not preferred, *_coverage(wish, local, remote), _size(config.local) * _size(config.remote)
-        more = False
-        if config.single_pair and len(local) * len(remote) > 1:
-            local, remote = _first_pair(wish, local, remote)
-            more = True
-        taken = any(
-            made.name == config.name and (made.local, made.remote) == (local, remote) for made in sa.children.values()
-        )
-        found.append(_Fit((*fit, taken), Agreed(config, local, remote, wish.mode, wish.original), more))
-    found.sort(key=lambda fit: fit.rank)
+        more = config.single_pair and len(overlap[0]) * len(overlap[1]) > 1
+        local, remote = _first_pair(wish, *overlap) if more else overlap
+        found.append(_Fit(Agreed(config, local, remote, wish.mode, wish.original), overlap, more))
+    if len(found) > 1:
+        found.sort(key=lambda fit: _rank(sa, wish, prefer, fit))
     return found
+
+
+def _rank(sa: IkeSa, wish: Wish, prefer: ChildSa | None, fit: _Fit) -> tuple[int, ...]:
+    """How well a child fits: the smallest is best."""
+    config, local, remote = fit.agreed[:3]
+    preferred = prefer is not None and config.name == prefer.name
+    taken = any(
+        made.name == config.name and (made.local, made.remote) == (local, remote) for made in sa.children.values()
+    )
+    size = _size(config.local) * _size(config.remote)
+    return not preferred, *_coverage(wish, *fit.overlap), size, taken
 
 
 def _overlap(config: Child, wish: Wish) -> tuple[tuple[Selector, ...], tuple[Selector, ...]] | None:

@@ -229,6 +229,8 @@ def _icmp_end(text: str) -> tuple[int, int]:
 
 
 def _narrow_ports(ours: tuple[int, int], theirs: tuple[int, int]) -> tuple[int, int] | None:
+    if ours == theirs:
+        return ours
     if OPAQUE_PORT in (ours, theirs):  # OPAQUE is inside ANY and itself, nothing else
         return OPAQUE_PORT if {ours, theirs} <= {OPAQUE_PORT, ANY_PORT} else None
     start, end = max(ours[0], theirs[0]), min(ours[1], theirs[1])
@@ -267,6 +269,9 @@ def _without(one: Selector, taken: Selector) -> list[Selector]:
 def _outermost(selectors: Iterable[Selector], most: int) -> list[Selector]:
     kept: list[Selector] = []
     for selector in selectors:
+        if not kept:
+            kept.append(selector)
+            continue
         if len(kept) == most:
             break
         if any(other.contains(selector) for other in kept):
