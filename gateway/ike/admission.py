@@ -47,30 +47,35 @@ class Budget:
     def __len__(self) -> int:
         return len(self._buckets)
 
+    def _bucket(self, key: Hashable, now: float) -> _Bucket | None:
+        """The key's bucket with what it gained until now; None for who was never seen, or not for long."""
+        bucket = self._buckets.get(key)
+        if bucket is not None and bucket.since != now:
+            bucket.left = min(self.burst, bucket.left + (now - bucket.since) * self.refill)
+            bucket.since = now
+        return bucket
+
     def left(self, key: Hashable, now: float) -> float:
         """What the key may still spend; who was never seen, or not for long, may spend all."""
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            return self.burst
-        bucket.left = min(self.burst, bucket.left + (now - bucket.since) * self.refill)
-        bucket.since = now
-        return bucket.left
+        bucket = self._bucket(key, now)
+        return self.burst if bucket is None else bucket.left
 
     def take(self, key: Hashable, cost: float, now: float) -> None:
         """Spend, down to nothing: a debt would punish long after."""
-        left = max(0.0, self.left(key, now) - cost)
-        if key in self._buckets:
+        bucket = self._bucket(key, now)
+        if bucket is not None:
+            bucket.left = max(0.0, bucket.left - cost)
             self._buckets.move_to_end(key)
-            self._buckets[key].left = left
             return
-        self._buckets[key] = _Bucket(left, now)
+        self._buckets[key] = _Bucket(max(0.0, self.burst - cost), now)
         if len(self._buckets) > self._kept:
             self._buckets.popitem(last=False)
 
     def give(self, key: Hashable, cost: float, now: float) -> None:
         """What was spent well comes back."""
-        if key in self._buckets:
-            self._buckets[key].left = min(self.burst, self.left(key, now) + cost)
+        bucket = self._bucket(key, now)
+        if bucket is not None:
+            bucket.left = min(self.burst, bucket.left + cost)
 
 
 @lru_cache(1024)
