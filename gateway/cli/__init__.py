@@ -13,6 +13,7 @@ _COMMANDS = {  # name -> module of this package and function; a module is loaded
     "up": ("tunnels", "up"),
     "down": ("tunnels", "down"),
     "rekey": ("tunnels", "rekey"),
+    "redirect": ("tunnels", "redirect"),
     "attempts": ("history", "attempts"),
     "events": ("history", "events"),
     "shunts": ("rules", "shunts"),

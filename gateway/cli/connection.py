@@ -113,8 +113,11 @@ class Connection:
     def get(self, path: str, **query: object) -> Any:
         return self._json("GET", path, query)
 
-    def post(self, path: str, **query: object) -> Any:
-        return self._json("POST", path, query)
+    def post(self, path: str, order: dict[str, Any] | None = None, **query: object) -> Any:
+        """With an order, that is what goes along as JSON."""
+        if order is None:
+            return self._json("POST", path, query)
+        return self._json("POST", path, query, json.dumps(order).encode(), "application/json")
 
     def put(self, path: str, body: bytes, media_type: str, **query: object) -> Any:
         return self._json("PUT", path, query, body, media_type)

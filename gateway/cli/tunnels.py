@@ -1,4 +1,4 @@
-"""`ikegate status`, `peers`, `up`, `down`, `rekey`: the tunnels of a running gateway."""
+"""`ikegate status`, `peers`, `up`, `down`, `rekey`, `redirect`: the tunnels of a running gateway."""
 
 from typing import Any
 
@@ -171,10 +171,22 @@ def rekey(peer: str, child: str | None, wait: float, as_json: bool) -> None:
     _act("rekey", peer, child, wait, as_json)
 
 
-def _act(verb: str, peer: str, child: str | None, wait: float, as_json: bool) -> None:
+@click.command()
+@click.argument("peer")
+@click.argument("gateway")
+@waiting
+@as_json
+def redirect(peer: str, gateway: str, wait: float, as_json: bool) -> None:
+    """Send a PEER that called this gateway on to another GATEWAY, an address or a DNS name; status 1 when it stays."""
+    _act("redirect", peer, None, wait, as_json, {"to": gateway})
+
+
+def _act(
+    verb: str, peer: str, child: str | None, wait: float, as_json: bool, order: dict[str, Any] | None = None
+) -> None:
     path = f"/peers/{segment(peer)}" + (f"/children/{segment(child)}" if child else "")
     with asking(wait + 15) as gateway:
-        done = gateway.post(f"{path}/actions/{verb}", wait=wait)
+        done = gateway.post(f"{path}/actions/{verb}", order, wait=wait)
         attempt = None
         if not done["ok"] and done["attempt"] is not None:
             attempt = gateway.get(f"/attempts/{done['attempt']}")

@@ -67,7 +67,10 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
     first, rest = (None, wanted) if alone else (wanted[0], wanted[1:])
     for child in rest:
         sa.tasks.append(_creating(core, child))
-    await authenticate(core, sa, first, kept)
+    if elsewhere := await authenticate(core, sa, first, kept):
+        sa.tasks.clear()
+        core.extensions.sent_on.append((sa, elsewhere, tuple(child.name for child in wanted)))
+        return
     if detour and sa.state == Lifecycle.ESTABLISHED:
         sa.tasks.append(Task("leaving the old IKE SA", lambda _: _leave(core, detour)))  # when the children are made
 

@@ -166,9 +166,10 @@ class Peer:
     `fragment_octets` is the largest IP datagram that an IKE message may fill before it is sent in fragments (RFC 7383);
     0 does not fragment. `dscp` marks IKE's own datagrams (0-63). Each end proves itself in one round or several (RFC
     4739). `sha1_signatures` makes and takes RSA signatures with SHA-1, for peers that know no other (Windows).
-    0 does not fragment. `dscp` marks IKE's own datagrams (0-63). `pools` names those that it is given addresses from,
+    `pools` names those that it is given addresses from,
     the first that has one; a child without remote selectors is then for these addresses. With `virtual_ip` we ask the
     peer for addresses when we call it; a child without local selectors is then for these.
+    `redirect_to` is another gateway, an address or a DNS name, to which this peer is sent when it has proven itself.
     """
 
     name: str
@@ -198,6 +199,7 @@ class Peer:
     sha1_signatures: bool = False
     pools: tuple[str, ...] = ()
     virtual_ip: bool = False
+    redirect_to: str = ""
 
     def child(self, name: str) -> Child | None:
         return next((child for child in self.children if child.name == name), None)

@@ -243,6 +243,7 @@ ADJUSTABLE_OF_PEER = frozenset(
         "fragment_octets",
         "childless",
         "redirect",
+        "redirect_to",
         "resumption",
         "dscp",
         "sha1_signatures",

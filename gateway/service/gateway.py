@@ -245,15 +245,23 @@ class Gateway:
             return Done(ok=done, text=f"{label} is rekeyed" if done else f"{label} is still being rekeyed")
         return Done(ok=True, text=f"{label} is being rekeyed")
 
-    async def redirect(self, peer: str, to: str) -> Done:
-        """Send a peer that called us on to another gateway: an address, or a DNS name (RFC 5685). Raises NotFound."""
+    async def redirect(self, peer: str, to: str, wait: float = 0) -> Done:
+        """Send a peer that called us on to another gateway: an address, or a DNS name (RFC 5685). Raises NotFound.
+
+        It has left when the IKE SAs of now are gone; it has a while to come to stand there before it is made to.
+        """
         self._known(peer, None)
         if not names_gateway(to):
             return Done(ok=False, text=f"{to!r} is neither an address nor a DNS name")
+        before = self._generation(peer, None)
         told, effects = self._engine.redirect(peer, to, self._runner.clock())
         self._runner.perform(effects)
         if not told:
             return Done(ok=False, text=f"{peer} is not up, did not call us, or cannot be sent to another gateway")
+        if wait:
+            await self._until(lambda: not before & self._generation(peer, None), wait)
+            left = not before & self._generation(peer, None)
+            return Done(ok=left, text=f"{peer} {'has gone' if left else 'is still being sent on'} to {to}")
         return Done(ok=True, text=f"{peer} is being sent on to {to}")
 
     def _generation(self, peer: str, child: str | None) -> frozenset[int]:

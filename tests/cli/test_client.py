@@ -77,6 +77,9 @@ def test_a_tunnel_from_up_to_down(moon: Served) -> None:
     assert moon.ask("rekey", "sun").stdout == "sun is rekeyed\n"
     assert moon.told("status", "sun")["ike_sas"][-1]["spi_i"] != before["spi_i"]
 
+    nowhere = moon.ask("redirect", "sun", "192.0.2.9")  # it did not call us
+    assert nowhere.exit_code == 1
+    assert "did not call us" in nowhere.stderr
     down = moon.ask("down", "sun")
     assert (down.exit_code, down.stdout) == (0, "sun is down\n")
     assert moon.told("status", "sun")["state"] == "down"
@@ -410,7 +413,7 @@ def test_health_needs_no_token(lone: Served) -> None:
 def test_help_names_every_command() -> None:
     shown = ask("--help").stdout
     commands = "serve demo status peers up down rekey attempts events apply diff export setup-url health decode".split()
-    commands += ["shunts", "blocks", "block", "unblock"]
+    commands += ["redirect", "shunts", "blocks", "block", "unblock"]
     assert all(re.search(rf"^  {command} ", shown, re.MULTILINE) for command in commands)
     assert all(ask(command, "--help").exit_code == 0 for command in commands)
     assert ask("--version").stdout.startswith("ikegate, version ")

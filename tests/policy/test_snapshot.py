@@ -163,6 +163,7 @@ LATER_OF_PEER: dict[str, Any] = {
     "fragment_octets": 576,
     "childless": True,
     "redirect": False,
+    "redirect_to": "vpn2.example.net",
     "resumption": False,
     "dscp": 46,
     "sha1_signatures": True,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.ike.plane import AddState
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.peers import Peer, Start, Unique
 from gateway.policy.snapshot import EngineSettings, Snapshot
@@ -26,15 +27,18 @@ def gateway_peer() -> Peer:
     )
 
 
-def three(network: Network, redirect_to: str = "", back: str = "", **more: object) -> tuple[Host, Host, Host]:
-    """A client that calls the first of two gateways; they may send on to each other."""
+def three(
+    network: Network, redirect_to: str = "", back: str = "", belongs: tuple[str, str] = ("", ""), **more: object
+) -> tuple[Host, Host, Host]:
+    """A client that calls the first of two gateways; they may send on to each other, all or this proven peer."""
     client, first, second = (
         network.host("client", CLIENT),
         network.host("first", FIRST),
         network.host("second", SECOND),
     )
-    network.apply(first, Snapshot.build(1, [gateway_peer()], [psk()], EngineSettings(redirect_to=redirect_to)))
-    network.apply(second, Snapshot.build(1, [gateway_peer()], [psk()], EngineSettings(redirect_to=back)))
+    for host, everybody, him in ((first, redirect_to, belongs[0]), (second, back, belongs[1])):
+        config = replace(gateway_peer(), redirect_to=him)
+        network.apply(host, Snapshot.build(1, [config], [psk()], EngineSettings(redirect_to=everybody)))
     config = replace(peer("office", me="client.example", them="gateway.example", remote=FIRST), **more)  # type: ignore[arg-type]
     network.apply(client, Snapshot.build(1, [config], [psk()]))
     return client, first, second
@@ -94,6 +98,78 @@ def test_a_peer_that_must_not_be_sent_on_is_served() -> None:
     network.run(2)
     assert_stands_with(client, first)
     assert first.engine.redirect("client", SECOND, network.now) == (0, [])
+
+
+@pytest.mark.parametrize("childless", [False, True])
+def test_who_belongs_elsewhere_is_sent_on_when_it_has_proven_itself(childless: bool) -> None:
+    network = Network(1)
+    client, first, second = three(network, belongs=(SECOND, ""), childless=childless)
+    network.run(3)
+    assert_stands_with(client, second)
+    assert not first.engine.ike_sas()
+    assert not [order for order in first.plane.orders if isinstance(order, AddState)]
+    attempt = first.engine.core.attempts.latest(1)[0]
+    assert attempt.outcome == "established"
+    assert f"sent on to {SECOND}, its gateway" in str(attempt)
+    assert [event.data["to"] for event in first.events if event.kind == "ike-sa.redirected"] == [SECOND]
+
+
+def test_only_a_proven_peer_is_told_where_it_belongs() -> None:
+    network = Network(1)
+    client, first, second = three(network, belongs=(SECOND, ""))
+    network.apply(client, Snapshot.build(2, client.engine.core.snapshot.peers.values(), [psk(b"another key")]))
+    network.run(3)
+    assert not established(second)
+    assert client.engine.core.attempts.latest(1)[0].cause == "peer-refused-us"
+    assert "ike-sa.redirected" not in first.kinds()
+
+
+def test_a_peer_that_cannot_be_sent_on_is_served_though_it_belongs_elsewhere() -> None:
+    network = Network(1)
+    client, first, _ = three(network, belongs=(SECOND, ""), redirect=False)
+    network.run(3)
+    assert_stands_with(client, first)
+
+
+def test_a_peer_sent_here_from_where_it_belongs_is_served() -> None:
+    """Else the two gateways would send it to each other until it gives up (RFC 5685 7)."""
+    network = Network(1)
+    client, _, second = three(network, belongs=(SECOND, FIRST))
+    network.run(3)
+    assert_stands_with(client, second)
+
+
+def test_a_peer_that_belongs_to_this_very_gateway_is_served() -> None:
+    network = Network(1)
+    client, first, _ = three(network, belongs=(FIRST, ""))
+    network.run(3)
+    assert_stands_with(client, first)
+
+
+def test_a_peer_sent_on_that_does_not_leave_is_made_to() -> None:
+    network = Network(1)
+    client, first, _ = three(network, belongs=("192.0.2.77", ""))
+    network.run(0.035)
+    client.alive = False
+    (sa,) = established(first)
+    network.run(20)
+    assert sa.state is Lifecycle.ESTABLISHED
+    network.run(60)
+    assert sa.state is Lifecycle.CLOSED
+    assert "its peer was sent on" in sa.reason
+    assert not [order for order in first.plane.orders if isinstance(order, AddState)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_is_sent_on_over_a_bad_network_too(seed: int) -> None:
+    network = Network(seed)
+    client, first, second = three(network, belongs=(SECOND, ""))
+    network.weather = replace(network.weather, loss=0.25, duplicate=0.2, jitter=0.5)
+    network.run(300)
+    network.weather = replace(network.weather, loss=0.0)
+    network.run(200)
+    assert_stands_with(client, second)
+    assert not list(first.plane.states())
 
 
 @pytest.mark.parametrize("unique", list(Unique))

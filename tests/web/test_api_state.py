@@ -100,6 +100,32 @@ async def test_a_tunnel_is_connected_shown_rekeyed_and_taken_down(
     assert (await client.get(f"{V1}/kernel/states")).json()["items"] == []
 
 
+async def test_a_peer_that_called_is_sent_to_another_gateway(
+    api: Api, client: httpx2.AsyncClient, far: Gateway
+) -> None:
+    child = {**NET, "start": "passive"}
+    sun = {"name": "sun", "local_id": "moon.example", "remote_id": "sun.example", "children": [child]}
+    psk = {"name": "sun", "secret": SECRET, "remote_ids": ["sun.example"]}
+    answer = await client.put(f"{V1}/config", json={"apiVersion": "ikegate/v1", "peers": [sun], "psks": [psk]})
+    assert answer.status_code == 200, answer.text
+    calls = {"remote_addresses": ["127.0.0.1"], "remote_port": api.gateway.settings.nat_port}
+    await far.config.patch("peers", "moon", calls, ME)
+    assert (await far.connect("moon", wait=20)).ok
+
+    redirect = f"{V1}/peers/sun/actions/redirect?wait=20"
+    problem(await client.post(redirect), 422, "invalid")
+    problem(await client.post(redirect, json={"to": "127.0.0.1", "at": "once"}), 422, "invalid")
+    problem(await client.post(f"{V1}/peers/none/actions/redirect", json={"to": "127.0.0.1"}), 404, "not-found")
+    nonsense = (await client.post(redirect, json={"to": "two words"})).json()
+    assert (nonsense["ok"], nonsense["text"]) == (False, "'two words' is neither an address nor a DNS name")
+    # The other gateway is this one again: the peer calls, stands, and leaves the IKE SA that it had.
+    gone = await client.post(redirect, json={"to": "localhost"})
+    assert (gone.status_code, gone.json()["ok"]) == (200, True), gone.text
+    assert gone.json()["text"] == "sun has gone to localhost"
+    (asked,) = (await client.get(f"{V1}/events/history?topics=admin&limit=1")).json()["items"]
+    assert asked["text"] == "token tests asked: redirect sun to localhost. sun has gone to localhost"
+
+
 async def test_outages_are_listed_the_newest_first(client: httpx2.AsyncClient, far: Gateway) -> None:
     await _configure(client, far)
     assert (await client.get(f"{V1}/peers/sun/outages")).json()["items"] == []

@@ -1,10 +1,11 @@
-"""What an administrator does to tunnels: connect, disconnect, rekey, terminate."""
+"""What an administrator does to tunnels: connect, disconnect, rekey, redirect, terminate."""
 
 import time
 from enum import StrEnum
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.service.done import Done
 from web.api.common import ACTION, Act, Number, ObjectName, Wait
@@ -36,6 +37,26 @@ class DoneAnswer(BaseModel):
     text: str
     ike_sa: int | None = Field(description="See /ike-sas/{number}")
     attempt: int | None = Field(description="See /attempts/{number}")
+
+
+class RedirectOrder(BaseModel):
+    """Where the peer is sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(
+        description="The other gateway: an address or a DNS name", examples=["vpn2.example.net"]
+    )
+
+
+@router.post("/peers/{name}/actions/redirect", responses=ANSWERS)
+async def redirect_peer(
+    request: Request, response: Response, caller: Act, name: ObjectName, order: RedirectOrder, wait: Wait = 0
+) -> DoneAnswer:
+    """Send a peer that called us on to another gateway (RFC 5685); waiting ends when it has left."""
+    done = await current_gateway(request).redirect(name, order.to, wait)
+    _note(request, caller, f"redirect {name} to {order.to}", done, name)
+    return _answer(done, wait, response)
 
 
 @router.post("/peers/{name}/actions/{verb}", responses=ANSWERS)

@@ -24,6 +24,7 @@ from gateway.ike.exchanges import child_answer, configuration, mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.exchanges.intermediate import check_complete
+from gateway.ike.exchanges.redirect import elsewhere
 from gateway.ike.exchanges.resume import check_resumed, grant, request_ticket, take_ticket
 from gateway.ike.flow import ask_peer, respond
 from gateway.ike.lifecycle import establish
@@ -53,13 +54,15 @@ _OF_CHILD = frozenset(
 _ANOTHER = wire.Notify(0, b"", NotifyType.ANOTHER_AUTH_FOLLOWS, b"")
 
 
-async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTicket | None = None) -> None:
+async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTicket | None = None) -> str | None:
     """Prove both ends as initiator, and make the first CHILD_SA; none where `wanted` is None (RFC 6023 5).
 
     With the ticket that we came back with, the old session's keys are the proof (RFC 5723 4.3.3).
 
     --> HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, [SAi2, TSi, TSr]}
     <-- HDR, SK {IDr, AUTH, [SAr2, TSi, TSr]}   or the IKE SA alone with an error notify for the child
+
+    The answer is None, or another gateway to which the responder, now proven, sends us (RFC 5685 6).
     """
     assert sa.peer is not None
     request = _first_request(core, sa, sa.peer, kept)
@@ -70,7 +73,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
             response = await _prove_by_ticket(core, sa, kept, request, further)
         else:
             response = await _prove_ourselves(core, sa, sa.peer, request, further)
-        elsewhere = redirects.target(core, sa, response)
+        host = redirects.target(core, sa, response)
     except BaseException as error:
         if offer:
             offer.withdraw(core, sa)
@@ -83,9 +86,12 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
     take_ticket(core, sa, response)
-    if elsewhere:
-        _go_on(core, sa, elsewhere, offer)
-        return
+    if host:
+        if offer:
+            offer.withdraw(core, sa)
+        if sa.attempt:
+            attempt_log.succeed(sa.attempt, core.now)
+        return host
     resolve_duplicates(core, sa)
     if offer is None:
         childless.stands(core, sa)
@@ -93,6 +99,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
         children.conclude(core, sa, offer, response, nonces)
     else:  # another SA with this peer stays in place of this one
         offer.withdraw(core, sa)
+    return None
 
 
 def _first_request(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[wire.Payload]:
@@ -199,15 +206,6 @@ def _heed(core: Core, sa: IkeSa, response: Message) -> None:
     mobike.agree(core, sa, response, leads=True)
     auth_lifetime.heed(core, sa, response)
     cluster.agree(sa, response)
-
-
-def _go_on(core: Core, sa: IkeSa, elsewhere: str, offer: children.Offer | None) -> None:
-    """Both ends are proven, but the responder makes no child: it sends us on to another gateway (RFC 5685 6)."""
-    if offer:
-        offer.withdraw(core, sa)
-    if sa.attempt:
-        attempt_log.succeed(sa.attempt, core.now)
-    core.extensions.sent_on.append((sa, elsewhere, (offer.config.name,) if offer else ()))
 
 
 def _answering(
@@ -334,8 +332,12 @@ def _conclude(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     if mobike.agree(core, sa, request, leads=False):
         response += mobike.offer(core, sa)
     response += cluster.agree(sa, request)
-    nonces = sa.nonce_i, sa.nonce_r
+    assert sa.peer is not None
+    nonces, sent_on = (sa.nonce_i, sa.nonce_r), elsewhere(core, sa, sa.peer)
     establish(core, sa)
+    if sent_on:
+        childless.stands(core, sa)
+        return response + sent_on
     response += auth_lifetime.tell(core, sa)
     if request.notify(NotifyType.INITIAL_CONTACT):
         initial_contact(core, sa)

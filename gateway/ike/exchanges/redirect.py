@@ -1,6 +1,8 @@
 """REDIRECT as responder: sending callers, and those who are here, on to another gateway (RFC 5685 3, 5)."""
 
+from gateway.ike import attempt_log
 from gateway.ike.abilities import Ability
+from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.init import Opening
@@ -9,6 +11,7 @@ from gateway.ike.redirects import read, redirect
 from gateway.ike.sa import IkeSa, Lifecycle, Task
 from gateway.policy.peers import Peer
 from gateway.wire import payloads as wire
+from gateway.wire.message import parse
 from gateway.wire.numbers import ExchangeType, NotifyType
 from gateway.wire.outcome import Reject
 
@@ -32,6 +35,26 @@ def sent_on(core: Core, opening: Opening, peers: list[Peer]) -> list[wire.Payloa
         return []  # sent by the very gateway that we would send it to: serve it
     core.count("redirected")
     return [redirect(to, opening.nonce)]
+
+
+def elsewhere(core: Core, sa: IkeSa, peer: Peer) -> list[wire.Payload]:
+    """What a caller that has proven itself is told instead of getting a child, where its gateway is another one.
+
+    <-- HDR, SK {IDr, AUTH, N(REDIRECT, to)}   (RFC 5685 6)
+
+    Asked while the caller's IKE_SA_INIT is kept; where it does not leave by itself, it is made to.
+    """
+    to = peer.redirect_to
+    if not to or to == sa.path.local or Ability.SENDS_ON not in sa.abilities:
+        return []
+    came_from = parse(sa.init_request).notify(NotifyType.REDIRECTED_FROM)
+    if came_from is not None and _names(came_from, to):
+        return []
+    core.count("redirected")
+    core.timers.set(("sent-on", sa), core.now + GRACE)
+    attempt_log.add(sa.attempt, Step.IDENTITY, f"sent on to {to}, its gateway")
+    core.event("ike-sa.redirected", f"{peer.name} was sent on to {to}", peer.name, ike_sa=sa.id, to=to)
+    return [redirect(to)]
 
 
 def _names(came_from: wire.Notify, host: str) -> bool:
