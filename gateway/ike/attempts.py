@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.crypto.chains import Link
+
 
 class Step(StrEnum):
     """The stations every negotiation passes, always in this order."""
@@ -58,7 +60,8 @@ class Attempt:
 
     `cause` is a stable code (`no-proposal`, `authentication-failed`, `timeout` …), `reason` and `advice` are sentences.
     `offered`, `acceptable` and `differences` are filled when algorithms or networks did not meet, `considered` when a
-    caller fits no peer, the closest first.
+    caller fits no peer, the closest first. `chain` is what the peer proved itself by, its own certificate first, with
+    the fault where one was found.
     """
 
     id: int
@@ -82,5 +85,6 @@ class Attempt:
     acceptable: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     considered: tuple[Considered, ...] = ()
+    chain: tuple[Link, ...] = ()
     steps: list[StepTaken] = field(default_factory=list)
     messages: list[MessageSeen] = field(default_factory=list)

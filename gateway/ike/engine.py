@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from gateway.ike import attempt_log, driver, lifetimes, reasons
 from gateway.ike.admission import Blocked
 from gateway.ike.answering import answer_request, forget_answers
+from gateway.ike.authentication.again import judge_again
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
 from gateway.ike.effects import Effect
@@ -107,6 +108,7 @@ class Engine:
         lay_shunts(core)
         make_interfaces(core)
         obey(core, difference)
+        judge_again(core, difference.trust)
         unmake_interfaces(core)
         return difference, self._settle()
 

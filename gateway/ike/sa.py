@@ -118,6 +118,19 @@ class Reauth:
     before: "IkeSa | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """By what the peer proved itself: its chain, its own certificate first, and its public key; all in DER.
+
+    The chain is empty where the key alone is known.
+    """
+
+    chain: tuple[bytes, ...]
+    key: bytes
+    ocsp: tuple[bytes, ...] = ()
+    """What the peer itself brought on the state of its certificate (RFC 4806)."""
+
+
 @dataclass(slots=True, eq=False)
 class IkeSa:
     """One IKE SA. What is made during the negotiation is None only while CONNECTING."""
@@ -151,6 +164,8 @@ class IkeSa:
     remote_id: Identity | None = None
     eap_identity: str = ""
     """As whom the peer proved itself by EAP: a user's name, or that in a certificate."""
+    evidence: Evidence | None = field(default=None, repr=False)
+    """Where the peer proved itself by a signature."""
     established: float | None = None
     last_heard: float = 0.0
     reason: str = ""

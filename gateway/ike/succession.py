@@ -60,6 +60,7 @@ def begin_to_stand(core: Core, old: IkeSa, new: IkeSa) -> None:
     keys_made(core, new)
     new.established = new.last_heard = core.now
     new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes
+    new.evidence = old.evidence
     new.eap_identity = old.eap_identity
 
 

@@ -15,6 +15,15 @@ class Method(StrEnum):
     EAP = "eap"
 
 
+WORDS = {
+    Method.PSK: "a pre-shared key",
+    Method.CERTIFICATE: "a certificate",
+    Method.PUBLIC_KEY: "a public key that we know",
+    Method.EAP: "EAP",
+}
+"""How a sentence names a method."""
+
+
 class Revocation(StrEnum):
     """What is asked of a certificate's state.
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from cryptography import x509
 
 from gateway.crypto import der
+from gateway.crypto.certificates import canonical_name
 from gateway.wire.numbers import IdType, name_of
 
 _FQDN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
@@ -174,7 +175,7 @@ def _canonical(id_type: int, data: bytes) -> object:
         user, _, domain = data.rpartition(b"@")
         return user, domain.lower()
     if id_type == IdType.ID_DER_ASN1_DN and (name := _parse_name(data)):
-        return _attributes(name)
+        return canonical_name(name)
     return data
 
 

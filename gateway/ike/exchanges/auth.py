@@ -12,7 +12,7 @@ from functools import partial
 
 from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, redirects
 from gateway.ike.attempts import Step
-from gateway.ike.authentication import proof, resumed
+from gateway.ike.authentication import proof, resumed, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
 from gateway.ike.authentication.eap import as_initiator, as_responder
 from gateway.ike.authentication.eap import proof as eap_proof
@@ -123,7 +123,8 @@ def _about_us(core: Core, sa: IkeSa, peer: Peer) -> list[wire.Payload]:
         raise core.give_up(sa, "auth-method", Step.IDENTITY, None, why)
     if len(peer.local_auth) > 1:
         request.append(auth_methods.SEVERAL)
-    return [*request, auth_methods.announcement()] if auth_methods.announced(sa) else request
+    request += trust.requests(core.snapshot, [peer])
+    return request + (auth_methods.announced_by([peer]) if auth_methods.announced(sa) else [])
 
 
 async def _prove_ourselves(
@@ -247,10 +248,20 @@ def _check_accepted(core: Core, sa: IkeSa, response: Message) -> None:
     if notify.type == _FAILED and (why := auth_methods.unwelcome(sa)):
         raise core.give_up(sa, "auth-method", Step.IDENTITY, None, f"{why} (AUTHENTICATION_FAILED)")
     if notify.type == _FAILED:
-        why = "the peer refused our proof (AUTHENTICATION_FAILED): it holds another pre-shared key, or does not know"
-        raise core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, f"{why} {sa.local_id}")
+        raise core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, _why_refused(sa))
     why = f"the peer answered {name_of(NotifyType, notify.type)} to IKE_AUTH"
     raise core.give_up(sa, "peer-error", Step.IDENTITY, None, why)
+
+
+def _why_refused(sa: IkeSa) -> str:
+    """AUTHENTICATION_FAILED does not say why: what it can be, by the way in which we proved ourselves."""
+    why = "the peer refused our proof (AUTHENTICATION_FAILED)"
+    method = sa.peer.local_auth[0].method if sa.peer else Method.PSK
+    if method == Method.PSK:
+        return f"{why}: it holds another pre-shared key, or does not know {sa.local_id}"
+    if method == Method.PUBLIC_KEY:
+        return f"{why}: it does not know our public key, or does not know {sa.local_id}"
+    return f"{why}: it does not trust our certificate, finds {sa.local_id} not in it, or does not know {sa.local_id}"
 
 
 async def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:

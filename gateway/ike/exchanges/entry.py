@@ -2,8 +2,9 @@
 
 from gateway.crypto import groups
 from gateway.crypto.rows import PseudoRandom
-from gateway.ike import attempt_log, puzzles
+from gateway.ike import attempt_log, auth_methods, puzzles
 from gateway.ike.attempts import Attempt, Step
+from gateway.ike.authentication import trust
 from gateway.ike.core import Core
 from gateway.ike.exchanges.init import Opening, accept_init
 from gateway.ike.exchanges.redirect import sent_on
@@ -22,8 +23,10 @@ from gateway.wire.outcome import Drop, Reject
 _INFORMATIONAL_V1 = 5  # RFC 2408 3.1
 _AMPLIFIED = 1.5
 """An answer may be that much longer than its request; beyond, the sender proves its address with a cookie first."""
-_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 64
-"""Of our answer: header, SA, the frame of KE, nonce, and what we announce."""
+_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 56
+"""Of our answer: header, SA, the frame of KE, nonce, and what we always announce."""
+_ASKED_FOR = 64
+"""Peers that the caller may turn out to be, of which our answer says how they may prove themselves."""
 _NAT_OCTETS = 2 * 28
 
 
@@ -60,6 +63,8 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
         wanted = chosen.ke.number.to_bytes(2)
         _answer(core, request, datagram, path, [wire.Notify(0, b"", NotifyType.INVALID_KE_PAYLOAD, wanted)])
         return
+    likely = peers[:_ASKED_FOR]
+    opening.about_proof = trust.requests(core.snapshot, likely) + auth_methods.announced_by(likely)
     if _amplifies(opening, chosen) and _given(core, opening) is None:
         _answer(core, request, datagram, path, _cookie(core, opening, 0))
         return
@@ -159,7 +164,8 @@ def _puzzle_function(core: Core, opening: Opening) -> PseudoRandom | None:
 def _amplifies(opening: Opening, chosen: Chosen) -> bool:
     assert chosen.ke is not None
     nat = _NAT_OCTETS if opening.request.notify(NotifyType.NAT_DETECTION_SOURCE_IP) else 0
-    return _FIXED_OCTETS + nat + chosen.ke.answer_octets > _AMPLIFIED * len(opening.datagram)
+    about_proof = sum(4 + len(payload.octets()) for payload in opening.about_proof)
+    return _FIXED_OCTETS + nat + about_proof + chosen.ke.answer_octets > _AMPLIFIED * len(opening.datagram)
 
 
 def _select(peers: list[Peer], opening: Opening) -> tuple[Peer, Chosen] | None:

@@ -1,9 +1,10 @@
 """IKE_SA_INIT, both roles (RFC 7296 1.2, 2.6, 2.7, 2.23)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.crypto import groups, suites
 from gateway.crypto.keys import ike_keys, skeyseed
+from gateway.crypto.signatures import HASHES
 from gateway.ike import attempt_log, auth_methods, childless, puzzles, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
@@ -20,14 +21,13 @@ from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen, accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
-from gateway.wire.numbers import ExchangeType, HashAlgorithm, NotifyType, name_of
+from gateway.wire.numbers import ExchangeType, NotifyType, name_of
 from gateway.wire.outcome import Drop
 
 ROUNDS = 6
 """How often an opening is begun again because the responder wants something first."""
 _COOKIE_OCTETS = 64  # RFC 7296 2.6
-_HASHES = (HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512)
-_SIGNATURE_HASHES = b"".join(int(algorithm).to_bytes(2) for algorithm in _HASHES)
+_SIGNATURE_HASHES = b"".join(int(algorithm).to_bytes(2) for algorithm in HASHES)
 
 
 async def open_sa(core: Core, sa: IkeSa, came_from: str = "", *, tries: int = 0) -> str | None:
@@ -207,6 +207,8 @@ class Opening:
     nonce: bytes
     ke: wire.KE
     offered: list[wire.Proposal]
+    about_proof: list[wire.Payload] = field(default_factory=list)
+    """What our answer says of the proof that we will want."""
 
 
 def begin_answer(core: Core, opening: Opening, peer: Peer) -> IkeSa:
@@ -258,5 +260,5 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
     if chosen.additional:
         payloads.append(intermediate.SUPPORTED)
-    payloads += [childless.SUPPORTED, auth_methods.SEVERAL, auth_methods.announcement()]
+    payloads += [childless.SUPPORTED, auth_methods.SEVERAL, *opening.about_proof]
     answer_opening(core, sa, opening, payloads)

@@ -1,0 +1,59 @@
+"""Whom a round of proof trusts: authorities out of the configuration, and what is asked of the peer."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from gateway.crypto.certificates import Certificate, InvalidCertificate
+from gateway.crypto.chains import Chain, Trust, verify
+from gateway.ike.core import Core
+from gateway.policy.authentication import Authority, Method, RemoteAuth
+from gateway.policy.peers import Peer
+from gateway.policy.snapshot import Snapshot
+from gateway.wire import payloads as wire
+from gateway.wire.numbers import CertEncoding
+
+_MOST_ASKED = 32
+"""Authorities that are named to a peer: its answer should not cost more than its question."""
+
+
+def authorities(snapshot: Snapshot, wanted: RemoteAuth) -> list[Authority]:
+    """Those that may have issued the peer's certificate: all, where none is named."""
+    if not wanted.authorities:
+        return list(snapshot.authorities.values())
+    return [snapshot.authorities[name] for name in wanted.authorities if name in snapshot.authorities]
+
+
+def verify_chain(
+    core: Core, wanted: RemoteAuth, sent: Sequence[bytes], inline: Sequence[bytes], *, initiator: bool
+) -> Chain:
+    """The chain from the first certificate sent to one of these authorities. Raises Untrusted."""
+    trusted = authorities(core.snapshot, wanted)
+    anchors = tuple(readable(one.certificate for one in trusted))
+    below = tuple(readable(octets for one in trusted for octets in one.intermediates))
+    now = core.extensions.tickets.unix(core.now)
+    return verify(sent, Trust(anchors, below, now=now), initiator=initiator)
+
+
+def readable(certificates: Iterable[bytes]) -> list[Certificate]:
+    """Those of the configuration's that can be read; nothing that another one signed can be trusted."""
+    found = []
+    for octets in certificates:
+        try:
+            found.append(Certificate.read(octets))
+        except InvalidCertificate:
+            continue
+    return found
+
+
+def requests(snapshot: Snapshot, peers: Sequence[Peer]) -> list[wire.Payload]:
+    """CERTREQ payloads for the proof that any of these peers may bring (RFC 7296 3.7, RFC 7670 3)."""
+    rounds = [wanted for peer in peers for wanted in peer.remote_auth[:1]]
+    named = [one for wanted in rounds if wanted.method == Method.CERTIFICATE for one in authorities(snapshot, wanted)]
+    keys = dict.fromkeys(one.key.spki for one in readable(dict.fromkeys(one.certificate for one in named)))
+    asked: list[wire.Payload] = []
+    if keys:
+        hashes = [hashlib.sha1(spki).digest() for spki in list(keys)[:_MOST_ASKED]]  # noqa: S324 - a name, no proof
+        asked.append(wire.CERTREQ(CertEncoding.X509_SIGNATURE, b"".join(hashes)))
+    if any(wanted.method == Method.PUBLIC_KEY for wanted in rounds):
+        asked.append(wire.CERTREQ(CertEncoding.RAW_PUBLIC_KEY, b""))
+    return asked
