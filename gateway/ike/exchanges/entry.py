@@ -23,7 +23,7 @@ from gateway.wire.outcome import Drop, Reject
 _INFORMATIONAL_V1 = 5  # RFC 2408 3.1
 _AMPLIFIED = 1.5
 """An answer may be that much longer than its request; beyond, the sender proves its address with a cookie first."""
-_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 56
+_FIXED_OCTETS = HEADER_OCTETS + 48 + 8 + 36 + 48
 """Of our answer: header, SA, the frame of KE, nonce, and what we always announce."""
 _ASKED_FOR = 64
 """Peers that the caller may turn out to be, of which our answer says how they may prove themselves."""
