@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab import libreswan5, strongswan6
+from tests.lab import freeradius, libreswan5, strongswan6
 from tests.lab.charon import DAEMON
 from tests.lab.kernel import kernel_available
 from tests.lab.libreswan import unpacked
@@ -82,6 +82,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "netns": _netns,
     "charon": _charon,
     "libreswan": unpacked,
+    "freeradius": freeradius.unpacked,
     "libreswan5": libreswan5.unpacked,
     "strongswan6": strongswan6.unpacked,
     "guest": kernel_available,
@@ -96,7 +97,7 @@ CHECKS: dict[str, Callable[[], str]] = {
 def missing(need: str) -> str:
     """Why a need is not met here, or "" when it is.
 
-    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, libreswan5, strongswan6, guest, esp,
+    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, libreswan5, strongswan6, freeradius, guest, esp,
     xfrm-interface, nft-nat, netem) or a command's.
     """
     if need in CHECKS:

@@ -1,0 +1,202 @@
+"""Listens to RADIUS servers that want a session ended or changed (RFC 5176)."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Protocol
+
+from gateway.crypto.radius import check_request, sign_answer
+from gateway.policy.radius import RadiusServer
+from gateway.wire.outcome import Drop
+from gateway.wire.radius import Attribute, Code, Packet, Type, number, parse
+
+log = logging.getLogger("ikegate")
+
+PORT = 3799
+FRESH_SECONDS = 300.0
+"""How far a request's Event-Timestamp may be from our clock (RFC 5176 6.3)."""
+_REMEMBERED = 256
+_MOST_UNDER_WAY = 64
+_ANSWERS = {
+    Code.DISCONNECT_REQUEST: (Code.DISCONNECT_ACK, Code.DISCONNECT_NAK),
+    Code.COA_REQUEST: (Code.COA_ACK, Code.COA_NAK),
+}
+_OF_THE_PACKET = frozenset({Type.MESSAGE_AUTHENTICATOR, Type.PROXY_STATE, Type.EVENT_TIMESTAMP})
+_IGNORED = frozenset({Type.REPLY_MESSAGE, Type.ACCT_TERMINATE_CAUSE})
+_OF_THE_NAS = frozenset({Type.NAS_IP_ADDRESS, Type.NAS_IPV6_ADDRESS, Type.NAS_IDENTIFIER})
+_OF_THE_SESSION = frozenset(
+    {
+        Type.USER_NAME,
+        Type.ACCT_SESSION_ID,
+        Type.FRAMED_IP_ADDRESS,
+        Type.FRAMED_IPV6_ADDRESS,
+        Type.CALLING_STATION_ID,
+        Type.CALLED_STATION_ID,
+    }
+)
+_CHANGEABLE = frozenset({Type.SESSION_TIMEOUT, Type.IDLE_TIMEOUT, Type.FILTER_ID})
+
+
+class ErrorCause(IntEnum):
+    """Why a request was not carried out (RFC 5176 3.5)."""
+
+    UNSUPPORTED_ATTRIBUTE = 401
+    MISSING_ATTRIBUTE = 402
+    NAS_IDENTIFICATION_MISMATCH = 403
+    INVALID_REQUEST = 404
+    SESSION_CONTEXT_NOT_FOUND = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """The sessions that are meant: those that fit everything that is told. Empty and None are not told."""
+
+    user: str = ""
+    session_id: str = ""
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    calling: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a session is to have from now on; None leaves it as it is. Times are in seconds."""
+
+    session_timeout: int | None
+    idle_timeout: int | None
+    filters: tuple[str, ...] | None
+
+
+class Sessions(Protocol):
+    """Who is in, as this listener needs to know it. Both answer how many sessions were meant."""
+
+    async def disconnect(self, which: Which) -> int: ...
+
+    async def change(self, which: Which, wanted: Wanted) -> int: ...
+
+
+class Listener(asyncio.DatagramProtocol):
+    """Answers configured servers alone, each by its own secret; strangers and forgers hear nothing.
+
+    A request that comes again is answered again and not carried out again (RFC 5176 2.3).
+    """
+
+    def __init__(
+        self, servers: Mapping[str, RadiusServer], sessions: Sessions, nas: str, unix: Callable[[], float]
+    ) -> None:
+        self._secrets = {ip_address(server.address): server.secret for server in servers.values()}
+        self._sessions = sessions
+        self._nas = nas
+        self._unix = unix
+        self._transport: asyncio.DatagramTransport | None = None
+        self._answered: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._under_way: dict[tuple[object, ...], asyncio.Task[None]] = {}
+        self.dropped = 0
+        """Datagrams that were not answered at all."""
+
+    async def open(self, address: str, port: int = PORT) -> int:
+        """Listen; the port that it is (0 takes any). Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(address, port))
+        return int(self._transport.get_extra_info("sockname")[1])
+
+    async def close(self) -> None:
+        """What is under way is carried out, and answered."""
+        await asyncio.gather(*self._under_way.values())
+        if self._transport is not None:
+            self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        try:
+            request = self._read(data, addr)
+        except Drop as drop:
+            self.dropped += 1
+            log.info("RADIUS: a request from %s is ignored: %s", addr[0], drop.why)
+            return
+        name = (*addr[:2], request.code, request.identifier, request.authenticator)
+        if name in self._answered:
+            self._send(self._answered[name], addr)
+        elif name not in self._under_way and len(self._under_way) < _MOST_UNDER_WAY:
+            work = self._serve(request, addr, name)
+            self._under_way[name] = asyncio.get_running_loop().create_task(work)
+
+    def _read(self, data: bytes, addr: tuple[str, int]) -> Packet:
+        """Raises Drop."""
+        secret = self._secrets.get(_plain(addr[0]))
+        if secret is None:
+            raise Drop("no RADIUS server of ours is there")
+        request = parse(data)
+        if request.code not in _ANSWERS:
+            raise Drop(f"code {request.code} is none that we are asked")
+        check_request(request, secret)
+        stamp = request.number(Type.EVENT_TIMESTAMP)
+        if stamp is not None and abs(stamp - self._unix()) > FRESH_SECONDS:
+            raise Drop("its Event-Timestamp is minutes away from our clock: it was sent again, or a clock is wrong")
+        return request
+
+    async def _serve(self, request: Packet, addr: tuple[str, int], name: tuple[object, ...]) -> None:
+        ack, nak = _ANSWERS[Code(request.code)]
+        try:
+            error = self._unacceptable(request) or await self._carry_out(request)
+        finally:
+            del self._under_way[name]
+        body = [Attribute(Type.PROXY_STATE, value) for value in request.all(Type.PROXY_STATE)]
+        if error is not None:
+            body.append(number(Type.ERROR_CAUSE, error))
+        secret = self._secrets[_plain(addr[0])]
+        answer = Packet(nak if error else ack, request.identifier, bytes(16), tuple(body))
+        octets = sign_answer(answer, request, secret).octets()
+        self._answered[name] = octets
+        while len(self._answered) > _REMEMBERED:
+            self._answered.popitem(last=False)
+        self._send(octets, addr)
+
+    def _send(self, octets: bytes, addr: tuple[str, int]) -> None:
+        if self._transport is not None:
+            self._transport.sendto(octets, addr)
+
+    def _unacceptable(self, request: Packet) -> ErrorCause | None:
+        kinds = {kind for kind, _ in request.attributes}
+        known = _OF_THE_PACKET | _IGNORED | _OF_THE_NAS | _OF_THE_SESSION
+        if request.code == Code.COA_REQUEST:
+            known |= _CHANGEABLE
+        if kinds - known:
+            return ErrorCause.UNSUPPORTED_ATTRIBUTE
+        named = request.maybe(Type.NAS_IDENTIFIER)
+        if named is not None and named != self._nas.encode():
+            return ErrorCause.NAS_IDENTIFICATION_MISMATCH
+        if not kinds & (_OF_THE_SESSION - {Type.CALLED_STATION_ID}):
+            return ErrorCause.MISSING_ATTRIBUTE  # it would mean everybody
+        if request.code == Code.COA_REQUEST and not kinds & _CHANGEABLE:
+            return ErrorCause.MISSING_ATTRIBUTE
+        if any(len(value) != 4 for kind in _CHANGEABLE - {Type.FILTER_ID} for value in request.all(kind)):
+            return ErrorCause.INVALID_REQUEST
+        return None
+
+    async def _carry_out(self, request: Packet) -> ErrorCause | None:
+        which = Which(
+            user=request.text(Type.USER_NAME),
+            session_id=request.text(Type.ACCT_SESSION_ID),
+            ipv4=request.ipv4(Type.FRAMED_IP_ADDRESS),
+            ipv6=request.ipv6(Type.FRAMED_IPV6_ADDRESS),
+            calling=request.text(Type.CALLING_STATION_ID),
+        )
+        if which == Which():
+            return ErrorCause.INVALID_REQUEST
+        if request.code == Code.DISCONNECT_REQUEST:
+            meant = await self._sessions.disconnect(which)
+        else:
+            filters = tuple(value.decode("utf-8", "replace") for value in request.all(Type.FILTER_ID))
+            timeouts = request.number(Type.SESSION_TIMEOUT), request.number(Type.IDLE_TIMEOUT)
+            meant = await self._sessions.change(which, Wanted(*timeouts, filters or None))
+        return None if meant else ErrorCause.SESSION_CONTEXT_NOT_FOUND
+
+
+def _plain(host: str) -> IPv4Address | IPv6Address:
+    """The address itself, where a socket of both versions shows IPv4 inside IPv6."""
+    found = ip_address(host.partition("%")[0])
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
