@@ -16,6 +16,8 @@ from gateway.service.planning import NotFound
 from gateway.storage.identity import AuthorityObject, CertificateObject
 from gateway.storage.objects import FieldError, Invalid, Inventory
 
+DAY = 86_400.0
+WARNING = 30 * DAY
 _LOCKED = "The authority's private key is not here: it is trusted, but cannot sign."
 
 
@@ -74,6 +76,37 @@ def is_revoked(inventory: Inventory, certificate: CertificateObject) -> bool:
     facts = facts_of(certificate.certificate)
     authority = inventory.authorities.get(certificate.authority)
     return bool(facts and authority and any(one.serial == facts[0].serial for one in authority.revoked))
+
+
+def warnings(inventory: Inventory, now: float) -> list[str]:
+    """What runs out within WARNING seconds or has run out, in sentences, the nearest end first."""
+    found: list[tuple[float, str]] = []
+    for kind, word in (("authorities", "authority"), ("certificates", "certificate")):
+        for name, one in inventory.objects(kind).items():
+            text = one.certificate if isinstance(one, AuthorityObject | CertificateObject) else ""
+            facts = facts_of(text)
+            if not facts or (isinstance(one, CertificateObject) and is_revoked(inventory, one)):
+                continue
+            end = facts[0].not_after
+            if end - now < WARNING:
+                days = int((end - now) // DAY)
+                told = (
+                    "has run out"
+                    if end <= now
+                    else f"runs out in {days} days"
+                    if days > 1
+                    else "runs out within two days"
+                )
+                found.append((end, f"The {word} {name} {told}: {_remedy(inventory, one)}"))
+    return [text for _, text in sorted(found)]
+
+
+def _remedy(inventory: Inventory, one: object) -> str:
+    if isinstance(one, CertificateObject) and ("authorities", one.authority) in inventory.secrets:
+        return "renew it"
+    if isinstance(one, CertificateObject):
+        return "ask its authority for another one"
+    return "make or ask for another one, and give peers theirs in time"
 
 
 def issuer_of(inventory: Inventory, name: str) -> Issuer:

@@ -16,6 +16,8 @@ from gateway.ike.reasons import Kind
 from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Start
+from gateway.service.authorities import warnings
+from gateway.service.certificate_care import CertificateCare
 from gateway.service.done import Done
 from gateway.service.issuing import Issuing
 from gateway.service.journal import Journal
@@ -68,6 +70,7 @@ class Gateway:
         self._network = NetworkWatch(self._runner.network_changed, self._runner.transport.listening.learn)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
         self.issuing = Issuing(self.config)
+        self._caring = CertificateCare(self.config, self.issuing)
         if key_log is not None:
             self._problems.append(
                 f"THE KEY LOG IS ON: session keys go to {settings.key_log}; whoever reads them reads the traffic"
@@ -86,6 +89,7 @@ class Gateway:
             self._network.start()
         self.config.watch()
         self._observing = asyncio.get_running_loop().create_task(self._observe())
+        self._caring.start()
 
     async def _observe(self) -> None:
         """Counters of a CHILD_SA that ends are kept as they were last seen."""
@@ -123,6 +127,7 @@ class Gateway:
         if self._observing:
             self._observing.cancel()
         self.config.stop()
+        await self._caring.stop()
         await self._network.stop()
         await self._runner.stop()
         await self._keep_outages()
@@ -131,7 +136,7 @@ class Gateway:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps this gateway from doing its work, each with what to do."""
-        return tuple(self._problems)
+        return (*self._problems, *warnings(self.config.inventory, time.time()))
 
     def status(self) -> Status:
         """How it is now."""

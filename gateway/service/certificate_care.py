@@ -1,0 +1,44 @@
+"""What certificates need without anybody asking: renewed in time, with lists of revoked ones that are fresh."""
+
+import asyncio
+import contextlib
+import logging
+
+from gateway.service.issuing import Issuing
+from gateway.service.manage import Configuration, Invalid, NotFound, PreconditionFailed, StorageFailed, Terms
+
+EVERY = 600.0  # seconds
+_log = logging.getLogger(__name__)
+
+
+class CertificateCare:
+    """Looks after certificates every EVERY seconds, from `start` to `stop`."""
+
+    def __init__(self, config: Configuration, issuing: Issuing) -> None:
+        self._config = config
+        self._issuing = issuing
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY)
+
+    async def look(self) -> None:
+        """Renew what is due and make lists of ours anew that grow old; what fails is tried again the next time."""
+        for name in self._issuing.due():
+            try:
+                await self._issuing.renew(name, Terms("ikegate", f"Two thirds of the life of {name} are over"))
+            except (Invalid, NotFound, PreconditionFailed, StorageFailed) as failed:
+                _log.warning("certificate %s is not renewed: %s", name, failed)
+        await self._config.lay_lists()
