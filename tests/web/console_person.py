@@ -7,7 +7,9 @@ from pathlib import Path
 
 import httpx2
 
+from gateway.crypto.authority import Wanted
 from gateway.service.gateway import Gateway
+from gateway.service.issuing import Order
 from tests.web.console_lab import LAB, SECRET, free_ports, make_gateway
 from tests.web.console_markup import Page
 from web.app import create_app
@@ -76,3 +78,5 @@ async def configure(person: Person) -> None:
     blocks = [{"network": "198.51.100.0/24", "reason": "scans"}, {"network": "2001:db8::/32", "expires_at": 1}]
     document = {"apiVersion": "ikegate/v1", "peers": [peer], "psks": [psk], "shunts": [shunt], "blocks": blocks}
     await person.gateway.config.apply(document, LAB)
+    await person.gateway.issuing.create_authority(Order("branch-ca", Wanted("Lab")), LAB)
+    await person.gateway.issuing.generate(Order("branch-own", Wanted("gw", ("gw.example",))), "branch-ca", LAB)

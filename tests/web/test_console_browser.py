@@ -335,3 +335,55 @@ def test_a_page_of_something_deleted_says_so_by_itself(lab: Lab, browser: Browse
         expect(page.locator("#live")).to_have_text("Live")
         on_loop(lab, lab.here.config.delete("peers", "far", LAB))
         expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+
+
+@pytest.mark.parametrize(("script", "phone"), [(True, False), (False, True)], ids=["script", "plain-phone"])
+def test_an_authority_a_certificate_and_a_tunnel_by_it(lab: Lab, browser: Browser, script: bool, phone: bool) -> None:
+    with visitor(browser, lab, script=script, phone=phone) as context:
+        page = context.new_page()
+        set_up(page, lab, script=script)
+        page.goto("/credentials")
+        page.get_by_role("link", name="New authority").click()
+        page.get_by_label("Name", exact=True).fill("ca")
+        page.get_by_label("Common name").fill("Lab <b>authority</b>")
+        page.get_by_role("button", name="Save the authority").click()
+        expect(page.locator("ol.lines")).to_contain_text("Root authority")
+        expect(page.locator("ol.lines")).to_contain_text(r"Lab \<b\>authority\</b\>")
+        page.get_by_role("link", name="Issue a certificate").click()
+        if script:
+            expect(page.get_by_label("Certificate request (CSR)")).to_be_hidden()
+        page.get_by_label("Name", exact=True).fill("here")
+        page.get_by_label("Names", exact=True).fill("not a name")
+        page.get_by_role("button", name="Save the certificate").click()
+        expect(page.get_by_role("alert")).to_contain_text("is no address, DNS name or e-mail address")
+        page.get_by_label("Names", exact=True).fill("here.example")
+        page.get_by_role("button", name="Save the certificate").click()
+        expect(page.locator("ol.lines > li")).to_have_count(2)
+        expect(page.locator("ol.lines > li").last).to_contain_text("here.example")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download PEM").click()
+        assert "BEGIN CERTIFICATE" in download.value.path().read_text()
+
+        page.goto("/tunnels/new")
+        page.get_by_label("Name", exact=True).fill("far")
+        page.get_by_label("Address", exact=True).fill("192.0.2.1")
+        page.get_by_label("Its identity").fill("far.example")
+        page.get_by_label("Our identity").fill("here.example")
+        page.get_by_label("On this side").fill("10.1.0.0/16")
+        page.get_by_label("On the other side").fill("10.2.0.0/24")
+        page.get_by_label("We, by").select_option("certificate")
+        page.get_by_label("The other side, by").select_option("certificate")
+        if script:
+            expect(page.get_by_label("Key", exact=True)).to_be_hidden()
+        page.get_by_label("Our certificate or key").select_option("here")
+        page.get_by_label("Issued by").select_option("ca")
+        page.get_by_role("button", name="Save and connect").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("far")
+        assert lab.here.config.peer("far").local_auth[0].certificate == "here"
+
+        page.goto("/certificates/here")
+        page.get_by_label("Type here to confirm").fill("here")
+        page.get_by_role("button", name="Revoke here").click()
+        expect(page.locator("ol.lines > li").last).to_contain_text("Revoked")
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, "nothing sticks out sideways"

@@ -43,6 +43,13 @@ SIGNED_IN_PAGES = (
     "/rules/shunts/branch",
     "/rules/shunts/branch/delete",
     "/settings",
+    "/credentials",
+    "/certificates/new",
+    "/certificates/branch-own",
+    "/certificates/branch-own/delete",
+    "/authorities/new",
+    "/authorities/branch-ca",
+    "/authorities/branch-ca/delete",
 )
 
 

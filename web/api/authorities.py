@@ -52,6 +52,9 @@ class CreateBody(Subject):
     key_type: KeyType = "ecdsa-p384"
     publish_uri: Uri = ""
 
+    def order(self) -> Order:
+        return Order(self.name, self.wanted(life=self.days * DAY), self.key_type, self.description)
+
 
 def answer(config: Configuration, authority: AuthorityObject) -> AuthorityAnswer:
     """The authority as the API shows it."""
@@ -81,9 +84,8 @@ async def create_authority(
 ) -> WriteAnswer[AuthorityAnswer]:
     """Make an authority of ours with a new private key, which stays here."""
     gateway = current_gateway(request)
-    order = Order(body.name, body.wanted(life=body.days * DAY), body.key_type, body.description)
     known = replace(terms, author=caller.name)
-    written = await gateway.issuing.create_authority(order, known, body.issuer, body.publish_uri)
+    written = await gateway.issuing.create_authority(body.order(), known, body.issuer, body.publish_uri)
     shown = cast("AuthorityAnswer | None", _KIND.as_shown(gateway.config, written.document))
     return write_answer(written, response, shown)
 

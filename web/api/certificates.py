@@ -116,12 +116,19 @@ class SignBody(Subject):
     request: Annotated[Pem, Field(description="PKCS#10 in PEM, signed by its own key")]
     take_names: Annotated[bool, Field(description="Take the alternative names that the request asks for too")] = False
 
+    def order(self) -> Order:
+        wanted = self.wanted(names=self.names, profile=self.profile, life=self.days * DAY)
+        return Order(self.name, wanted, description=self.description)
+
 
 class RequestBody(Subject):
     """A private key to be made, and a request for another authority."""
 
     names: Names = ()
     key_type: KeyType = "ecdsa-p384"
+
+    def order(self) -> Order:
+        return Order(self.name, self.wanted(names=self.names), self.key_type, self.description)
 
 
 class Pkcs12Body(BaseModel):
@@ -209,13 +216,8 @@ async def sign_request(
 ) -> WriteAnswer[CertificateAnswer]:
     """Issue a certificate for a request (CSR), whose sender has the private key."""
     gateway = current_gateway(request)
-    order = Order(
-        body.name,
-        body.wanted(names=body.names, profile=body.profile, life=body.days * DAY),
-        description=body.description,
-    )
     known = replace(terms, author=caller.name)
-    written = await gateway.issuing.sign(order, body.authority, body.request, body.take_names, known)
+    written = await gateway.issuing.sign(body.order(), body.authority, body.request, body.take_names, known)
     return _answer(gateway.config, written, response)
 
 
@@ -225,8 +227,7 @@ async def request_certificate(
 ) -> WriteAnswer[CertificateAnswer]:
     """Make a private key and a request; the answer's `request` goes to the authority, its answer into `certificate`."""
     gateway = current_gateway(request)
-    order = Order(body.name, body.wanted(names=body.names), body.key_type, body.description)
-    written = await gateway.issuing.request(order, replace(terms, author=caller.name))
+    written = await gateway.issuing.request(body.order(), replace(terms, author=caller.name))
     return _answer(gateway.config, written, response)
 
 

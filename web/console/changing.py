@@ -8,13 +8,13 @@ from gateway.service.access import Session
 from gateway.service.done import Done
 from gateway.service.gateway import Gateway
 from gateway.service.manage import FieldError, Invalid, PreconditionFailed
-from web.console.forms import advanced
+from web.console.forms import advanced, proofs
 from web.console.forms import tunnel as form
 from web.console.forms.fields import Errors, Typed, api_call, impact, random_secret, remark_on, typed_in
 from web.console.objects import UNCHANGED, store
 from web.console.render import go, page
 from web.console.session import PageRoute, SignedIn, ThisGateway, terms
-from web.console.views import keys
+from web.console.views import certificates, keys
 from web.console.watching import tunnel_view
 from web.console.words import sentence, tunnel
 
@@ -55,6 +55,7 @@ def _new_page(
         child_options=advanced.CHILD_FIELDS,
         peer_options=advanced.PEER_FIELDS,
         psks=keys.key_names(inventory),
+        **certificates.proof_options(inventory, typed),
         ike_options=keys.proposal_options(inventory, "ike", tuple(typed.get("ike", "").split(","))),
         esp_options=keys.proposal_options(inventory, "esp", tuple(typed.get("esp", "").split(","))),
         call=api_call(request, "PUT", f"/peers/{name}", body),
@@ -134,6 +135,8 @@ def _settings_page(
         "ike_options": keys.proposal_options(config.inventory, "ike", tuple(typed.get("ike", "").split(","))),
         "esp_options": esp + keys.proposal_options(config.inventory, "esp", tuple(typed.get("esp", "").split(","))),
         "keys": keys.keys_of_peer(config.snapshot(), compiled) if compiled else (),
+        "by_key": proofs.needs_key(typed),
+        **certificates.proof_options(config.inventory, typed),
         "impact": "",
         "call": api_call(request, "PUT", f"/peers/{name}", body),
     }

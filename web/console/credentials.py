@@ -1,5 +1,6 @@
-"""The pages of pre-shared keys and proposals."""
+"""The pages of all credentials, of pre-shared keys and of proposals."""
 
+import time
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
@@ -11,10 +12,25 @@ from web.console.forms.fields import Typed, random_secret, remark_on
 from web.console.objects import Deletion, Pages, Sheet, object_pages
 from web.console.render import page
 from web.console.session import PageRoute, SignedIn, ThisGateway
-from web.console.views import keys
+from web.console.views import certificates, keys
 from web.console.words import tunnel
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("/credentials")
+async def list_credentials(request: Request, session: SignedIn, gateway: ThisGateway) -> Response:
+    inventory, now = gateway.config.inventory, time.time()
+    return page(
+        request,
+        "credentials.html",
+        title="Credentials",
+        user=session.admin,
+        certificates=certificates.certificate_rows(inventory, now),
+        authorities=certificates.authority_rows(inventory, now),
+        issuing=bool(certificates.ours(inventory)),
+        rows=keys.psk_rows(inventory, gateway.config.snapshot()),
+    )
 
 
 @router.get("/psks")

@@ -78,8 +78,8 @@ class Pages(Generic[Stored]):
     document: Callable[[Typed, Stored | None, Errors], dict[str, Any]]
     placed: Callable[[list[FieldError]], Errors]
     draw: Callable[[Sheet[Stored]], Response]
-    blank: Callable[[], Typed]
     deletion: Callable[[Gateway, str], Deletion]
+    blank: Callable[[], Typed] = dict
     pressed: Callable[[Sheet[Stored]], Sheet[Stored] | None] = lambda _: None  # a button that changes the form alone
     remark: Callable[[Typed], str] = lambda _: ""
     made: str = "is saved."
@@ -103,6 +103,11 @@ async def store(
 def object_pages(router: APIRouter, pages: Pages[Any]) -> None:
     """New, change and delete."""
     _new_pages(router, pages)
+    kept_pages(router, pages)
+
+
+def kept_pages(router: APIRouter, pages: Pages[Any]) -> None:
+    """Change and delete alone, for what is not made by its own form."""
     _change_pages(router, pages)
     _delete_pages(router, pages)
 

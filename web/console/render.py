@@ -24,7 +24,7 @@ NAVIGATION = (
     (
         "Change",
         (
-            ("Pre-shared keys", "/psks"),
+            ("Credentials", "/credentials"),
             ("Proposals", "/proposals"),
             ("Network rules", "/rules"),
             ("Settings", "/settings"),
@@ -32,6 +32,7 @@ NAVIGATION = (
     ),
 )
 _SECTIONS = tuple(address for _, entries in NAVIGATION for _, address in entries)
+_INSIDE = dict.fromkeys(("/psks", "/certificates", "/authorities"), "/credentials")  # pages of a section elsewhere
 
 
 @cache
@@ -61,8 +62,10 @@ _TEMPLATES = _environment()
 
 def section_of(path: str) -> str:
     """The menu entry that a page belongs to."""
-    found = (address for address in _SECTIONS if path == address or (address != "/" and path.startswith(address + "/")))
-    return next(found, "")
+    known = (*_SECTIONS, *_INSIDE)
+    found = (address for address in known if path == address or (address != "/" and path.startswith(address + "/")))
+    address = next(found, "")
+    return _INSIDE.get(address, address)
 
 
 def html(template: str, **context: Any) -> str:

@@ -218,9 +218,9 @@
   // Fields that belong to a choice are shown with it.
   function showChosen() {
     for (const part of all("[data-when]")) {
-      const [name, value] = part.dataset.when.split("=");
-      const field = $(`[name="${name}"]:checked`) || $(`select[name="${name}"]`);
-      if (field) part.hidden = field.value !== value;
+      const [names, values] = part.dataset.when.split("=").map((side) => side.split(/[|,]/));
+      const fields = names.map((name) => $(`[name="${name}"]:checked`) || $(`select[name="${name}"]`)).filter(Boolean);
+      if (fields.length) part.hidden = !fields.some((field) => values.includes(field.value));
     }
   }
   document.addEventListener("change", showChosen);

@@ -10,7 +10,7 @@ from gateway.storage.findings import Findings
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
 from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
 from gateway.storage.trusting import Trust
-from web.console.forms import advanced
+from web.console.forms import advanced, proofs
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 
 _CHILD_KEY = re.compile(r"child-([0-9]{1,3})-local")
@@ -33,6 +33,7 @@ _PEER_FIELDS = (
     (r"/children/[0-9]+/esp_proposals(/.*)?", "esp"),
     (r"/children/[0-9]+/rekey_time", "child_rekey_time"),
     (rf"/({'|'.join(advanced.PEER_FIELDS)})", r"\1"),
+    *proofs.FIELDS,
 )
 NEW: Typed = {
     "side": "address",
@@ -42,6 +43,7 @@ NEW: Typed = {
     "child-0-name": "net",
     "child-0-start": "always",
     **advanced.NEW_PEER,
+    **proofs.NEW,
     **advanced.new_child("child-0-"),
 }
 
@@ -91,6 +93,7 @@ def typed_of(peer: PeerObject) -> Typed:
         "unique": peer.unique,
         "force_encapsulation": "yes" if peer.force_encapsulation else "",
         **advanced.typed_of_peer(peer),
+        **proofs.typed_of(peer),
     }
     for index, child in enumerate(peer.children):
         at = f"child-{index}-"
@@ -128,6 +131,7 @@ def document_of(typed: Typed, base: PeerObject | None, errors: Errors) -> dict[s
     if chosen := typed.get("ike"):
         document["ike_proposals"] = chosen.split(",")
     document |= _settings(typed, errors) | advanced.peer_options(typed, errors)
+    document |= proofs.document_of(typed, base)
     retransmit = _numbers(typed, errors, {"tries": True, "base": False, "factor": False})
     document["retransmit"] = (as_document(base.retransmit) if base else {}) | retransmit
     _spread_rekey_time(typed, document, errors)
@@ -193,9 +197,10 @@ def _spread_rekey_time(typed: Typed, document: dict[str, Any], errors: Errors) -
 
 
 def new_document(typed: Typed, psk_name: str, stored: PskObject | None, errors: Errors) -> dict[str, Any]:
-    """A document with the new peer and its key, to be applied at once."""
+    """A document with the new peer and its key, if it needs one, to be applied at once."""
     peer = document_of(typed, None, errors)
-    return {"apiVersion": "ikegate/v1", "peers": [peer], "psks": [_key(typed, peer, psk_name, stored, errors)]}
+    keys = [_key(typed, peer, psk_name, stored, errors)] if proofs.needs_key(typed) else []
+    return {"apiVersion": "ikegate/v1", "peers": [peer], "psks": keys}
 
 
 def _key(typed: Typed, peer: dict[str, Any], name: str, stored: PskObject | None, errors: Errors) -> dict[str, Any]:

@@ -1,0 +1,203 @@
+"""Certificates and authorities by forms alone: made, issued, used by a tunnel, revoked, handed out."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.crypto import authority, containers
+from gateway.crypto.authority import Wanted
+from gateway.crypto.signatures import PrivateKey
+from tests.web.console_lab import LAB
+from tests.web.console_person import Person, setup, visiting
+
+PASSWORD = "a good password"
+AUTHORITY = {"how": "create", "name": "ca", "common_name": "Lab", "days": "3650", "key_type": "ecdsa-p384"}
+CERTIFICATE = {
+    "how": "generate",
+    "name": "moon",
+    "names": "moon.example\n192.0.2.1",
+    "authority": "ca",
+    "profile": "gateway",
+    "days": "90",
+    "key_type": "ed25519",
+}
+TUNNEL = {
+    "name": "sun",
+    "side": "calls",
+    "remote_id": "sun.example",
+    "local_id": "moon.example",
+    "child-0-name": "net",
+    "child-0-local": "10.1.0.0/24",
+    "child-0-remote": "10.2.0.0/24",
+    "child-0-start": "passive",
+    "local_method": "certificate",
+    "local_certificate": "moon",
+    "remote_method": "certificate",
+    "remote_authority": "ca",
+    "revocation": "strict",
+    "action": "save",
+}
+
+
+@pytest.fixture
+async def person(tmp_path: Path) -> AsyncIterator[Person]:
+    async with visiting(tmp_path) as found:
+        await setup(found)
+        yield found
+
+
+async def issued(person: Person) -> None:
+    await person.send("/authorities/new", AUTHORITY)
+    await person.send("/certificates/new", CERTIFICATE)
+
+
+async def test_an_authority_and_what_it_issues(person: Person) -> None:
+    empty = await person.look("/credentials")
+    assert "No authority is stored yet" in empty.source
+    made = await person.send("/authorities/new", AUTHORITY)
+    assert made.headers["location"] == "/authorities/ca"
+    below = {**AUTHORITY, "name": "sub", "common_name": "", "issuer": "ca"}
+    await person.send("/authorities/new", below)
+    await person.send("/certificates/new", {**CERTIFICATE, "authority": "sub"})
+    page = await person.look("/certificates/moon")
+    for text in ("Root authority", "CN=Lab", "CN=sub", "CN=moon.example", "Ed25519", "192.0.2.1", "Valid"):
+        assert text in page.source, text
+    assert page.source.index("CN=Lab") < page.source.index("CN=sub") < page.source.index("CN=moon.example")
+    listed = await person.look("/credentials")
+    assert "/certificates/moon" in listed.source
+    assert "/authorities/sub" in listed.source
+    again = await person.send("/certificates/new", {**CERTIFICATE, "authority": "sub"}, 422)
+    assert "There is one of this name already." in again.text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "Not a name"}, "Use 1 to 63"),
+        ({"names": "not a name"}, "is no address, DNS name"),
+        ({"days": "long"}, "Write a number."),
+        ({"authority": ""}, "authority"),
+        ({"how": "sign", "request": "nonsense"}, "no certificate request"),
+        ({"how": "pem", "certificate": "nonsense"}, "no certificate"),
+        ({"how": "pem", "certificate": ""}, "This is needed"),
+        ({"how": "pkcs12"}, "Choose the file."),
+    ],
+)
+async def test_what_cannot_be_made_is_told_beside_its_field(person: Person, change: dict[str, str], told: str) -> None:
+    await person.send("/authorities/new", AUTHORITY)
+    answer = await person.send("/certificates/new", {**CERTIFICATE, **change}, 422)
+    assert told in answer.text
+    assert not person.gateway.config.inventory.certificates
+
+
+async def test_a_tunnel_that_proves_itself_by_certificates(person: Person) -> None:
+    await issued(person)
+    form = await person.look("/tunnels/new")
+    assert "How they prove themselves" in form.source
+    saved = await person.send("/tunnels/new", TUNNEL)
+    assert saved.headers["location"] == "/tunnels/sun"
+    peer = person.gateway.config.peer("sun")
+    assert (peer.local_auth[0].method, peer.local_auth[0].certificate) == ("certificate", "moon")
+    assert (peer.remote_auth[0].authorities, peer.remote_auth[0].revocation) == (("ca",), "strict")
+    assert not person.gateway.config.inventory.psks
+    settings = await person.look("/tunnels/sun/settings")
+    chosen = [one.attributes["value"] for one in settings.all("option") if "selected" in one.attributes]
+    assert {"certificate", "moon", "ca", "strict"} <= set(chosen)
+    wrong = await person.send("/tunnels/sun/settings", {**TUNNEL, "local_certificate": "none"}, 422)
+    assert "there is no certificate" in wrong.text.lower()
+    used = await person.look("/certificates/moon")
+    assert "/tunnels/sun" in used.source
+    stays = await person.look("/certificates/moon/delete")
+    assert "give them another one first" in stays.source
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    raw = {**TUNNEL, "remote_method": "public-key", "remote_keys": pem * 2, "enabled": "yes"}
+    await person.send("/tunnels/sun/settings", raw)
+    assert len(person.gateway.config.peer("sun").remote_auth[0].public_keys) == 2
+
+
+async def test_a_form_keeps_the_proofs_that_it_does_not_ask(person: Person) -> None:
+    await issued(person)
+    await person.send("/tunnels/new", TUNNEL)
+    rounds: list[dict[str, Any]] = [
+        {"method": "certificate", "certificate": "moon"},
+        {"method": "certificate", "certificate": "moon", "scheme": "ed25519"},
+    ]
+    await person.gateway.config.patch("peers", "sun", {"local_auth": rounds}, LAB)
+    settings = await person.look("/tunnels/sun/settings")
+    assert "As it is now" in settings.source
+    form = {**TUNNEL, "local_method": "keep", "enabled": "yes", "description": "two rounds"}
+    await person.send("/tunnels/sun/settings", form)
+    peer = person.gateway.config.peer("sun")
+    assert (len(peer.local_auth), peer.description) == (2, "two rounds")
+
+
+async def test_revoked_for_good_once_its_name_is_typed(person: Person) -> None:
+    await issued(person)
+    refused = await person.send("/certificates/moon/revoke", {"confirm": "mon", "reason": "superseded"}, 422)
+    assert "Type moon exactly" in refused.text
+    await person.send("/certificates/moon/revoke", {"confirm": "moon", "reason": "superseded"})
+    page = await person.look("/certificates/moon")
+    assert "Revoked" in page.source
+    assert "Revoke moon" not in page.source
+    assert "superseded" in (await person.look("/authorities/ca")).source
+
+
+async def test_renewed_and_handed_out(person: Person) -> None:
+    await issued(person)
+    before = person.gateway.config.inventory.certificates["moon"].certificate
+    await person.send("/certificates/moon/renew", {})
+    after = person.gateway.config.inventory.certificates["moon"].certificate
+    assert after != before
+    pem = await person.get("/certificates/moon/pem")
+    assert pem.text.strip() == after
+    short = await person.send("/certificates/moon/export", {"password": "short"}, 422)
+    assert "at least 8" in short.text
+    answer = await person.client.post("/certificates/moon/export", data={"password": PASSWORD})
+    assert answer.headers["content-disposition"] == 'attachment; filename="moon.p12"'
+    bundle = containers.read_pkcs12(answer.content, PASSWORD.encode())
+    assert bundle.chain[0].subject.rfc4514_string() == "CN=moon.example"
+    files = {"pkcs12": ("moon.p12", answer.content, "application/x-pkcs12")}
+    form = {"how": "pkcs12", "name": "copy", "password": PASSWORD}
+    brought = await person.client.post("/certificates/new", data=form, files=files)
+    assert brought.headers["location"] == "/certificates/copy"
+    wrong = await person.client.post("/certificates/new", data={**form, "name": "x", "password": "no"}, files=files)
+    assert wrong.status_code == 422
+    assert "password is wrong" in wrong.text
+
+
+async def test_a_request_of_ours_waits_for_its_answer(person: Person) -> None:
+    await person.send("/certificates/new", {**CERTIFICATE, "how": "csr", "authority": ""})
+    page = await person.look("/certificates/moon")
+    assert "BEGIN CERTIFICATE REQUEST" in page.source
+    asked = person.gateway.config.inventory.certificates["moon"].request
+    key = PrivateKey(ec.generate_private_key(ec.SECP384R1()))
+    now = 1_760_000_000.0
+    root = authority.Issuer(authority.create_root(key, Wanted("Elsewhere"), now, lambda n: b"\7" * n), key)
+    public = authority.requested_key(containers.read_request(asked.encode()))
+    signed = containers.pem(authority.issue(root, public, Wanted("moon"), now, lambda n: b"\x09" * n))
+    etag = person.gateway.config.etag("certificates", "moon")
+    await person.send("/certificates/moon", {"certificate": signed, "description": "", "etag": etag})
+    stored = person.gateway.config.inventory.certificates["moon"]
+    assert (stored.certificate, stored.request) == (signed.strip(), "")
+    trust = {"how": "trust", "name": "elsewhere", "certificate": containers.pem(root.certificate)}
+    await person.send("/authorities/new", trust)
+    assert "its private key is elsewhere" in (await person.look("/authorities/elsewhere")).source
+    chain = await person.look("/certificates/moon")
+    assert chain.source.index("CN=Elsewhere") < chain.source.index("CN=moon")
+
+
+async def test_a_private_key_is_never_shown_again(person: Person) -> None:
+    key = PrivateKey(ec.generate_private_key(ec.SECP384R1()))
+    pem = containers.key_pem(key)
+    form = {"how": "pem", "name": "Bad name", "private_key": pem, "password": "tulips in may"}
+    answer = await person.send("/certificates/new", form, 422)
+    assert pem.splitlines()[1] not in answer.text
+    assert "tulips in may" not in answer.text
+    await person.send("/certificates/new", {**form, "name": "raw"})
+    for path in ("/certificates/raw", "/credentials", "/certificates/raw/delete"):
+        assert pem.splitlines()[1] not in (await person.look(path)).source

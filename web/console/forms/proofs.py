@@ -1,0 +1,85 @@
+"""How both sides of a tunnel prove themselves, as its form asks it: one round a side.
+
+What the form does not ask (several rounds, EAP, a signature scheme) stays as it is: the choice `keep`.
+"""
+
+from typing import Any
+
+from gateway.service.documents import as_document
+from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
+from gateway.storage.objects import PeerObject
+from web.console.forms.fields import Typed
+
+KEEP = "keep"
+NEW: Typed = {"local_method": "psk", "remote_method": "psk", "revocation": "if-reachable"}
+FIELDS = (
+    (r"/local_auth(/[0-9]+)?(/method)?", "local_method"),
+    (r"/local_auth/[0-9]+/certificate", "local_certificate"),
+    (r"/remote_auth(/[0-9]+)?(/method)?", "remote_method"),
+    (r"/remote_auth/[0-9]+/authorities(/.*)?", "remote_authority"),
+    (r"/remote_auth/[0-9]+/public_keys(/.*)?", "remote_keys"),
+    (r"/remote_auth/[0-9]+/revocation", "revocation"),
+)
+_KEY_BREAK = "-----END PUBLIC KEY-----"
+
+
+def typed_of(peer: PeerObject) -> Typed:
+    """What the form shows of a peer's proofs."""
+    return _typed_local(peer.local_auth) | _typed_remote(peer.remote_auth)
+
+
+def _typed_local(rounds: tuple[LocalAuthFields, ...]) -> Typed:
+    first = rounds[0]
+    plain = LocalAuthFields(method=first.method, certificate=first.certificate)
+    if rounds != (plain,) or first.method == "eap":
+        return {"local_method": KEEP}
+    return {"local_method": first.method, "local_certificate": first.certificate}
+
+
+def _typed_remote(rounds: tuple[RemoteAuthFields, ...]) -> Typed:
+    first = rounds[0]
+    if len(rounds) > 1 or first.method == "eap" or first.eap_methods or len(first.authorities) > 1:
+        return {"remote_method": KEEP, "revocation": first.revocation}
+    return {
+        "remote_method": first.method,
+        "remote_authority": next(iter(first.authorities), ""),
+        "remote_keys": "\n".join(first.public_keys),
+        "revocation": first.revocation,
+    }
+
+
+def document_of(typed: Typed, base: PeerObject | None) -> dict[str, Any]:
+    """The rounds for the peer's document; a side that the form did not send, or that is kept, stays."""
+    document: dict[str, Any] = {}
+    local, remote = typed.get("local_method", KEEP), typed.get("remote_method", KEEP)
+    if local != KEEP:
+        certificate = typed.get("local_certificate", "") if local != "psk" else ""
+        document["local_auth"] = [{"method": local, "certificate": certificate}]
+    if remote != KEEP:
+        authority = typed.get("remote_authority", "") if remote == "certificate" else ""
+        keys = _keys(typed.get("remote_keys", "")) if remote == "public-key" else []
+        revocation = typed.get("revocation") or "if-reachable"
+        document["remote_auth"] = [
+            {
+                "method": remote,
+                "authorities": [authority] if authority else [],
+                "public_keys": keys,
+                "revocation": revocation,
+            }
+        ]
+    if base is None:
+        return document
+    kept = as_document(base)
+    return {name: document.get(name, kept[name]) for name in ("local_auth", "remote_auth")}
+
+
+def _keys(text: str) -> list[str]:
+    """One key a PEM block, or one a line."""
+    if _KEY_BREAK in text:
+        return [part.strip() + "\n" + _KEY_BREAK for part in text.split(_KEY_BREAK) if part.strip()]
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def needs_key(typed: Typed) -> bool:
+    """Whether a side proves itself by a pre-shared key."""
+    return "psk" in (typed.get("local_method", "psk"), typed.get("remote_method", "psk"))
