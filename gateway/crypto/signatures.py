@@ -118,6 +118,11 @@ SCHEMES: tuple[Scheme, ...] = (
 )
 _BY_IDENTIFIER = {scheme.identifier: scheme for scheme in SCHEMES}
 _BY_KEYWORD = {scheme.keyword: scheme for scheme in SCHEMES}
+_BY_OID = {
+    der.dotted(next(der.inside(der.whole(row.identifier, der.SEQUENCE)))[1]): row
+    for row in SCHEMES
+    if row.padding != Padding.PSS and not row.weak
+}
 HASHES = (_SHA256, _SHA384, _SHA512, _IDENTITY)
 """The hashes that we verify signatures with, and announce."""
 
@@ -125,6 +130,11 @@ HASHES = (_SHA256, _SHA384, _SHA512, _IDENTITY)
 def scheme(keyword: str) -> Scheme | None:
     """The row of this keyword, as a configuration names it."""
     return _BY_KEYWORD.get(keyword)
+
+
+def scheme_of_oid(oid: str) -> Scheme | None:
+    """The row of an algorithm that its object identifier alone names: none of RSA-PSS, and none with SHA-1."""
+    return _BY_OID.get(oid)
 
 
 def recognise(identifier: bytes) -> Scheme:

@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from gateway.crypto.certificates import Certificate, InvalidCertificate
-from gateway.crypto.chains import Chain, Trust, verify
+from gateway.crypto.certificates import Certificate, InvalidCertificate, at_time
+from gateway.crypto.chains import Chain, Check, Trust, Untrusted, verify
+from gateway.crypto.revocation import State, standing
 from gateway.ike.core import Core
-from gateway.policy.authentication import Authority, Method, RemoteAuth
+from gateway.policy.authentication import Authority, Method, RemoteAuth, Revocation
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
@@ -26,12 +27,31 @@ def authorities(snapshot: Snapshot, wanted: RemoteAuth) -> list[Authority]:
 def verify_chain(
     core: Core, wanted: RemoteAuth, sent: Sequence[bytes], inline: Sequence[bytes], *, initiator: bool
 ) -> Chain:
-    """The chain from the first certificate sent to one of these authorities. Raises Untrusted."""
+    """The chain from the first certificate sent to one of these authorities, none of it revoked. Raises Untrusted.
+
+    `inline` are OCSP responses that the peer itself sent (RFC 4806).
+    """
     trusted = authorities(core.snapshot, wanted)
     anchors = tuple(readable(one.certificate for one in trusted))
     below = tuple(readable(octets for one in trusted for octets in one.intermediates))
     now = core.extensions.tickets.unix(core.now)
-    return verify(sent, Trust(anchors, below, now=now), initiator=initiator)
+    chain = verify(sent, Trust(anchors, below, now=now), initiator=initiator)
+    if wanted.revocation != Revocation.OFF:
+        _check_revocation(core.snapshot, wanted.revocation, chain, inline, now)
+    return chain
+
+
+def _check_revocation(
+    snapshot: Snapshot, policy: Revocation, chain: Chain, inline: Sequence[bytes], now: float
+) -> None:
+    """Each certificate but the anchor, by what its issuer says. Raises Untrusted."""
+    known = snapshot.authorities.values()
+    crls = [crl for one in known for crl in one.crls]
+    responses = [*inline, *(response for one in known for response in one.ocsp)]
+    for number, one in enumerate(chain.certificates[:-1]):
+        found = standing(one, chain.certificates[number + 1], crls, responses, at_time(now))
+        if found.state is State.REVOKED or (found.state is State.UNKNOWN and policy == Revocation.STRICT):
+            raise Untrusted(Check.REVOCATION, found.why, chain.certificates, number)
 
 
 def readable(certificates: Iterable[bytes]) -> list[Certificate]:
