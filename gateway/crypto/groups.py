@@ -178,6 +178,11 @@ _MAKERS: dict[int, Callable[[], _Group]] = {
 }
 
 
+def defers(method_number: int) -> bool:
+    """Whether a responder can answer now and compute the secret later: `offer` and `finish` in place of `accept`."""
+    return isinstance(_group(method_number)[1], _DiffieHellman)
+
+
 @cache
 def _group(number: int) -> tuple[KeyExchangeMethod, _Group]:
     method = key_exchange(number)

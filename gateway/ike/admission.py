@@ -21,6 +21,7 @@ _SOURCE_BURST, _SOURCE_REFILL = 128.0, 8.0  # key exchanges, and key exchanges a
 _NETWORK_TIMES = 8.0  # a network of sources gets that much more than one source
 _STRANGERS_BURST, _STRANGERS_REFILL = 512.0, 128.0
 _LEGACY_BURST, _LEGACY_REFILL = 32.0, 8.0
+_FORGED_BURST, _FORGED_REFILL = 64.0, 2.0  # messages that do not open, and how many of them a second are no attack
 _ANSWER_PAUSE = 10.0  # seconds between two unprotected answers to one source
 _ANSWERS_BURST, _ANSWERS_REFILL = 32.0, 8.0
 _DEAREST = 16.0
@@ -137,6 +138,7 @@ class Admission:
         self._networks = Budget(_SOURCE_BURST * _NETWORK_TIMES, _SOURCE_REFILL * _NETWORK_TIMES)
         self._strangers = Budget(_STRANGERS_BURST, _STRANGERS_REFILL, kept=1)
         self._legacy = Budget(_LEGACY_BURST, _LEGACY_REFILL, kept=1)
+        self._forged = Budget(_FORGED_BURST, _FORGED_REFILL, kept=1)
         self._answered = Budget(1.0, 1.0 / _ANSWER_PAUSE)
         self._answers = Budget(_ANSWERS_BURST, _ANSWERS_REFILL, kept=1)
 
@@ -197,6 +199,18 @@ class Admission:
         if not limits.puzzles or not (overdrawn or crowded):
             return 0
         return min(_HARDEST, _EASIEST + crowd.bit_length() // 2 + 2 * overdrawn)
+
+    def forged(self, now: float) -> None:
+        """A half-open IKE SA was sent what does not open: its sender made us compute keys for nothing."""
+        self._forged.take(_EVERYBODY, 1.0, now)
+
+    def forgeries_abound(self, now: float) -> bool:
+        """Whether so many came lately that who wants IKE_AUTH heard has to pay first (RFC 8019 7.2)."""
+        return self._forged.left(_EVERYBODY, now) < 1.0
+
+    def auth_difficulty(self, method: KeyExchangeMethod) -> int:
+        """Zero bits that cost more than this key exchange costs us (RFC 8019 7.2.1.1): 8 are a thousand attempts."""
+        return min(_HARDEST, 8 + int(cost_of(method)).bit_length())
 
     def admit(self, remote: str, now: float, limits: EngineSettings, *, solved: bool) -> None:
         """A sender at the address it says wants in; a puzzle `solved` is a stronger claim. Raises Drop."""

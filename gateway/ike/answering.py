@@ -2,7 +2,7 @@
 
 from gateway.ike import attempt_log, driver
 from gateway.ike.core import Core
-from gateway.ike.exchanges import failover, mobike
+from gateway.ike.exchanges import auth_puzzle, failover, mobike
 from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child_answer import answer_create_child
 from gateway.ike.exchanges.followup import answer_followup
@@ -15,6 +15,7 @@ from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.moving import follow
 from gateway.ike.opening import check_repeat, open_message, repeat_response
 from gateway.ike.path import Path
+from gateway.ike.protect import Unopened
 from gateway.ike.sa import ALLOWED, IkeSa, Lifecycle
 from gateway.ike.succession import heard
 from gateway.wire import payloads as wire
@@ -25,8 +26,10 @@ from gateway.wire.outcome import Close, Drop, Reject
 
 def answer_request(core: Core, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
     """A request for an IKE SA of ours: its next one is answered, the last one gets the same answer. Raises Drop."""
-    if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
+    if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r:
         raise Drop("unknown SPI")
+    if sa.protection is None:
+        auth_puzzle.unlock(core, sa, datagram)
     if not _is_new(core, sa, header, datagram, path):
         return
     message = parse(datagram)
@@ -71,6 +74,10 @@ def _open(core: Core, sa: IkeSa, message: Message, datagram: bytes, path: Path) 
     """Decrypt the next request in place, as `open_message` does; one that makes no sense is answered here."""
     try:
         return open_message(core, sa, sa.responses, message, datagram)
+    except Unopened:
+        if sa.state == Lifecycle.CONNECTING:
+            core.admission.forged(core.now)
+        raise
     except Reject as reject:
         connecting = sa.state == Lifecycle.CONNECTING
         error = wire.Notify(0, b"", reject.notify, reject.data)

@@ -174,6 +174,8 @@ class Core:
         """Take a closed SA out of the books."""
         self.no_longer_half_open(sa)
         self.extensions.resuming.pop(sa.our_spi, None)
+        self.extensions.deferred.pop(sa.our_spi, None)
+        self.extensions.solutions.pop(sa.our_spi, None)
         if self.sas.get(sa.our_spi) is sa:
             del self.sas[sa.our_spi]
         self._leave(sa)

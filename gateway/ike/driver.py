@@ -107,6 +107,8 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
     else:
         assert sa.protection is not None
         plain = Message(sa.spi_i, sa.spi_r, question.exchange, sa.initiator, False, message_id, [])
+        if question.exchange == ExchangeType.IKE_AUTH and (solution := core.extensions.solutions.pop(sa.our_spi, None)):
+            plain.payloads.append(solution)
         datagrams = sa.protection.seal_within(plain, question.payloads, room(sa.path, sa.fragmentation))
     octets = sum(map(len, datagrams))
     attempt_log.see(sa.attempt if sa.state == Lifecycle.CONNECTING else None, core.now, request, octets, outgoing=True)

@@ -1,6 +1,7 @@
 """The engine's books for extensions of IKEv2: none is needed while nobody uses one."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gateway.ike.authentication.eap.gate import Tries
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
@@ -9,6 +10,10 @@ from gateway.ike.last_answers import LastAnswers
 from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
+from gateway.wire.payloads import PuzzleSolution
+
+if TYPE_CHECKING:
+    from gateway.ike.exchanges.auth_puzzle import Deferred
 
 
 @dataclass(slots=True)
@@ -20,6 +25,10 @@ class Extensions:
     """Half-open IKE SAs that began with a ticket of ours (RFC 5723), by our SPI."""
     sent_on: list[tuple[IkeSa, str, tuple[str, ...]]] = field(default_factory=list)
     """IKE SAs whose peer sent us on (RFC 5685), where to, and the children that are wanted there."""
+    deferred: "dict[bytes, Deferred]" = field(default_factory=dict)
+    """Half-open IKE SAs that wait for the solution of a puzzle (RFC 8019 7.2), by our SPI."""
+    solutions: dict[bytes, PuzzleSolution] = field(default_factory=dict)
+    """Our solutions for the next IKE_AUTH request, by our SPI."""
     following: dict[int, Following] = field(default_factory=dict)
     """By the IKE SA's number: what the peer has begun with a CREATE_CHILD_SA and goes on with (RFC 9370)."""
     last_answers: LastAnswers = field(default_factory=LastAnswers)

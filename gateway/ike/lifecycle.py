@@ -1,5 +1,6 @@
 """How an IKE SA and its children come to stand and end: the effects of each transition, in one place."""
 
+from gateway.crypto.keys import ike_keys, skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Outcome, Step
@@ -8,8 +9,10 @@ from gateway.ike.core import Core
 from gateway.ike.effects import KeysMade
 from gateway.ike.flow import Closed
 from gateway.ike.nat import keep_alive
+from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.virtual_addresses import give_back, let_go
+from gateway.policy.proposals import Chosen
 
 _MAY_COME_BACK = frozenset({"timeout", "timeout-auth", "unreachable", "peer-restarted", "address-changed"})
 """Causes for which an IKE SA ends with nobody having wanted it: a ticket of it may bring it back (RFC 5723 6.2)."""
@@ -52,6 +55,17 @@ def watch(core: Core, sa: IkeSa) -> None:
     if sa.peer.rekey_time:
         early = sa.peer.rekey_time * (0.9 + 0.1 * core.chance())
         core.timers.set(("rekey", sa), sa.established + early)
+
+
+def protect(core: Core, sa: IkeSa, chosen: Chosen, shared: bytes) -> None:
+    """SKEYSEED and the seven keys (RFC 7296 2.14)."""
+    assert chosen.prf is not None
+    seed = skeyseed(chosen.prf, sa.nonce_i, sa.nonce_r, shared)
+    sa.chosen = chosen
+    sa.keys = ike_keys(chosen.prf, seed, sa.nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r, chosen.encr, chosen.integ)
+    sa.protection = Protection(chosen.encr, chosen.integ, sa.keys, initiator=sa.initiator, random=core.random)
+    keys_made(core, sa, intermediate=1 if chosen.following else 0)
+    core.reach(sa, Step.ALGORITHMS, chosen.keywords)
 
 
 def keys_made(core: Core, sa: IkeSa, *, intermediate: int = 0) -> None:

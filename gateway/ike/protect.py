@@ -1,6 +1,7 @@
 """The Encrypted payload of one IKE SA: sealing what we send, opening what the peer sent (RFC 7296 3.14, RFC 5282)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.crypto.ciphers import Cipher, Forged, sealer
 from gateway.crypto.keys import IkeKeys
@@ -20,6 +21,10 @@ from gateway.wire.payloads import SK, SKF, Payload, Unknown
 
 Random = Callable[[int], bytes]
 _SKF_OCTETS = 8  # generic header, fragment number, total fragments
+
+
+class Unopened(Drop):
+    """The octets are not the peer's: another key sealed them, or they were changed on the way."""
 
 
 class Protection:
@@ -54,7 +59,7 @@ class Protection:
         header = build_sk_header(message, first, fixed + _padded(len(plain), encr))
         if not limit or len(header) + fixed + _padded(len(plain), encr) <= limit:
             return (self._encrypt(cipher, header, plain),)
-        room = limit - HEADER_OCTETS - _SKF_OCTETS - fixed
+        room = limit - HEADER_OCTETS - _SKF_OCTETS - fixed - sum(4 + len(one.octets()) for one in message.payloads)
         room = max(room - room % encr.block_octets - 1, 1)
         total = -(-len(plain) // room)
         datagrams = []
@@ -62,6 +67,8 @@ class Protection:
             part = plain[(number - 1) * room : number * room]
             header = build_skf_header(message, first, number, total, fixed + _padded(len(part), encr))
             datagrams.append(self._encrypt(cipher, header, part))
+            if message.payloads:  # RFC 7383 2.5.3: what is in the open stands in the first one alone
+                message = replace(message, payloads=[])
         return tuple(datagrams)
 
     def _encrypt(self, cipher: Cipher, header: bytes, plain: bytes) -> bytes:
@@ -74,14 +81,17 @@ class Protection:
 
         RFC 7383 2.5.2: a new set of fragments is told from the last by its larger total.
         """
-        parts, first, message = [], 0, None
+        parts: list[bytes] = []
+        first, message, outside = 0, None, []
         for datagram in datagrams:
             message = parse(datagram)
             sealed = message.payloads.pop()
+            outside += message.payloads
             assert isinstance(sealed, SK | SKF)
             first = first or sealed.first
             parts.append(self._decrypt(datagram, sealed.body, self._ours))
         assert message is not None
+        message.payloads = outside
         again = self._seal(message, first, b"".join(parts), limit)
         return again if len(again) > len(datagrams) else datagrams
 
@@ -122,7 +132,7 @@ class Protection:
         try:
             plain = cipher.open(body[:iv_octets], header, body[iv_octets:])
         except Forged:
-            raise Drop("integrity check failed") from None
+            raise Unopened("integrity check failed") from None
         padding = plain[-1] + 1
         if padding > len(plain):
             raise Reject(NotifyType.INVALID_SYNTAX, "the padding is longer than the Encrypted payload")

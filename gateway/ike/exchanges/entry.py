@@ -6,6 +6,7 @@ from gateway.ike import attempt_log, auth_methods, puzzles
 from gateway.ike.attempts import Attempt, Step
 from gateway.ike.authentication import trust
 from gateway.ike.core import Core
+from gateway.ike.exchanges.auth_puzzle import defer
 from gateway.ike.exchanges.init import Opening, accept_init
 from gateway.ike.exchanges.redirect import sent_on
 from gateway.ike.exchanges.resume import accept_resume
@@ -71,6 +72,9 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
     if solved and not core.cookies.spend(_cookie_sent(request)):
         raise Drop("a puzzle's solution came a second time")
     core.admission.worked(path.remote, chosen.ke, core.now)
+    if solved and (deferred := defer(core, chosen, ke.data)):
+        accept_init(core, opening, peer, chosen, deferred.offer.public, deferred)
+        return
     try:
         public, shared = groups.accept(ke.method, ke.data, core.random)
     except groups.InvalidPublic as error:

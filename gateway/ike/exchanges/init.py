@@ -3,19 +3,19 @@
 from dataclasses import dataclass, field
 
 from gateway.crypto import groups, suites
-from gateway.crypto.keys import ike_keys, skeyseed
 from gateway.crypto.signatures import HASHES
 from gateway.ike import attempt_log, auth_methods, childless, puzzles, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges import intermediate
+from gateway.ike.exchanges.auth_puzzle import Deferred, solve_for_auth
 from gateway.ike.flow import ask_peer, ask_solution
-from gateway.ike.lifecycle import keys_made
+from gateway.ike.lifecycle import protect
 from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
-from gateway.ike.protect import Protection, refuse_unknown_critical
+from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen, accepted
@@ -65,6 +65,7 @@ async def open_sa(core: Core, sa: IkeSa, came_from: str = "", *, tries: int = 0)
             method, offer = number, groups.offer(number, core.random)
         else:
             _conclude(core, sa, response, method, offer)
+            await solve_for_auth(core, sa, response)
             return None
     raise core.give_up(sa, "peer-error", Step.ALGORITHMS, None, "the peer asked for a new IKE_SA_INIT without end")
 
@@ -81,7 +82,8 @@ def _about_redirects(sa: IkeSa, came_from: str) -> list[wire.Payload]:
 def check_init_response(sa: IkeSa, response: Message) -> None:
     """Raises Drop for what must not end the wait for a better response."""
     redirects.check_nonce(sa, response)
-    if response.notify(NotifyType.PUZZLE) and not response.notify(NotifyType.COOKIE):
+    opens = bool(response.all(wire.SA))  # then it is for IKE_AUTH (RFC 8019 7.2.1)
+    if response.notify(NotifyType.PUZZLE) and not (opens or response.notify(NotifyType.COOKIE)):
         raise Drop("a PUZZLE without the COOKIE that it is about")  # RFC 8019 7.1.2
 
 
@@ -171,7 +173,7 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     sa.requests.next_id = 1
     _note_hashes(sa, response)
     note_fragmentation(sa, sa.peer, response)
-    _protect(core, sa, chosen, shared)
+    protect(core, sa, chosen, shared)
     note_nat(core, sa, response)
 
 
@@ -184,17 +186,6 @@ def note_nat(core: Core, sa: IkeSa, response: Message) -> None:
     if (sa.encapsulate or (sa.nat.supported and sa.peer.mobike)) and not sa.path.marked:
         sa.path = sa.path.moved_to_nat_port(NAT_PORT if sa.path.port == IKE_PORT else sa.path.port)
     core.reach(sa, Step.NAT, sa.nat.text)
-
-
-def _protect(core: Core, sa: IkeSa, chosen: Chosen, shared: bytes) -> None:
-    """SKEYSEED and the seven keys (RFC 7296 2.14)."""
-    assert chosen.prf is not None
-    seed = skeyseed(chosen.prf, sa.nonce_i, sa.nonce_r, shared)
-    sa.chosen = chosen
-    sa.keys = ike_keys(chosen.prf, seed, sa.nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r, chosen.encr, chosen.integ)
-    sa.protection = Protection(chosen.encr, chosen.integ, sa.keys, initiator=sa.initiator, random=core.random)
-    keys_made(core, sa, intermediate=1 if chosen.following else 0)
-    core.reach(sa, Step.ALGORITHMS, chosen.keywords)
 
 
 @dataclass(slots=True)
@@ -238,12 +229,17 @@ def answer_opening(core: Core, sa: IkeSa, opening: Opening, payloads: list[wire.
     core.timers.set(("half-open", sa), core.now + core.snapshot.settings.half_open_timeout)
 
 
-def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public: bytes, shared: bytes) -> None:
+def accept_init(
+    core: Core, opening: Opening, peer: Peer, chosen: Chosen, public: bytes, secret: bytes | Deferred
+) -> None:
     """Make the half-open SA and answer as responder."""
     request, path = opening.request, opening.path
     sa = begin_answer(core, opening, peer)
     _note_hashes(sa, request)
-    _protect(core, sa, chosen, shared)
+    if isinstance(secret, Deferred):
+        core.extensions.deferred[sa.our_spi] = secret
+    else:
+        protect(core, sa, chosen, secret)
     sa.nat = detect_nat(core, request, path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, peer))
     core.reach(sa, Step.NAT, sa.nat.text)
@@ -261,4 +257,6 @@ def accept_init(core: Core, opening: Opening, peer: Peer, chosen: Chosen, public
     if chosen.additional:
         payloads.append(intermediate.SUPPORTED)
     payloads += [childless.SUPPORTED, auth_methods.SEVERAL, *opening.about_proof]
+    if isinstance(secret, Deferred):
+        payloads.append(secret.notify)
     answer_opening(core, sa, opening, payloads)
