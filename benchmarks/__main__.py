@@ -10,6 +10,7 @@ _PARTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float], ...] = (
     ("codec", (), (), 60.0),
     ("handshakes", (), ("--quick",), 180.0),
     ("floods", (), ("--seconds", "2"), 120.0),
+    ("configuration", (), ("--peers", "1000"), 300.0),
     ("esp", (), ("--rounds", "1", "--seconds", "2"), 90.0),
 )
 """Module, its words, its words when in a hurry, and the seconds after which it is ended."""

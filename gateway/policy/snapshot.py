@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import MappingProxyType
 from typing import Any
 
@@ -197,9 +197,12 @@ def changes(old: Snapshot, new: Snapshot) -> Changes:
     now = {name: peer for name, peer in new.peers.items() if peer.enabled}
     another_key = _KeyChanges(old, new)
     same_trust = old.authorities == new.authorities
+    same_proofs = same_trust and not another_key.any and old.credentials == new.credentials
     renegotiate, children, adjusted, trust = [], {}, [], []
     for name in was.keys() & now.keys():
         before, after = was[name], now[name]
+        if before is after and same_proofs:
+            continue
         same = before is after or before == after
         if not (same and same_trust) and foundations(before, old.authorities) != foundations(after, new.authorities):
             trust.append(name)
@@ -300,16 +303,21 @@ class _KeyChanges:
 
     def __init__(self, old: Snapshot, new: Snapshot) -> None:
         self._old, self._new = old, new
-        was = {_meaning(psk): psk for psk in old.psks}
-        now = was if old.psks is new.psks else {_meaning(psk): psk for psk in new.psks}
+        alike = len(old.psks) == len(new.psks) and all(map(is_, old.psks, new.psks))
+        was = {} if alike else {_meaning(psk): psk for psk in old.psks}
+        now = {} if alike else {_meaning(psk): psk for psk in new.psks}
         gone = (psk for meaning, psk in was.items() if meaning not in now)
         come = (psk for meaning, psk in now.items() if meaning not in was)
         self._differing = Snapshot.build(0, (), (*gone, *come))
         self._patterned: dict[Identity | None, bool] = {}
 
+    @property
+    def any(self) -> bool:
+        return bool(self._differing.psks)
+
     def meets(self, peer: Peer) -> bool:
         """Whether other secrets than before can speak for the peer."""
-        if not self._differing.psks:
+        if not self.any:
             return False
         if peer.remote_id.exact is not None:
             return self._differ(peer)

@@ -1,5 +1,6 @@
 """The configuration as one document, YAML or JSON: read, checked, written out, and two of them compared."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -177,6 +178,31 @@ def export(inventory: Inventory) -> dict[str, Any]:
     }
 
 
+class Writer:
+    """Writes whole configurations as JSON, each as `export` gives it; what is the same as before is not done anew."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[BaseModel, str]] = {}
+
+    def text(self, inventory: Inventory) -> str:
+        known, self._known = self._known, {}
+        parts = [f'"apiVersion":{json.dumps(API_VERSION)}']
+        for kind in KINDS:
+            texts = []
+            for name, thing in sorted(inventory.objects(kind).items()):
+                found = known.get((kind, name))
+                if found is None or found[0] is not thing:
+                    found = thing, _json(as_document(thing))
+                self._known[kind, name] = found
+                texts.append(found[1])
+            parts.append(f'"{kind}":[{",".join(texts)}]')
+        return f'{{{",".join(parts)},"settings":{_json(as_document(inventory.settings))}}}'
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True)
 class FieldChange:
     """One field that differs; a secret shows as `(secret)` and `(another secret)`."""
@@ -201,7 +227,7 @@ def differences(old: Inventory, new: Inventory) -> tuple[Difference, ...]:
     found: list[Difference] = []
     for kind in (*KINDS, SETTINGS[0]):
         was, now = old.objects(kind), new.objects(kind)
-        for name in sorted(was.keys() | now.keys()):
+        for name in new.touched(old, kind):
             if name not in was:
                 found.append(Difference(kind, name, "add"))
             elif name not in now:

@@ -96,15 +96,20 @@ def with_document(inventory: Inventory, document: Document, prune: bool) -> Inve
 
 def numbered(old: Inventory, new: Inventory, revision: int) -> Inventory:
     """The new inventory as `revision`: what differs from the old one says so, the rest keeps its number."""
-    changed: dict[tuple[str, str], int] = {}
+    changed = dict(old.changed)
     for kind in (*KINDS, SETTINGS[0]):
-        before = old.objects(kind)
-        for name, thing in new.objects(kind).items():
-            same = before.get(name) is thing or before.get(name) == thing
-            same = same and old.secrets.get((kind, name)) == new.secrets.get((kind, name))
-            changed[kind, name] = old.changed[kind, name] if same else revision
-    for peer in new.peers.values():
-        changed.update(_children(old.peers.get(peer.name), peer, old.changed, revision))
+        before, after = old.objects(kind), new.objects(kind)
+        for name in new.touched(old, kind):
+            was, thing = before.get(name), after.get(name)
+            if thing is None:
+                del changed[kind, name]
+            elif was != thing or old.secrets.get((kind, name)) != new.secrets.get((kind, name)):
+                changed[kind, name] = revision
+            if isinstance(was, PeerObject):
+                for child in was.children:
+                    del changed["children", f"{name}/{child.name}"]
+            if isinstance(thing, PeerObject):
+                changed.update(_children(was if isinstance(was, PeerObject) else None, thing, old.changed, revision))
     return replace(new, revision=revision, changed=changed)
 
 

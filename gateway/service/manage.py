@@ -13,6 +13,7 @@ from gateway.service.documents import (
     SINGULAR,
     Difference,
     Document,
+    Writer,
     as_document,
     differences,
     export,
@@ -107,6 +108,7 @@ class Configuration:
         self._push = push
         self._journal = journal
         self._clock = clock
+        self._writer = Writer()
         self._writing = asyncio.Lock()
         self.access = Access(database, journal, clock)
         with database.read() as session:
@@ -348,6 +350,6 @@ class Configuration:
     def _store(self, plan: Plan, revision: Revision) -> None:
         with self._database.write() as session:
             save_inventory(session, self._secrets, plan.old, plan.new)
-            add_revision(session, revision, export(plan.new))
+            add_revision(session, revision, self._writer.text(plan.new))
             session.flush()
             forget_revisions(session, REVISIONS_KEPT)

@@ -234,18 +234,22 @@ def compile_snapshot(
 ) -> Snapshot:
     """The policy of a whole inventory. Raises Invalid with all findings, each under `pointer(kind, name)`.
 
-    Peers that are the very same in `known`, an inventory with its policy, are taken from there. Blocks that ran out by
-    `now`, Unix time in seconds, are left out.
+    Peers and keys that are the very same in `known`, an inventory with its policy, are taken from there. Blocks that
+    ran out by `now`, Unix time in seconds, are left out.
     """
     found = Findings()
     suites = {
         name: (document.protocol, compile_proposal(document, pointer("proposals", name), found))
         for name, document in inventory.proposals.items()
     }
+    known_psks = _unchanged_psks(inventory, known) if known else {}
     psks = [
         psk
         for name, document in sorted(inventory.psks.items())
-        if (psk := compile_psk(document, inventory.secrets.get(("psks", name)), pointer("psks", name), found))
+        if (
+            psk := known_psks.get(name)
+            or compile_psk(document, inventory.secrets.get(("psks", name)), pointer("psks", name), found)
+        )
     ]
     trust = compile_trust(inventory, pointer, found)
     unchanged = _unchanged_peers(inventory, trust, known) if known else {}
@@ -288,6 +292,12 @@ def _unchanged_peers(inventory: Inventory, trust: Trust, known: tuple[Inventory,
         and old.peers.get(name) is inventory.peers[name]
         and old.secrets.get(("peers", name)) == inventory.secrets.get(("peers", name))
     }
+
+
+def _unchanged_psks(inventory: Inventory, known: tuple[Inventory, Snapshot]) -> dict[str, Psk]:
+    old, snapshot = known
+    touched = set(inventory.touched(old, "psks"))
+    return {psk.name: psk for psk in snapshot.psks if psk.name not in touched}
 
 
 def _is_referred_alike(trust: Trust, snapshot: Snapshot) -> bool:

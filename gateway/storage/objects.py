@@ -329,3 +329,15 @@ class Inventory:
             raise ValueError(f"{kind!r} is no kind of object")
         found: Mapping[str, ConfigObject] = getattr(self, kind)
         return found
+
+    def touched(self, old: "Inventory", kind: str) -> list[str]:
+        """Names of the objects that are not the very same as in an older inventory, or have another secret.
+
+        Few of ten thousand are, and only those need a look.
+        """
+        was, now = old.objects(kind), self.objects(kind)
+        names = {name for name, thing in now.items() if was.get(name) is not thing} | (was.keys() - now.keys())
+        if self.secrets is not old.secrets:
+            both = self.secrets.keys() | old.secrets.keys()
+            names |= {key[1] for key in both if key[0] == kind and self.secrets.get(key) != old.secrets.get(key)}
+        return sorted(names)

@@ -1,10 +1,13 @@
 """The document: what is read, what is refused, what an export looks like."""
 
+from typing import Any
+
 import pytest
 import yaml
 
 from gateway.service.documents import merge_patch, pointer_of, read_text, summary, write_text
 from gateway.service.manage import Configuration, Invalid, Terms
+from tests.service.bench import Bench
 
 
 @pytest.mark.parametrize(
@@ -89,3 +92,31 @@ async def test_many_differences_are_counted(config: Configuration) -> None:
     written = await config.apply({"apiVersion": "ikegate/v1", "peers": peers}, Terms("me"))
     assert summary(written.differences) == "6 objects: added 6"
     assert summary(written.differences[:2]) == "Added peer p0; Added peer p1"
+
+
+PEER: dict[str, Any] = {
+    "local_id": "moon.example",
+    "remote_id": "sun.example",
+    "remote_addresses": ["192.0.2.1"],
+    "children": [{"name": "net", "local_selectors": ["10.1.0.0/24"], "remote_selectors": ["10.2.0.0/24"]}],
+}
+
+
+async def test_what_is_written_from_memory_is_what_an_export_says(bench: Bench) -> None:
+    """Whatever is done to objects, keys and children: every revision is the whole configuration."""
+    config = bench.config
+    me = Terms("me")
+    await config.put("psks", "key", {"secret": "the quick brown fox jumps", "remote_ids": ["sun.example"]}, me)
+    await config.put("peers", "sun", PEER, me)
+    await config.put("peers", "star", PEER | {"remote_id": "star.example"}, me)
+    await config.patch("peers", "sun", {"description": 'äöü \u2028 "quoted"'}, me)
+    await config.put("children", "sun/more", PEER["children"][0] | {"name": "more"}, me)
+    await config.put("psks", "key", {"secret": "another quick brown fox", "remote_ids": ["sun.example"]}, me)
+    await config.delete("children", "sun/more", me)
+    await config.delete("peers", "star", me)
+    assert config.revision_document(config.revision)[1] == config.export()
+    assert config.etag("peers", "sun")
+    assert ("peers", "star") not in config.inventory.changed
+    assert not [key for key in config.inventory.changed if key[1] in ("sun/more", "star/net")]
+    bench.reopen()
+    assert bench.config.inventory == config.inventory

@@ -299,7 +299,7 @@ def test_an_unchanged_peer_is_not_written_again(database: Database, box: SecretB
 def test_revisions_are_listed_found_and_forgotten(database: Database) -> None:
     for number in range(1, 6):
         with database.write() as session:
-            add_revision(session, Revision(number, float(number), "me", "", f"step {number}"), {"number": number})
+            add_revision(session, Revision(number, float(number), "me", "", f"step {number}"), f'{{"number":{number}}}')
     with database.read() as session:
         assert [revision.number for revision in list_revisions(session, None, 2)] == [5, 4]
         assert [revision.number for revision in list_revisions(session, 4, 10)] == [3, 2, 1]
