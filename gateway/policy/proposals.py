@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeVar
 
 from gateway.crypto import suites
@@ -226,10 +227,14 @@ class Chosen:
 
     @property
     def keywords(self) -> str:
-        rows = (self.encr, self.integ, self.prf, self.ke)
-        words = [row.keyword for row in rows if row]
-        words += [f"ke{place}_{row.keyword}" for place, row in self.additional if row]
-        return "-".join(words + (["esn"] if self.esn else []))
+        return _keywords((self.encr, self.integ, self.prf, self.ke), self.additional, self.esn)
+
+
+@lru_cache(256)
+def _keywords(rows: tuple[Algorithm | None, ...], additional: Agreed, esn: bool) -> str:
+    words = [row.keyword for row in rows if row]
+    words += [f"ke{place}_{row.keyword}" for place, row in additional if row]
+    return "-".join(words + (["esn"] if esn else []))
 
 
 class Offered:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """One thing that happened; `id` grows by one, `at` is Unix time in seconds, `text` a sentence without secrets.
+    """One thing that happened, never changed.
 
+    `id` grows by one, `at` is Unix time in seconds, `text` a sentence without secrets.
     `kind` is dotted, its first word is the topic: `ike-sa.established`, `child-sa.closed`, `attempt.failed`.
     """
 

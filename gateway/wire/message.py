@@ -103,10 +103,13 @@ class Message:
 
     def maybe(self, kind: type[P]) -> P | None:
         """The payload of this kind, or None. Raises Reject(INVALID_SYNTAX) when there are two."""
-        found = self.all(kind)
-        if len(found) > 1:
-            raise Reject(NotifyType.INVALID_SYNTAX, f"the message has more than one {kind.__name__} payload")
-        return found[0] if found else None
+        found = None
+        for payload in self.payloads:
+            if isinstance(payload, kind):
+                if found is not None:
+                    raise Reject(NotifyType.INVALID_SYNTAX, f"the message has more than one {kind.__name__} payload")
+                found = payload
+        return found
 
     def all(self, kind: type[P]) -> list[P]:
         """The payloads of this kind in their order."""

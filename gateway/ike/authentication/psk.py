@@ -1,6 +1,7 @@
 """Authentication by a pre-shared key (RFC 7296 2.15)."""
 
 import hmac
+from typing import NoReturn
 
 from gateway.crypto.keys import psk_auth
 from gateway.ike.attempts import Step
@@ -8,7 +9,6 @@ from gateway.ike.authentication.signed import octets_of, our_body
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.policy.identities import Identity
-from gateway.policy.peers import Psk
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import AuthMethod, NotifyType, name_of
 
@@ -45,18 +45,16 @@ def _auth_data(sa: IkeSa, psk: bytes, body: bytes, *, ours: bool) -> bytes:
 
 def _key(core: Core, sa: IkeSa, remote: Identity) -> bytes:
     assert sa.local_id is not None
-    return _found(core, sa, core.snapshot.psk_for(sa.local_id, remote), f"{sa.local_id} and {remote}")
+    found = core.snapshot.psk_for(sa.local_id, remote)
+    return found.secret if found else _none(core, sa, f"{sa.local_id} and {remote}")
 
 
 def _key_for_unknown(core: Core, sa: IkeSa) -> bytes:
     assert sa.local_id is not None and sa.peer is not None
     wanted = sa.peer.remote_id
     found = core.snapshot.psk_for_unknown(sa.local_id, wanted, Identity.parse(sa.path.remote))
-    return _found(core, sa, found, f"{sa.local_id} and {wanted}, nor for {sa.path.remote}")
+    return found.secret if found else _none(core, sa, f"{sa.local_id} and {wanted}, nor for {sa.path.remote}")
 
 
-def _found(core: Core, sa: IkeSa, key: Psk | None, whose: str) -> bytes:
-    if key is None:
-        why = f"there is no pre-shared key for {whose}"
-        raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, why)
-    return key.secret
+def _none(core: Core, sa: IkeSa, whose: str) -> NoReturn:
+    raise core.give_up(sa, "no-key", Step.IDENTITY, _FAILED, f"there is no pre-shared key for {whose}")
