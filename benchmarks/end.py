@@ -1,6 +1,6 @@
 """One end of the handshake benchmarks: engine, runner and journal as in production, over a data plane in memory.
 
-`python -m benchmarks.end responder|initiator COUNT`. Commands come as JSON lines on the standard
+`python -m benchmarks.end responder|initiator COUNT PROPOSAL`. Commands come as JSON lines on the standard
 input, one answer each on the standard output; the end of the input ends the process.
 """
 
@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from gateway.dataplane.memory import MemoryPlane
@@ -29,8 +30,9 @@ from gateway.wire.numbers import Protocol
 SECRET = "only for this benchmark"
 RESPONDER = "192.0.2.2"
 NETS, CLIENTS = "10.2.0.0/16", "172.16.0.0/12"
-IKE, ESP = "aes256gcm16-prfsha256-x25519", "aes256gcm16"
+IKE, HYBRID, ESP = "aes256gcm16-prfsha256-x25519", "aes256gcm16-prfsha256-x25519-ke1_mlkem768", "aes256gcm16"
 _PATIENCE = 60.0  # seconds for one command
+_DELETES = 0.2  # seconds after the last rekey until what it replaced is deleted
 
 
 def client_net(number: int) -> str:
@@ -38,34 +40,40 @@ def client_net(number: int) -> str:
     return f"172.{16 + (number >> 16)}.{number >> 8 & 255}.{number & 255}/32"
 
 
-def _peer(name: str, theirs: str, ours: str, nets: tuple[str, str], address: tuple[str, ...]) -> Peer:
+def _peer(names: tuple[str, str, str], nets: tuple[str, str], address: tuple[str, ...], proposal: str) -> Peer:
     """A peer without liveness checks: what is measured is the handshake."""
+    name, theirs, ours = names
     local, remote = nets
     esp = (Proposal.parse(ESP, Protocol.ESP),)
     child = Child("net", (Selector.parse(local),), (Selector.parse(remote),), esp, Start.PASSIVE)
-    ike = (Proposal.parse(IKE, Protocol.IKE),)
+    ike = (Proposal.parse(proposal, Protocol.IKE),)
     pattern, identity = IdentityPattern.parse(theirs), Identity.parse(ours)
     return Peer(name, pattern, ike, (child,), identity, remote_addresses=address, dpd_delay=0.0)
 
 
-def configuration(role: str, count: int) -> Snapshot:
+def configuration(role: str, count: int, proposal: str = IKE) -> Snapshot:
     """The responder knows one wildcard peer; the initiator is `count` clients, each with its identity and address."""
     if role == "responder":
-        peers = [_peer("clients", "*.example", "gw.example", (NETS, CLIENTS), ())]
+        peers = [_peer(("clients", "*.example", "gw.example"), (NETS, CLIENTS), (), proposal)]
     else:
-        clients = range(count)
-        peers = [_peer(f"c{n}", "gw.example", f"c{n}.example", (client_net(n), NETS), (RESPONDER,)) for n in clients]
+        peers = [
+            _peer((f"c{n}", "gw.example", f"c{n}.example"), (client_net(n), NETS), (RESPONDER,), proposal)
+            for n in range(count)
+        ]
     return Snapshot.build(1, peers, [Psk("all", SECRET.encode())], EngineSettings(keepalive=0.0))
 
 
+ENDS = frozenset({"child-sa.installed", "child-sa.rekeyed", "ike-sa.rekeyed", "ike-sa.failed", "exchange.failed"})
+
+
 class WatchedJournal(Journal):
-    """Tells at once when a CHILD_SA is installed or an IKE SA fails."""
+    """Tells at once when something ends that a command began."""
 
     watch: Callable[[str, str | None], None] | None = None
 
     def write(self, at: float, kind: str, text: str, peer: str | None = None, **data: Any) -> Record:
         record = super().write(at, kind, text, peer, **data)
-        if self.watch and kind in ("child-sa.installed", "ike-sa.failed", "exchange.failed"):
+        if self.watch and kind in ENDS:
             self.watch(kind, peer)
         return record
 
@@ -73,12 +81,12 @@ class WatchedJournal(Journal):
 class End:
     """An engine with its runner, and the commands of the benchmark."""
 
-    def __init__(self, role: str, count: int) -> None:
+    def __init__(self, role: str, count: int, proposal: str) -> None:
         self.journal = WatchedJournal()
         plane = MemoryPlane()
         self.engine = Engine(plane, os.urandom)
         self.runner = Runner(self.engine, (500, 4500), plane, self.journal, None)
-        self.snapshot = configuration(role, count)
+        self.snapshot = configuration(role, count, proposal)
 
     def open(self) -> str:
         problem = self.runner.open()
@@ -89,24 +97,45 @@ class End:
         _, effects = self.engine.connect(f"c{number}", None, self.runner.clock())
         self.runner.perform(effects)
 
+    def _rekey(self, number: int, child: str | None) -> None:
+        _, effects = self.engine.rekey(f"c{number}", child, self.runner.clock())
+        self.runner.perform(effects)
+
     async def connect(self, first: int, count: int, at_once: int, end: str = "child-sa.installed") -> dict[str, object]:
         """Bring up that many clients, `at_once` of them at a time; `end` is the event that each should end with."""
+        return await self._for_each(self._connect, (first, count, at_once), end, {"ike-sa.failed", "exchange.failed"})
+
+    async def rekey(self, first: int, count: int, at_once: int, end: str) -> dict[str, object]:
+        """Rekey the IKE SAs or the CHILD_SAs of that many clients, whichever `end` tells of."""
+        child = "net" if end == "child-sa.rekeyed" else None
+        begin = partial(self._rekey, child=child)
+        answer = await self._for_each(begin, (first, count, at_once), end, {"exchange.failed"})
+        await asyncio.sleep(_DELETES)
+        return answer
+
+    async def _for_each(
+        self, begin: Callable[[int], None], which: tuple[int, int, int], end: str, failures: set[str]
+    ) -> dict[str, object]:
+        """Begin something with each client, so many at once; how long it took, and how often it came to its end."""
+        first, count, at_once = which
         waiting: Iterator[int] = iter(range(first, first + count))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ended = {"child-sa.installed": 0, "ike-sa.failed": 0, "exchange.failed": 0}
+        ended = dict.fromkeys({end, *failures}, 0)
 
         def next_one(kind: str, _: str | None) -> None:
+            if kind not in ended:
+                return
             ended[kind] += 1
             number = next(waiting, None)
             if number is not None:
-                asyncio.get_running_loop().call_soon(self._connect, number)
+                asyncio.get_running_loop().call_soon(begin, number)
             elif sum(ended.values()) == count and not done.done():
                 done.set_result(None)
 
         self.journal.watch = next_one
         started = time.perf_counter()
         for number in list(itertools.islice(waiting, at_once)):
-            self._connect(number)
+            begin(number)
         await asyncio.wait_for(done, _PATIENCE)
         self.journal.watch = None
         return {"seconds": time.perf_counter() - started, "ended": ended[end]}
@@ -125,15 +154,15 @@ class End:
         return {"sas": len(self.engine.ike_sas()), "counters": dict(self.engine.core.counters)}
 
 
-async def serve(role: str, count: int) -> None:
-    end = End(role, count)
+async def serve(role: str, count: int, proposal: str) -> None:
+    end = End(role, count, proposal)
     problem = end.open()
     tidy()
     print(json.dumps({"problem": problem}), flush=True)
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    commands = {"connect": end.connect, "latency": end.latency, "settle": end.settle}
+    commands = {"connect": end.connect, "rekey": end.rekey, "latency": end.latency, "settle": end.settle}
     while line := await reader.readline():
         name, *words = json.loads(line)
         try:
@@ -144,4 +173,4 @@ async def serve(role: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -27,7 +27,7 @@ AT_ONCE = 32  # below every threshold for cookies
 LATENCIES = 15
 _INNER = "10.1.0.0/24"  # what lies behind a charon that calls
 FEW = 1000  # up to so many SAs kernel-libipsec's lists cost charon little
-_WHOLE, _ALONE = "charon with kernel-libipsec", "charon, its IKE SA alone"
+WHOLE, _ALONE = "charon with kernel-libipsec", "charon, its IKE SA alone"
 _SETTINGS = """
   dos_protection = no
   ikesa_table_size = 4096
@@ -95,8 +95,8 @@ def memory(pid: int) -> tuple[int, int]:
 class OurEnd:
     """A process of `benchmarks.end` in a namespace."""
 
-    def __init__(self, ns: Namespace, role: str, count: int, errors: Path) -> None:
-        words = (sys.executable, "-m", "benchmarks.end", role, str(count))
+    def __init__(self, ns: Namespace, role: str, count: int, errors: Path, proposal: str) -> None:
+        words = (sys.executable, "-m", "benchmarks.end", role, str(count), proposal)
         with errors.open("ab") as sink:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *ns.command(*words)],
@@ -162,6 +162,15 @@ class Target:
         self.rounds.append(Round(self.established, count, *spent, answer["seconds"]))
         self.established += count
 
+    def rekey(self, first: int, count: int, end: str) -> Round:
+        """Rekey what so many of the established have; `end` tells what of them."""
+        before = cpu_seconds(self.pid), cpu_seconds(self.initiator.pid)
+        answer = self.initiator.ask("rekey", first, count, AT_ONCE, end)
+        spent = cpu_seconds(self.pid) - before[0], cpu_seconds(self.initiator.pid) - before[1]
+        if answer["ended"] != count:
+            raise CommandFailedError(f"{self.name}: {answer['ended']} of {count} rekeys came to the end awaited")
+        return Round(self.established, count, *spent, answer["seconds"])
+
     def note_memory(self) -> None:
         self.settle()
         self.memory[self.established] = memory(self.pid)
@@ -177,36 +186,52 @@ class Target:
 
 
 @contextlib.contextmanager
-def ours(clients: int, folder: Path) -> Iterator[Target]:
+def ours(clients: int, folder: Path, proposal: str = IKE) -> Iterator[Target]:
     """ikegate calls ikegate."""
     with Network() as network, contextlib.ExitStack() as stack:
         left, right = two_sites(network)
-        responder = stack.enter_context(contextlib.closing(OurEnd(right, "responder", 0, folder / "responder")))
-        initiator = stack.enter_context(contextlib.closing(OurEnd(left, "initiator", clients, folder / "initiator")))
+        ends = []
+        for ns, role in ((right, "responder"), (left, "initiator")):
+            end = OurEnd(ns, role, clients, folder / role, proposal)
+            ends.append(stack.enter_context(contextlib.closing(end)))
+        responder, initiator = ends
         yield Target("ikegate", responder.pid, initiator, lambda: responder.ask("settle"))
 
 
-def _charon(ns: Namespace, folder: Path, side: tuple[str, str, str, str], remote: str) -> Charon:
+@dataclass(slots=True)
+class Kind:
+    """Which charon: its release, the proposal of its IKE SA, and its plugins beside the usual ones."""
+
+    daemon: type[Charon] = Charon
+    proposal: str = IKE
+    plugins: str = "kernel-libipsec kernel-netlink"
+
+
+_USUAL = Kind()
+
+
+def _charon(ns: Namespace, folder: Path, side: tuple[str, str, str, str], remote: str, kind: Kind) -> Charon:
     here, there, us, them = side
-    charon = Charon(ns, folder, settings=_SETTINGS)
+    charon = kind.daemon(ns, folder, kind.plugins, settings=_SETTINGS)
     charon.start()
     local = NETS if us == "gw.example" else _INNER
-    words = {"ike": IKE, "esp": ESP, "secret": SECRET, "local": local, "remote": remote}
+    words = {"ike": kind.proposal, "esp": ESP, "secret": SECRET, "local": local, "remote": remote}
     charon.load(_CONNECTION.format(here=here, there=there, ours=us, theirs=them, **words))
     return charon
 
 
 @contextlib.contextmanager
-def charons(clients: int, folder: Path, name: str, remote: str) -> Iterator[Target]:
+def charons(clients: int, folder: Path, name: str, remote: str, kind: Kind = _USUAL) -> Iterator[Target]:
     """ikegate calls charon, whose child is for the networks `remote`."""
     with Network() as network, contextlib.ExitStack() as stack:
         left, right = two_sites(network)
-        charon = _charon(right, folder / "charon", ("192.0.2.2", "%any", "gw.example", "*.example"), remote)
+        charon = _charon(right, folder / "charon", ("192.0.2.2", "%any", "gw.example", "*.example"), remote, kind)
         stack.callback(charon.stop)
-        initiator = stack.enter_context(contextlib.closing(OurEnd(left, "initiator", clients, folder / "caller")))
+        end = OurEnd(left, "initiator", clients, folder / "caller", kind.proposal)
+        initiator = stack.enter_context(contextlib.closing(end))
         assert charon.process is not None
-        end = "child-sa.installed" if remote == CLIENTS else "exchange.failed"
-        yield Target(name, charon.process.pid, initiator, lambda: None, end)
+        awaited = "child-sa.installed" if remote == CLIENTS else "exchange.failed"
+        yield Target(name, charon.process.pid, initiator, lambda: None, awaited)
 
 
 def charon_latency(count: int, folder: Path) -> list[float]:
@@ -218,7 +243,7 @@ def charon_latency(count: int, folder: Path) -> list[float]:
             (right, "right", ("192.0.2.2", "%any", "gw.example", "*.example"), _INNER),
             (left, "left", ("192.0.2.1", "192.0.2.2", "c0.example", "gw.example"), NETS),
         ):
-            charon = _charon(ns, folder / name, side, remote)
+            charon = _charon(ns, folder / name, side, remote, _USUAL)
             stack.callback(charon.stop)
         for _ in range(count):
             started = time.perf_counter()
@@ -228,7 +253,8 @@ def charon_latency(count: int, folder: Path) -> list[float]:
     return took
 
 
-def _middle(values: list[float], form: str = ".2f") -> str:
+def middle(values: list[float], form: str = ".2f") -> str:
+    """Median (lowest-highest)."""
     return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
@@ -254,19 +280,19 @@ def print_speed(targets: list[Target]) -> None:
     mine = targets[0]
     print("\nresponder: handshakes a CPU-second, median (lowest-highest) of the rounds")
     for target in targets:
-        line = f"  {target.name:36} up to {FEW:,} SAs {_middle(target.rates(FEW), '6.0f')}"
+        line = f"  {target.name:36} up to {FEW:,} SAs {middle(target.rates(FEW), '6.0f')}"
         if target.established > FEW:
             late = [r.count / r.responder for r in target.rounds if r.before >= FEW]
-            line += f"   {FEW:,} to {target.established:,} {_middle(late, '6.0f')}"
+            line += f"   {FEW:,} to {target.established:,} {middle(late, '6.0f')}"
         print(line)
     for target in targets[1:]:
         ratios = [a / b for a, b in zip(mine.rates(FEW), target.rates(FEW), strict=True)]
-        print(f"  ratio to {target.name}, up to {FEW:,} SAs: {_middle(ratios)}")
+        print(f"  ratio to {target.name}, up to {FEW:,} SAs: {middle(ratios)}")
     print("initiator (always ikegate): handshakes a CPU-second, by the responder")
     for target in targets:
         rates = [r.count / r.initiator for r in target.rounds if r.before > 0]
         wall = [r.count / r.seconds for r in target.rounds if r.before > 0]
-        print(f"  {target.name:36} {_middle(rates, '6.0f')}   {_middle(wall, '.0f')} a second with both ends here")
+        print(f"  {target.name:36} {middle(rates, '6.0f')}   {middle(wall, '.0f')} a second with both ends here")
 
 
 def print_growth(targets: list[Target]) -> None:
@@ -290,9 +316,9 @@ def print_growth(targets: list[Target]) -> None:
 def print_latency(target: Target, theirs: list[float]) -> None:
     took = target.initiator.ask("latency", target.established, LATENCIES)["took"]
     print("one tunnel, from the command to the installed child, milliseconds")
-    print(f"  ikegate to ikegate                   {_middle([1000 * one for one in took])}")
+    print(f"  ikegate to ikegate                   {middle([1000 * one for one in took])}")
     if theirs:
-        print(f"  charon to charon, by VICI            {_middle([1000 * one for one in theirs])}")
+        print(f"  charon to charon, by VICI            {middle([1000 * one for one in theirs])}")
 
 
 def compare(most: int) -> int:
@@ -309,7 +335,7 @@ def compare(most: int) -> int:
         if absent:
             print(f"no comparison: {absent}", file=sys.stderr)
         else:
-            for name, remote in ((_WHOLE, CLIENTS), (_ALONE, "198.51.100.1/32")):
+            for name, remote in ((WHOLE, CLIENTS), (_ALONE, "198.51.100.1/32")):
                 here = folder / name.replace(" ", "-")
                 here.mkdir()
                 targets.append(stack.enter_context(charons(clients, here, name, remote)))
