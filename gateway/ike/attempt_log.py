@@ -145,6 +145,17 @@ def reach(attempt: Attempt | None, step: Step, now: float, text: str = "") -> No
     attempt.steps.append(StepTaken(step, True, now, text))
 
 
+def reopen(attempt: Attempt | None) -> None:
+    """A better answer came: who refused was not the peer."""
+    if attempt is None:
+        return
+    attempt.outcome, attempt.ended, attempt.notify = Outcome.RUNNING, None, None
+    attempt.cause = attempt.reason = attempt.advice = ""
+    attempt.offered = attempt.acceptable = attempt.differences = ()
+    attempt.steps = [taken for taken in attempt.steps if taken.done]
+    add(attempt, Step.REACH, "an error came first, from somebody else")
+
+
 def add(attempt: Attempt | None, step: Step, text: str) -> None:
     """More about a station that was passed."""
     for taken in attempt.steps if attempt else ():

@@ -18,6 +18,8 @@ from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
 from gateway.wire.outcome import Close, Reject
 
 _LAST_MESSAGE_ID = 0xFFFFFFFF
+_BETTER_ANSWER = 5.0
+"""Seconds for which an opening that was refused is still asked for, in case that somebody else refused it."""
 _LOOK_ELSEWHERE = 3
 """With so many transmissions unanswered, a peer with MOBIKE is tried at other addresses too."""
 _LOOK_UP = 4
@@ -127,7 +129,20 @@ def _transmit(core: Core, sa: IkeSa, question: AskPeer, script: Script[None], la
 def _arm(core: Core, sa: IkeSa) -> None:
     pending = sa.requests.pending
     assert pending is not None and sa.peer is not None
-    core.timers.set(("retransmit", sa), core.now + sa.peer.retransmission.wait(pending.sent, core.chance()))
+    when = core.now + sa.peer.retransmission.wait(pending.sent, core.chance())
+    core.timers.set(("retransmit", sa), min(when, pending.until) if pending.refusal else when)
+
+
+def refused(core: Core, sa: IkeSa, refusal: Close) -> None:
+    """The answer to an opening is an error, under no protection: a better one may come yet (RFC 7296 2.21.1)."""
+    pending = sa.requests.pending
+    assert pending is not None
+    if pending.refusal is None:
+        pending.until = core.now + _BETTER_ANSWER
+        core.count("refusals-doubted")
+    pending.refusal = refusal
+    due = core.timers.when(("retransmit", sa))
+    core.timers.set(("retransmit", sa), min(due or pending.until, pending.until))
 
 
 def retransmit(core: Core, sa: IkeSa) -> None:
@@ -139,7 +154,12 @@ def retransmit(core: Core, sa: IkeSa) -> None:
     if pending is None or sa.peer is None:
         next_task(core, sa)
         return
-    if pending.sent >= (pending.tries or sa.peer.retransmission.tries):
+    out_of_patience = pending.sent >= (pending.tries or sa.peer.retransmission.tries)
+    if pending.refusal and (out_of_patience or core.now >= pending.until):
+        sa.requests.pending = None
+        advance(core, sa, pending.script, pending.label, error=pending.refusal)
+        return
+    if out_of_patience:
         sa.requests.pending = None
         exchange = name_of(ExchangeType, pending.exchange)
         advance(core, sa, pending.script, pending.label, error=TimedOut(exchange, pending.sent))
@@ -249,6 +269,8 @@ def waiting_for(sa: IkeSa) -> str:
     """What the SA waits for, in words taken from the question itself."""
     if pending := sa.requests.pending:
         tries = f", try {pending.sent} of {sa.peer.retransmission.tries}" if sa.peer else ""
+        if pending.refusal:
+            return f"refused by who may be somebody else, waiting for a better answer{tries}"
         return f"waiting for the {name_of(ExchangeType, pending.exchange)} response{tries}"
     if sa.requests.waiting:
         if sa.attempt and sa.attempt.steps:

@@ -13,7 +13,7 @@ from gateway.ike.effects import Effect
 from gateway.ike.exchanges import failover, mobike
 from gateway.ike.exchanges.entry import answer_init, answer_other_version, answer_resume
 from gateway.ike.exchanges.informational import delete_sa
-from gateway.ike.exchanges.init import check_init_response
+from gateway.ike.exchanges.init import check_init_response, refusal_of
 from gateway.ike.exchanges.redirect import redirect_peer
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments, stop_following
@@ -301,6 +301,12 @@ class Engine:
             if message.payloads and isinstance(message.payloads[-1], wire.SK | wire.SKF):
                 raise Drop("encrypted before there are keys")
             check_init_response(sa, message)
+            if refusal := refusal_of(core, sa, message):
+                attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
+                driver.refused(core, sa, refusal)
+                return
+            if pending.refusal:
+                attempt_log.reopen(sa.attempt)
             sa.init_response = datagram
         else:
             if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:

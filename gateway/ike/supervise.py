@@ -121,6 +121,9 @@ def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
     """Bring up these children: on the SA that stands, on the one under way, or by a call; None when it cannot be."""
     core.held -= {(peer.name, None), *((peer.name, child.name) for child in wanted)}
     sa = core.established(peer.name)
+    for one in core.of_peer(peer.name):  # whoever wants it up now need not wait for the end of a call that was refused
+        if one.initiator and one.requests.pending and (refusal := one.requests.pending.refusal):
+            close(core, one, refusal.why)
     calling = (one for one in core.of_peer(peer.name) if one.state == Lifecycle.CONNECTING and one.initiator)
     if sa is None and (under_way := next(calling, None)):
         queued = {task.label for task in under_way.tasks}

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.ike.flow import Script
 from gateway.ike.fragments import Partial
+from gateway.wire.outcome import Close
 from gateway.wire.payloads import Payload
 
 
@@ -22,6 +23,9 @@ class Pending:
     sent: int = 1
     tries: int = 0
     """Transmissions before the end of patience; 0 for as many as the peer's configuration says."""
+    refusal: Close | None = None
+    """An error that anybody may have sent: the reason of the end unless a better answer comes until `until`."""
+    until: float = 0.0
     payloads: list[Payload] = field(default_factory=list, repr=False)
     synchronises: bool = False
     """It is outside the sequence of message IDs, on which it is to agree anew (RFC 6311)."""

@@ -98,7 +98,7 @@ def test_no_common_proposal_shows_both_lists() -> None:
     right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
     right = replace(right, proposals=(Proposal.parse("aes128-sha256-modp2048", Protocol.IKE),))
     a, b = two(network, right=right)
-    network.run(1)
+    network.run(5.5)
     theirs = b.engine.core.attempts.latest(1)[0]
     assert theirs.cause == "no-proposal"
     assert theirs.offered == ("aes256gcm16-prfsha256-x25519-ecp256",)

@@ -22,7 +22,7 @@ from gateway.policy.proposals import Chosen, accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of
-from gateway.wire.outcome import Drop
+from gateway.wire.outcome import Close, Drop
 
 ROUNDS = 6
 """How often an opening is begun again because the responder wants something first."""
@@ -93,6 +93,32 @@ def name_of_method(number: int) -> str:
     return row.keyword if row else str(number)
 
 
+def _error(response: Message) -> wire.Notify | None:
+    return next((one for one in response.all(wire.Notify) if one.type < NotifyType.INITIAL_CONTACT), None)
+
+
+def refusal_of(core: Core, sa: IkeSa, response: Message) -> Close | None:
+    """The end of the call, where the answer is an error and nothing to go on with; the attempt tells of it at once."""
+    if response.exchange != ExchangeType.IKE_SA_INIT or response.all(wire.SA):
+        return None
+    if any(response.notify(kind) for kind in (NotifyType.COOKIE, NotifyType.INVALID_KE_PAYLOAD, NotifyType.REDIRECT)):
+        return None
+    error = _error(response)
+    return _refused(core, sa, sa.peer, error) if error is not None and sa.peer else None
+
+
+def _refused(core: Core, sa: IkeSa, peer: Peer, error: wire.Notify) -> Close:
+    core.reach(sa, Step.REACH, f"{sa.path.text} answers")
+    if error.type != NotifyType.NO_PROPOSAL_CHOSEN:
+        why = f"the peer answered {name_of(NotifyType, error.type)} to IKE_SA_INIT"
+        return core.give_up(sa, "peer-error", Step.ALGORITHMS, error.type, why)
+    if sa.attempt:
+        sa.attempt.offered = tuple(proposal.keywords for proposal in peer.proposals)
+        sa.attempt.acceptable = ("the peer does not say",)
+    why = "the peer accepts none of our IKE proposals (NO_PROPOSAL_CHOSEN), or has no configuration for us"
+    return core.give_up(sa, "no-proposal", Step.ALGORITHMS, error.type, why)
+
+
 async def _pay(core: Core, sa: IkeSa, response: Message, cookie: wire.Notify) -> list[wire.Payload]:
     """What goes first in the next request: the cookie, and the solution of its puzzle if we can (RFC 8019 7.1.2).
 
@@ -141,19 +167,11 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     """Check the responder's choice and derive the keys."""
     assert sa.peer is not None
     refuse_unknown_critical(response)
-    for notify in response.all(wire.Notify):
-        if notify.type == NotifyType.NO_PROPOSAL_CHOSEN:
-            if sa.attempt:
-                sa.attempt.offered = tuple(proposal.keywords for proposal in sa.peer.proposals)
-                sa.attempt.acceptable = ("the peer does not say",)
-            why = "the peer accepts none of our IKE proposals (NO_PROPOSAL_CHOSEN), or has no configuration for us"
-            raise core.give_up(sa, "no-proposal", Step.ALGORITHMS, notify.type, why)
-        if notify.type == NotifyType.REDIRECT:
-            why = "the peer sends us on to another gateway, which this peer's configuration does not allow"
-            raise core.give_up(sa, "redirected", Step.ALGORITHMS, None, why)
-        if notify.type < NotifyType.INITIAL_CONTACT:
-            why = f"the peer answered {name_of(NotifyType, notify.type)} to IKE_SA_INIT"
-            raise core.give_up(sa, "peer-error", Step.ALGORITHMS, notify.type, why)
+    if response.notify(NotifyType.REDIRECT):
+        why = "the peer sends us on to another gateway, which this peer's configuration does not allow"
+        raise core.give_up(sa, "redirected", Step.ALGORITHMS, None, why)
+    if (error := _error(response)) is not None:
+        raise _refused(core, sa, sa.peer, error)
     answer = response.one(wire.SA).proposals
     additional = response.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
     chosen = accepted(sa.peer.proposals, answer[0], additional=additional) if len(answer) == 1 else None
