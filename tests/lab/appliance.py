@@ -1,5 +1,6 @@
 """Runs our gateway as a process in a namespace, with its database, keys and log in a folder of its own."""
 
+import base64
 import json
 import os
 import selectors
@@ -157,6 +158,14 @@ class Appliance:
     def rekey(self, peer: str, child: str | None = None, wait: float = 10.0) -> Plain:
         done: Plain = self.ask("rekey", peer=peer, child=child, wait=wait, patience=wait + 30)
         return done
+
+    def rest(self, method: str, path: str, body: Any = None) -> Any:
+        """What the REST API answers: JSON as plain data, a file as octets. Raises ApplianceError when it refuses."""
+        answer = self.ask("rest", method=method, path=path, body=body)
+        if answer["status"] >= 400:
+            raise ApplianceError(f"{method} {path}: {answer['status']} {answer['content']}\n{self.tail()}")
+        content = answer["content"]
+        return base64.b64decode(content) if isinstance(content, str) else content
 
     def log(self) -> str:
         """All that it logged."""

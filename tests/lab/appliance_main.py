@@ -1,10 +1,11 @@
-"""One gateway without its web server, ordered about by lines of JSON: what `tests.lab.appliance` starts in a namespace.
+"""One gateway without a web server, ordered about by lines of JSON: what `tests.lab.appliance` starts in a namespace.
 
 Each line on stdin is `{"do": name, …arguments}`; each line on stdout is `{"ok": answer}` or `{"error": sentence}`.
 SIGTERM, or the end of stdin, ends it in good order.
 """
 
 import asyncio
+import base64
 import json
 import logging
 import signal
@@ -14,14 +15,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import httpx2
+
 from gateway.dataplane.choose import open_driver
 from gateway.ike.plane import Refused
 from gateway.policy.snapshot import Changes, EngineSettings, Snapshot
+from gateway.service.access import Scope
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Conflict, Invalid, NotFound, PreconditionFailed, Terms
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
+from web.app import create_app
 
 REFUSALS = (Invalid, NotFound, Conflict, PreconditionFailed, Refused, KeyError, TypeError)
 
@@ -32,6 +37,7 @@ class Desk:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.limits: dict[str, Any] = {}
+        self._token: str | None = None
         # The engine's limits have no place in the configuration, so they are put into every snapshot on its way.
         # Configuration got its way to the engine when it was made: this one takes its place.
         self._push = gateway.config._push
@@ -93,6 +99,18 @@ class Desk:
 
     async def events(self) -> Any:
         return self.gateway.journal.since(0)
+
+    async def rest(self, method: str, path: str, body: Any = None) -> Any:
+        """A request to the REST API of this gateway, by a token with every scope, as if over the network."""
+        if self._token is None:
+            self._token = (await self.gateway.config.access.create_token("lab", tuple(Scope), "lab")).text
+        transport = httpx2.ASGITransport(app=create_app(self.gateway))
+        headers = {"authorization": f"Bearer {self._token}"}
+        async with httpx2.AsyncClient(transport=transport, base_url="https://gateway.lab", headers=headers) as client:
+            answer = await client.request(method, f"/api/v1{path}", json=body)
+        kind = answer.headers.get("content-type", "")
+        content = answer.json() if "json" in kind else base64.b64encode(answer.content).decode()
+        return {"status": answer.status_code, "content": content}
 
 
 def plain(thing: Any) -> Any:
