@@ -3,20 +3,35 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Iterable
+
+from cryptography import x509
 
 from gateway.service.issuing import Issuing
 from gateway.service.manage import Configuration, Invalid, NotFound, PreconditionFailed, StorageFailed, Terms
+from gateway.service.revocation_fetching import RevocationFetching
 
-EVERY = 600.0  # seconds
+EVERY = 60.0  # seconds
 _log = logging.getLogger(__name__)
 
 
 class CertificateCare:
-    """Looks after certificates every EVERY seconds, from `start` to `stop`."""
+    """Looks after certificates every EVERY seconds, from `start` to `stop`.
 
-    def __init__(self, config: Configuration, issuing: Issuing) -> None:
+    `proven` are certificates by which peers have proven themselves.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        issuing: Issuing,
+        fetching: RevocationFetching,
+        proven: Callable[[], Iterable[x509.Certificate]] = tuple,
+    ) -> None:
         self._config = config
         self._issuing = issuing
+        self._fetching = fetching
+        self._proven = proven
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -35,10 +50,11 @@ class CertificateCare:
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:
-        """Renew what is due and make lists of ours anew that grow old; what fails is tried again the next time."""
+        """Renew what is due, fetch lists of others and make those of ours anew; what fails is tried again later."""
         for name in self._issuing.due():
             try:
                 await self._issuing.renew(name, Terms("ikegate", f"Two thirds of the life of {name} are over"))
             except (Invalid, NotFound, PreconditionFailed, StorageFailed) as failed:
                 _log.warning("certificate %s is not renewed: %s", name, failed)
-        await self._config.lay_lists()
+        await self._fetching.look(self._config.inventory, self._proven())
+        await self._config.lay_lists(self._fetching.lists)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from cryptography import x509
+
 from gateway.dataplane.driver import Driver
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.engine import Engine
@@ -26,6 +28,7 @@ from gateway.service.manage import Configuration, NotFound
 from gateway.service.network_watch import NetworkWatch
 from gateway.service.observe import Observer
 from gateway.service.outages import Outage
+from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.runner import Runner
 from gateway.service.status import Status
 from gateway.service.tls_machine import make_tls
@@ -70,7 +73,8 @@ class Gateway:
         self._network = NetworkWatch(self._runner.network_changed, self._runner.transport.listening.learn)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
         self.issuing = Issuing(self.config)
-        self._caring = CertificateCare(self.config, self.issuing)
+        self.fetching = RevocationFetching(time.time)
+        self._caring = CertificateCare(self.config, self.issuing, self.fetching, self._proven)
         if key_log is not None:
             self._problems.append(
                 f"THE KEY LOG IS ON: session keys go to {settings.key_log}; whoever reads them reads the traffic"
@@ -309,6 +313,11 @@ class Gateway:
         deadline = self._runner.clock() + wait
         while not reached() and self._runner.clock() < deadline:  # noqa: ASYNC110  what it waits for is many things
             await asyncio.sleep(_POLL)
+
+    def _proven(self) -> list[x509.Certificate]:
+        """The certificates by which peers of standing SAs have proven themselves, whole chains."""
+        chains = {octets for sa in self._engine.ike_sas() if sa.evidence for octets in sa.evidence.chain}
+        return [x509.load_der_x509_certificate(octets) for octets in sorted(chains)]
 
     async def export_pkcs12(self, name: str, password: str, author: str) -> bytes:
         """A private key of ours with its certificates, sealed; that it left is told. Raises NotFound, Invalid."""

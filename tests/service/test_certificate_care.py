@@ -1,19 +1,28 @@
 """Certificates over the years: renewed in time, warned of, with lists that stay fresh."""
 
 import asyncio
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from gateway.crypto import authority as ca
 from gateway.crypto.authority import DAY, Profile, Wanted
+from gateway.crypto.containers import pem
+from gateway.crypto.revoking import Revoked, revocation_list
+from gateway.crypto.signatures import PrivateKey
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.service.authorities import facts_of, warnings
 from gateway.service.certificate_care import CertificateCare
+from gateway.service.fetching import FetchFailed
 from gateway.service.issuing import Issuing, Order
 from gateway.service.journal import Journal
 from gateway.service.manage import Configuration, Terms
+from gateway.service.revocation_fetching import RevocationFetching, sources
 from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
 
@@ -31,7 +40,18 @@ class Years:
         box = open_secrets(self.database, folder, START, environment={})
         self.config = Configuration(self.database, box, self._push, Journal(), lambda: self.now)
         self.issuing = Issuing(self.config, lambda: self.now)
-        self.care = CertificateCare(self.config, self.issuing)
+        self.fetching = RevocationFetching(lambda: self.now, self._fetch)
+        self.care = CertificateCare(self.config, self.issuing, self.fetching)
+        self.there: dict[str, bytes | str] = {}
+        self.asked: list[tuple[str, bool]] = []
+
+    async def _fetch(self, uri: str, *, private: bool = False) -> bytes:
+        """The web of this test: octets, or why there are none."""
+        self.asked.append((uri, private))
+        found = self.there.get(uri, "has a name that is not found")
+        if isinstance(found, str):
+            raise FetchFailed(found)
+        return found
 
     def _push(self, snapshot: Snapshot) -> Changes:
         before = self.pushed[-1] if self.pushed else Snapshot()
@@ -148,3 +168,99 @@ async def test_it_runs_until_it_is_stopped(years: Years) -> None:
             break
     assert years.serial("moon") != before
     await years.care.stop()
+
+
+URI = "http://ca.example/elsewhere.crl"
+
+
+class Elsewhere:
+    """An authority that is not ours, with what it issues."""
+
+    def __init__(self) -> None:
+        key = PrivateKey(ed25519.Ed25519PrivateKey.generate())
+        made = ca.create_root(key, Wanted("Elsewhere", life=3650 * DAY), START, os.urandom)
+        self.issuer = ca.Issuer(made, key, "http://ca.example")
+
+    def crl(self, at: float, *serials: int, by: PrivateKey | None = None) -> bytes:
+        issuer = replace(self.issuer, key=by) if by else self.issuer
+        return revocation_list(issuer, [Revoked(one, START) for one in serials], at, 7 * DAY)
+
+    def leaf(self) -> x509.Certificate:
+        key = PrivateKey(ed25519.Ed25519PrivateKey.generate())
+        return ca.issue(self.issuer, key.public, Wanted("sun", ("sun.example",)), START, os.urandom)
+
+
+@pytest.fixture
+def elsewhere() -> Elsewhere:
+    return Elsewhere()
+
+
+async def trust(years: Years, elsewhere: Elsewhere, **more: object) -> None:
+    await years.config.put("authorities", "far", {"certificate": pem(elsewhere.issuer.certificate), **more}, ME)
+
+
+def laid(years: Years) -> tuple[bytes, ...]:
+    return years.config.snapshot().authorities["far"].crls
+
+
+async def test_lists_of_others_are_fetched_laid_and_fetched_again(years: Years, elsewhere: Elsewhere) -> None:
+    await trust(years, elsewhere, crl_uris=[URI], fetch_private=True)
+    years.there[URI] = first = elsewhere.crl(START)
+    await years.care.look()
+    assert (laid(years), years.asked) == ((first,), [(URI, True)])
+    years.now += 60
+    await years.care.look()
+    assert len(years.asked) == 1, "it is fresh"
+    years.now += 3600
+    years.there[URI] = second = elsewhere.crl(years.now, 4711)
+    await years.care.look()
+    assert laid(years) == (second,)
+    (known,) = years.fetching.of("far")
+    assert (known.fetched_at, known.next_update, known.error) == (years.now, years.now + 7 * DAY, "")
+
+
+async def test_what_fails_keeps_the_list_that_was_there(years: Years, elsewhere: Elsewhere) -> None:
+    await trust(years, elsewhere, crl_uris=[URI])
+    years.there[URI] = good = elsewhere.crl(START, 1)
+    await years.care.look()
+    forger = PrivateKey(ed25519.Ed25519PrivateKey.generate())
+    for answer, told in (
+        ("answers with status 500", "answers with status 500"),
+        (b"nonsense", "no list of revoked"),
+        (elsewhere.crl(START + 7200, by=forger), "not signed by this authority"),
+        (Elsewhere().crl(START + 7200), "not signed by this authority"),
+        (elsewhere.crl(START - 9000), "older than the one"),
+    ):
+        years.now += 3601
+        years.there[URI] = answer
+        await years.care.look()
+        assert laid(years) == (good,)
+        assert told in years.fetching.of("far")[0].error
+    asked = len(years.asked)
+    years.now += 299
+    await years.care.look()
+    assert len(years.asked) == asked, "a failure is tried again after five minutes"
+    years.now += 1
+    await years.care.look()
+    assert len(years.asked) == asked + 1
+
+
+async def test_only_addresses_that_somebody_vouches_for_are_asked(years: Years, elsewhere: Elsewhere) -> None:
+    await years.prepare()
+    await trust(years, elsewhere)
+    leaf = elsewhere.leaf()
+    stranger = Elsewhere().leaf()
+    inventory = years.config.inventory
+    assert sources(inventory) == {"ca": (), "far": ()}
+    assert sources(inventory, [stranger, leaf])["far"] == ("http://ca.example/crl",)
+    await years.config.put("certificates", "sun", {"certificate": pem(leaf)}, ME)
+    assert sources(years.config.inventory)["far"] == ("http://ca.example/crl",)
+
+
+async def test_an_authority_that_is_gone_leaves_nothing(years: Years, elsewhere: Elsewhere) -> None:
+    await trust(years, elsewhere, crl_uris=[URI])
+    years.there[URI] = elsewhere.crl(START)
+    await years.care.look()
+    await years.config.delete("authorities", "far", ME)
+    await years.care.look()
+    assert years.fetching.known == {}
