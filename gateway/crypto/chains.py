@@ -56,8 +56,8 @@ _WITHOUT_HASH = frozenset({SignatureAlgorithmOID.ED25519, SignatureAlgorithmOID.
 class Check(StrEnum):
     """What is checked, in the words in which a failing one is named."""
 
-    FORM = "well-formed"
-    TRUST = "issued by a trusted authority"
+    FORM = "form"
+    TRUST = "trusted authority"
     SIGNATURE = "signature"
     ALGORITHM = "signature algorithm"
     VALIDITY = "validity period"

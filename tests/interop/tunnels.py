@@ -141,8 +141,11 @@ class Pair:
     charon: Charon
     tap: Tap
 
-    def load(self, *wanted: Tunnel) -> None:
-        """Make these the configuration of both ends; what stood before, and is another now, is deleted on both."""
+    def load(self, *wanted: Tunnel, **ours: list[Plain]) -> None:
+        """Make these the configuration of both ends; what stood before, and is another now, is deleted on both.
+
+        `ours` are further parts of our document.
+        """
         self.charon.load(
             text_of(
                 {
@@ -156,6 +159,7 @@ class Pair:
                 "proposals": [one for tunnel in wanted for one in tunnel.proposals()],
                 "peers": [tunnel.peer() for tunnel in wanted],
                 "psks": [tunnel.psk() for tunnel in wanted],
+                **ours,
             },
             prune=True,
         )
