@@ -15,6 +15,8 @@ class Ability(IntFlag):
     """The peer has given us a ticket, and so will do it again (RFC 5723)."""
     HAS_TICKET = 8
     """The peer has a ticket of ours (RFC 5723)."""
+    CALLED = 64
+    """We called, and authenticate again when it is time (RFC 4478)."""
     SYNCHRONISES_IDS = 16
     """After a failover of one end both agree on message IDs again (RFC 6311)."""
     SYNCHRONISES_REPLAY = 32

@@ -1,10 +1,12 @@
 """How long an authentication holds: told by the responder, kept by the initiator (RFC 4478)."""
 
+from gateway.ike.abilities import Ability
 from gateway.ike.core import Core
+from gateway.ike.flow import ask_peer
 from gateway.ike.sa import IkeSa, Reauth
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
-from gateway.wire.numbers import NotifyType
+from gateway.wire.numbers import ExchangeType, NotifyType
 
 _SHORTEST = 10.0
 """Seconds: whatever a peer says, it is not called more often."""
@@ -19,7 +21,35 @@ def tell(core: Core, sa: IkeSa) -> list[wire.Payload]:
         return []
     sa.reauth = Reauth()
     core.timers.set(("reauth", sa), core.now + lifetime * _GRACE)
-    return [wire.Notify(0, b"", NotifyType.AUTH_LIFETIME, min(int(lifetime), 0xFFFFFFFF).to_bytes(4))]
+    return [_notify(lifetime)]
+
+
+def _notify(lifetime: float) -> wire.Notify:
+    return wire.Notify(0, b"", NotifyType.AUTH_LIFETIME, min(int(lifetime), 0xFFFFFFFF).to_bytes(4))
+
+
+async def tell_anew(sa: IkeSa) -> None:
+    """The responder has another limit now (RFC 4478 3). <-- HDR, SK {N(AUTH_LIFETIME)}   --> HDR, SK {}"""
+    if sa.peer is not None and sa.peer.reauth_time:
+        await ask_peer(ExchangeType.INFORMATIONAL, [_notify(sa.peer.reauth_time)])
+
+
+def called(sa: IkeSa) -> bool:
+    """Whether we are the end that authenticates again."""
+    return Ability.CALLED in sa.abilities
+
+
+def changed(core: Core, sa: IkeSa) -> None:
+    """Our own limit is another one now, and counts from now; the peer's stays."""
+    ours = sa.peer.reauth_time if sa.peer else 0.0
+    told = sa.reauth.told if sa.reauth and called(sa) else 0.0
+    if not ours and not told:
+        core.timers.cancel(("reauth", sa))
+        return
+    sa.reauth = sa.reauth or Reauth()
+    part = 0.8 + 0.1 * core.chance() if called(sa) else _GRACE
+    limits = [limit for limit in (ours and core.now + ours * part, told) if limit]
+    core.timers.set(("reauth", sa), min(limits))
 
 
 def heed(core: Core, sa: IkeSa, message: Message) -> None:
@@ -30,4 +60,7 @@ def heed(core: Core, sa: IkeSa, message: Message) -> None:
     limits = [limit for limit in (ours or None, None if told is None else max(float(told), _SHORTEST)) if limit]
     if limits:
         sa.reauth = sa.reauth or Reauth()
-        core.timers.set(("reauth", sa), core.now + min(limits) * (0.8 + 0.1 * core.chance()))
+        part = 0.8 + 0.1 * core.chance()
+        if told is not None:
+            sa.reauth.told = core.now + max(float(told), _SHORTEST) * part
+        core.timers.set(("reauth", sa), core.now + min(limits) * part)

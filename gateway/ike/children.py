@@ -33,6 +33,8 @@ from gateway.wire import payloads as wire
 from gateway.wire.numbers import TsType
 
 _SHOWN_SELECTORS = 16
+EARLY = 0.9
+"""From this part of its lifetime on an SA is rekeyed, at a moment that chance chooses."""
 LINGER = 6.0
 """Seconds that the states of a replaced CHILD_SA stay: longer than a packet lives, and than it takes to count it."""
 _DEFER = 2.0
@@ -179,7 +181,7 @@ def install(
         routes,
         core.now,
     )
-    child.used = child.looked = core.now
+    child.used = child.looked = child.aged = core.now
     if replacing:
         child.rekeys, child.used = replacing.rekeys + 1, replacing.used
     watch_idleness(core, sa.peer_name or "", child)
@@ -189,8 +191,7 @@ def install(
     if _twins(sa, child):
         watch_twins(core, sa, child.name)
     sa.children[child.spi_in] = child
-    if config.rekey_time:
-        core.timers.set(("rekey-child", sa, child.spi_in), core.now + config.rekey_time * (0.9 + 0.1 * core.chance()))
+    arm(core, sa, child)
     if core.log_keys:
         core.out.append(KeysMade(sa.spi_i, sa.spi_r, "", "", states=states))
     name = sa.peer_name or ""
@@ -204,6 +205,15 @@ def install(
         initiator=sa.initiator,
     )
     return child
+
+
+def arm(core: Core, sa: IkeSa, child: ChildSa) -> None:
+    """Rekey the CHILD_SA in time."""
+    key, lifetime = ("rekey-child", sa, child.spi_in), child.config.rekey_time
+    if lifetime:
+        core.timers.set(key, child.aged + lifetime * (EARLY + (1 - EARLY) * core.chance()))
+    else:
+        core.timers.cancel(key)
 
 
 def make_routes(

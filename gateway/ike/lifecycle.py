@@ -4,7 +4,7 @@ from gateway.crypto.keys import ike_keys, skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Outcome, Step
-from gateway.ike.children import remove
+from gateway.ike.children import EARLY, remove
 from gateway.ike.core import Core
 from gateway.ike.effects import KeysMade
 from gateway.ike.flow import Closed
@@ -26,7 +26,7 @@ def establish(core: Core, sa: IkeSa) -> None:
     if not sa.initiator and sa.chosen and sa.chosen.ke:
         core.admission.proven(sa.init_source[0], sa.chosen.ke, core.now)
     sa.state = Lifecycle.ESTABLISHED
-    sa.established = sa.last_heard = core.now
+    sa.established = sa.last_heard = sa.aged = core.now
     core.timers.cancel(("half-open", sa))
     # RFC 7296 2.4: what is needed only to prove the first exchanges goes
     sa.nonce_i = sa.nonce_r = sa.init_request = sa.init_response = b""
@@ -53,8 +53,8 @@ def watch(core: Core, sa: IkeSa) -> None:
     if sa.peer.dpd_delay:
         core.timers.set(("liveness", sa), core.now + sa.peer.dpd_delay / 2)
     if sa.peer.rekey_time:
-        early = sa.peer.rekey_time * (0.9 + 0.1 * core.chance())
-        core.timers.set(("rekey", sa), sa.established + early)
+        early = sa.peer.rekey_time * (EARLY + (1 - EARLY) * core.chance())
+        core.timers.set(("rekey", sa), sa.aged + early)
 
 
 def protect(core: Core, sa: IkeSa, chosen: Chosen, shared: bytes) -> None:

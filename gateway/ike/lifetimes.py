@@ -75,7 +75,7 @@ def _deleting(core: Core, child: ChildSa) -> Task:
 def _sa_due(core: Core, sa: IkeSa) -> None:
     if sa.state != Lifecycle.ESTABLISHED or sa.peer is None or sa.established is None or not sa.peer.rekey_time:
         return
-    end = sa.established + sa.peer.rekey_time * HARD
+    end = sa.aged + sa.peer.rekey_time * HARD
     if core.now >= end:
         _end_of_life(core, sa)
         return
@@ -95,7 +95,7 @@ def _end_of_life(core: Core, sa: IkeSa) -> None:
 
 def _child_due(core: Core, sa: IkeSa, child: ChildSa) -> None:
     lifetime = child.config.rekey_time
-    end = child.installed + lifetime * HARD
+    end = child.aged + lifetime * HARD
     if core.now >= end:
         why = "its lifetime is over, and it could not be rekeyed"
         remove(core, sa, child, why, quiet=child.superseded)
@@ -104,7 +104,7 @@ def _child_due(core: Core, sa: IkeSa, child: ChildSa) -> None:
             core.children_lost.append((sa.peer.name, child.name))
         return
     core.timers.set(("rekey-child", sa, child.spi_in), end)
-    rekey_child(core, sa, child, anew=core.now >= child.installed + lifetime * ANEW)
+    rekey_child(core, sa, child, anew=core.now >= child.aged + lifetime * ANEW)
 
 
 def _end_twins(core: Core, sa: IkeSa, name: str) -> None:

@@ -75,6 +75,8 @@ class ChildSa:
     """The lower nonce of the exchange that made it (RFC 7296 2.8.1)."""
     successor: "ChildSa | None" = None
     """The CHILD_SA that was made in its place."""
+    aged: float = 0.0
+    """From when its lifetime counts."""
     packets_in: int = 0
     packets_out: int = 0
     looked: float = 0.0
@@ -116,6 +118,8 @@ class Reauth:
     """The authentication of an IKE SA ends some time; `before` is the SA that this one is made to replace."""
 
     before: "IkeSa | None" = None
+    told: float = 0.0
+    """When we shall have done so at the latest, by what the peer told us; 0 where it told nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,8 @@ class IkeSa:
     """Where the peer proved itself by a signature."""
     established: float | None = None
     last_heard: float = 0.0
+    aged: float = 0.0
+    """From when its lifetime counts."""
     reason: str = ""
     children: dict[int, ChildSa] = field(default_factory=dict)
     requests: Requests = field(default_factory=Requests)

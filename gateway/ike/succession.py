@@ -58,7 +58,7 @@ def begin_to_stand(core: Core, old: IkeSa, new: IkeSa) -> None:
     """The keys of a new SA are made; it can speak and be spoken to, but nothing is its own yet."""
     core.sas[new.our_spi] = new
     keys_made(core, new)
-    new.established = new.last_heard = core.now
+    new.established = new.last_heard = new.aged = core.now
     new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes
     new.evidence = old.evidence
     new.eap_identity = old.eap_identity

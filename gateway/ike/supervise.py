@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.ike import blocking, childless, reasons
+from gateway.ike.ageing import child_changed, sa_changed
 from gateway.ike.attempts import Step
 from gateway.ike.children import watch_idleness
 from gateway.ike.core import Core
@@ -16,7 +17,7 @@ from gateway.ike.exchanges.init import open_sa
 from gateway.ike.exchanges.intermediate import exchange_more_keys
 from gateway.ike.exchanges.resume import TRIES_ANEW, resume_sa
 from gateway.ike.flow import ask_where
-from gateway.ike.lifecycle import close, watch
+from gateway.ike.lifecycle import close
 from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -272,12 +273,12 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
 def _refresh(core: Core, name: str, changed: Sequence[str]) -> None:
     """The peer's IKE SAs and those of its children that stay take up their configuration as it is now."""
     for sa in core.of_peer(name):
-        sa.peer = core.snapshot.peers[name]
-        if sa.state == Lifecycle.ESTABLISHED:
-            watch(core, sa)
+        before, sa.peer = sa.peer, core.snapshot.peers[name]
+        if sa.state == Lifecycle.ESTABLISHED and before is not None:
+            sa_changed(core, sa, before)
         for made in sa.children.values():
             if made.name not in changed:
-                _adjust(core, sa.peer, made)
+                _adjust(core, sa, made)
 
 
 def _take_back(core: Core, names: Iterable[str]) -> None:
@@ -287,14 +288,17 @@ def _take_back(core: Core, names: Iterable[str]) -> None:
             delete_sa(core, sa, reasons.RECONFIGURED)
 
 
-def _adjust(core: Core, peer: Peer, made: ChildSa) -> None:
+def _adjust(core: Core, sa: IkeSa, made: ChildSa) -> None:
     """A child that stands takes up what does not need a negotiation."""
-    wanted, was = peer.child(made.name), made.config
+    assert sa.peer is not None
+    wanted, was = sa.peer.child(made.name), made.config
     if wanted is None or wanted == was:
         return
     whole = (wanted.local, wanted.remote) == (was.local, was.remote)
     made.config = wanted if whole else replace(wanted, local=was.local, remote=was.remote)
-    watch_idleness(core, peer.name, made)
+    watch_idleness(core, sa.peer.name, made)
+    if wanted.rekey_time != was.rekey_time:
+        child_changed(core, sa, made)
 
 
 def _recreate(core: Core, peer: Peer, names: Sequence[str]) -> None:

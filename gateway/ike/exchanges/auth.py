@@ -11,6 +11,7 @@ in the first answer, and gives the last one), and `_hear_proof`, where a round o
 from functools import partial
 
 from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, redirects
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import proof, resumed, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
@@ -82,6 +83,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
         if isinstance(error, Close) and error.notify is not None:
             farewell(core, sa, error.notify)
         raise
+    sa.abilities |= Ability.CALLED
     _heed(core, sa, response)
     nonces = sa.nonce_i, sa.nonce_r
     establish(core, sa)
