@@ -20,12 +20,14 @@ from web.api import (
     config,
     events,
     peers,
+    pools,
     proposals,
     psks,
     settings,
     shunts,
     state,
     system,
+    users,
 )
 from web.console import console_routes
 from web.problems import Failures, Problem, answer_problems
@@ -39,6 +41,8 @@ _RESOURCES = (
     psks,
     authorities,
     certificates,
+    pools,
+    users,
     shunts,
     blocks,
     settings,

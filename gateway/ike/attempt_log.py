@@ -43,7 +43,9 @@ CURES: dict[str, str] = {
         "Where the peer refuses networks of many addresses altogether, name single addresses on both sides."
     ),
     "too-many": "Have the peer delete what it no longer uses; a peer that works as it should comes nowhere near.",
-    "no-address": "Widen the pool, or end leases that nobody needs; of another gateway: look at its own pools.",
+    "barred": "Enable the user, or give him a later end, if he is to come in.",
+    "too-many-sessions": "End a session of the user, or allow him more.",
+    "no-address": "Widen the pool, or disconnect who needs no address; of another gateway: look at its own pools.",
     "no-address-asked": "Let the device ask for a virtual address, or give the child networks of its own.",
     "data-plane": "The data plane refused; its own words are in the reason.",
     "refused": "Usually nothing to do: the side that asked tries again.",

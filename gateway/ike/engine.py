@@ -24,6 +24,7 @@ from gateway.ike.opening import open_message
 from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
 from gateway.ike.parts import led_by
 from gateway.ike.path import Path
+from gateway.ike.people import cut
 from gateway.ike.plane import (
     Acquire,
     DataPlane,
@@ -102,13 +103,16 @@ class Engine:
         difference = changes(core.snapshot, snapshot)
         if core.snapshot.blocked != snapshot.blocked:
             core.admission.blocked = Blocked(snapshot.blocked)
-        core.snapshot = snapshot
+        before, core.snapshot = core.snapshot, snapshot
         core.attempts.kept = snapshot.settings.attempts_kept
         core.cookies.lifetime = snapshot.settings.cookie_lifetime
         lay_shunts(core)
         make_interfaces(core)
         obey(core, difference)
         judge_again(core, difference.trust)
+        if difference.users:
+            known = {name: user for name, user in before.users.items() if name in snapshot.users}
+            cut(core, [name for name, user in known.items() if user.password != snapshot.users[name].password])
         unmake_interfaces(core)
         return difference, self._settle()
 

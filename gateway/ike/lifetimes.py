@@ -1,6 +1,6 @@
 """When an SA has lived long enough, or carried enough: rekeyed in time, made anew where that fails, ended at last."""
 
-from gateway.ike import reauth
+from gateway.ike import people, reauth
 from gateway.ike.children import claim, end_linger, remove, same_traffic, watch_twins
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -38,6 +38,8 @@ def due(core: Core, key: object) -> None:
             _end_twins(core, sa, name)
         case ("create-child", str() as peer, str() as name):
             _create(core, peer, name)
+        case ("people",):
+            people.cut(core)
 
 
 def rekey_ike(core: Core, sa: IkeSa) -> None:

@@ -11,7 +11,7 @@ from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
 from gateway.policy.pools import Pool
 from gateway.policy.trust import foundations, proofs
-from gateway.policy.users import User
+from gateway.policy.users import User, user_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Snapshot:
     users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     """Whom EAP lets in, by name."""
     pools: Mapping[str, Pool] = field(default_factory=lambda: MappingProxyType({}))
+    _by_identity: Mapping[object, User] = field(default_factory=dict, repr=False, compare=False)
     _by_address: Mapping[str, tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
     _psk_by_remote: Mapping[object, tuple[Psk, ...]] = field(default_factory=dict, repr=False, compare=False)
@@ -86,6 +87,10 @@ class Snapshot:
             for pattern in psk.remote_ids:
                 if pattern.exact is not None:
                     by_remote.setdefault(pattern.exact.canonical, []).append(psk)
+        people = tuple(users)
+        by_identity: dict[object, User] = {
+            one.canonical: user for user in people for one in (user_identity(user.name), *user.identities)
+        }
         patterns = tuple(p for p in keys if not p.remote_ids or any(i.exact is None for i in p.remote_ids))
         return cls(
             revision,
@@ -96,8 +101,9 @@ class Snapshot:
             tuple(blocked),
             MappingProxyType({credential.name: credential for credential in credentials}),
             MappingProxyType({authority.name: authority for authority in authorities}),
-            MappingProxyType({user.name: user for user in users}),
+            MappingProxyType({user.name: user for user in people}),
             MappingProxyType({pool.name: pool for pool in pools}),
+            by_identity,
             {address: tuple(found) for address, found in by_address.items()},
             tuple(anywhere),
             {identity: tuple(found) for identity, found in by_remote.items()},
@@ -107,6 +113,10 @@ class Snapshot:
     def pools_of(self, peer: Peer) -> list[Pool]:
         """The pools that the peer's addresses come from, in the order of its wish."""
         return [self.pools[name] for name in peer.pools if name in self.pools]
+
+    def user_by_identity(self, identity: Identity) -> User | None:
+        """Whose identity this is."""
+        return self._by_identity.get(identity.canonical)
 
     def peers_for(self, local: str, remote: str) -> list[Peer]:
         """Enabled peers that may be at `remote` and be served at `local`, the most particular first."""
@@ -180,6 +190,7 @@ class Changes:
     settings: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -230,6 +241,9 @@ def changes(old: Snapshot, new: Snapshot) -> Changes:
         settings=_changed_settings(old.settings, new.settings),
         trust=tuple(sorted(set(trust) - set(renegotiate))),
         pools=_changed_pools(old.pools, new.pools),
+        users=tuple(
+            sorted(name for name in old.users.keys() | new.users.keys() if old.users.get(name) != new.users.get(name))
+        ),
     )
 
 

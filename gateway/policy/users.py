@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from gateway.policy.identities import Identity, InvalidIdentity
+from gateway.wire.numbers import IdType
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -9,7 +12,8 @@ class User:
 
     `password` is UTF-8; without one no method that asks for a password lets him in. `expires` is Unix time in seconds,
     None for never. `addresses` are virtual addresses that are always his. `totp_secret` is the key of his one-time
-    codes (RFC 6238), empty where he has none.
+    codes (RFC 6238), empty where he has none. `identities` are IKE identities that are his beside his name. `sessions`
+    is how many he may have at one time, 0 any number.
     """
 
     name: str
@@ -19,6 +23,8 @@ class User:
     groups: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     totp_secret: bytes = field(default=b"", repr=False)
+    identities: tuple[Identity, ...] = ()
+    sessions: int = 0
 
     def barred(self, unix: float) -> str:
         """Why he may not come in at this time, as the end of a sentence; empty when he may."""
@@ -27,3 +33,11 @@ class User:
         if self.expires is not None and unix >= self.expires:
             return "has expired"
         return ""
+
+
+def user_identity(name: str) -> Identity:
+    """A user's name as an identity for policy: an e-mail address, a name, or octets."""
+    try:
+        return Identity.parse(f"email:{name}" if "@" in name else f"fqdn:{name}")
+    except InvalidIdentity:
+        return Identity(IdType.ID_KEY_ID, name.encode())

@@ -30,6 +30,7 @@ from gateway.storage.objects import (
     SettingsObject,
     ShuntObject,
 )
+from gateway.storage.people import PoolObject, UserFields
 
 API_VERSION = "ikegate/v1"
 Secret = Annotated[
@@ -59,6 +60,15 @@ EapPassword = Annotated[
         json_schema_extra={"writeOnly": True},
     ),
 ]
+UserPassword = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=1024,
+        description="By which he proves himself to EAP methods that ask for a password; never shown again",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -80,6 +90,12 @@ class CertificateEntry(CertificateFields, Named):
     private_key: PrivateKeyText | None = None
 
 
+class UserEntry(UserFields, Named):
+    """A user as it comes in; without `password` the one that is stored stays."""
+
+    password: UserPassword | None = None
+
+
 class PeerEntry(PeerFields, Named):
     """A peer as it comes in; without `eap_password` the one that is stored stays."""
 
@@ -96,6 +112,8 @@ class Document(BaseModel):
     psks: Annotated[tuple[PskEntry, ...], Field(max_length=100_000)] = ()
     authorities: Annotated[tuple[AuthorityEntry, ...], Field(max_length=1_000)] = ()
     certificates: Annotated[tuple[CertificateEntry, ...], Field(max_length=100_000)] = ()
+    pools: Annotated[tuple[PoolObject, ...], Field(max_length=10_000)] = ()
+    users: Annotated[tuple[UserEntry, ...], Field(max_length=100_000)] = ()
     peers: Annotated[tuple[PeerEntry, ...], Field(max_length=100_000)] = ()
     shunts: Annotated[tuple[ShuntObject, ...], Field(max_length=10_000)] = ()
     blocks: Annotated[tuple[BlockObject, ...], Field(max_length=100_000)] = ()
@@ -281,6 +299,8 @@ SINGULAR = {
     "psks": "key",
     "authorities": "authority",
     "certificates": "certificate",
+    "pools": "pool",
+    "users": "user",
     "peers": "peer",
     "shunts": "shunt",
     "blocks": "block",
@@ -313,6 +333,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "psks": PskEntry,
     "authorities": AuthorityEntry,
     "certificates": CertificateEntry,
+    "users": UserEntry,
     "peers": PeerEntry,
 }
 
@@ -326,6 +347,7 @@ OPENERS: Mapping[str, Callable[[str], bytes]] = {
     "authorities": _private_key,
     "certificates": _private_key,
     "peers": str.encode,
+    "users": str.encode,
 }
 
 

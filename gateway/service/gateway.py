@@ -18,6 +18,7 @@ from gateway.ike.reasons import Kind
 from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Start
+from gateway.policy.pools import Lease
 from gateway.service.authorities import warnings
 from gateway.service.certificate_care import CertificateCare
 from gateway.service.done import Done
@@ -34,7 +35,7 @@ from gateway.service.status import Status
 from gateway.service.tls_machine import make_tls
 from gateway.settings import Settings
 from gateway.storage.database import Database, StorageFailed
-from gateway.storage.history import load_outages, save_outages
+from gateway.storage.history import load_leases, load_outages, save_leases, save_outages
 from gateway.storage.secrets import SecretBox
 
 log = logging.getLogger("ikegate")
@@ -62,6 +63,7 @@ class Gateway:
             ticket_secret=secrets.derived("session tickets"),
             unix_offset=time.time() - time.monotonic(),
             tls=make_tls,
+            leases=_known_leases(database),
         )
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
@@ -103,6 +105,7 @@ class Gateway:
             if self._observer.disturbed:
                 self._runner.kernel(Disturbed())
             await self._keep_outages()
+            await self._keep_leases()
 
     async def _keep_outages(self) -> None:
         """Write behind what changed; what cannot be written now is tried again."""
@@ -116,6 +119,25 @@ class Gateway:
         except StorageFailed as failed:
             log.warning("the history of outages is not written: %s", failed)
             outages.changed, outages.gone = changed | outages.changed, gone | outages.gone
+
+    async def _keep_leases(self) -> None:
+        """Write behind who holds which address; what cannot be written now is tried again."""
+        changed, self._runner.leases = self._runner.leases, {}
+        if not changed:
+            return
+        try:
+            await asyncio.to_thread(self._write_leases, list(changed.values()))
+        except StorageFailed as failed:
+            log.warning("the leases are not written: %s", failed)
+            self._runner.leases = changed | self._runner.leases
+
+    def _write_leases(self, changed: list[Lease]) -> None:
+        with self._database.write() as session:
+            save_leases(session, changed)
+
+    def leases(self) -> list[Lease]:
+        """Every address that was given out, in use or kept, by pool; times are Unix seconds."""
+        return self._engine.core.extensions.leases.all()
 
     def _write_outages(self, changed: list[dict[str, Any]], gone: set[int]) -> None:
         with self._database.write() as session:
@@ -135,6 +157,7 @@ class Gateway:
         await self._network.stop()
         await self._runner.stop()
         await self._keep_outages()
+        await self._keep_leases()
         self._database.close()
 
     @property
@@ -333,3 +356,8 @@ class Gateway:
 
     def kernel_policies(self) -> list[Policy]:
         return list(self._plane.policies())
+
+
+def _known_leases(database: Database) -> list[Lease]:
+    with database.read() as session:
+        return load_leases(session)

@@ -134,7 +134,7 @@ class Outages:
 
     def _begin(self, at: float, peer: Peer, child: Child, kind: Kind, reason: str) -> None:
         key = peer.name, child.name
-        if key in self._open:
+        if key in self._open or not child.remote:  # who is given an address comes and goes as he likes
             return
         self._count += 1
         outage = Outage(self._count, peer.name, child.name, child.start, at, kind, reason)

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 
 from gateway.dataplane.driver import Driver
-from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send, Solve
+from gateway.ike.effects import Effect, Event, KeysMade, Leased, Locate, Send, Solve
 from gateway.ike.engine import Engine
 from gateway.ike.path import Path
 from gateway.ike.plane import PlaneEvent
 from gateway.ike.puzzles import Search
+from gateway.policy.pools import Lease
 from gateway.policy.snapshot import Changes, Snapshot
 from gateway.service.blocking import Blocking
 from gateway.service.journal import Journal
@@ -52,6 +53,8 @@ class Runner:
         self.outages = Outages(engine.core)
         self.unsent: dict[str, str] = {}
         """Addresses to which the last datagram could not be sent, and why."""
+        self.leases: dict[tuple[str, str], Lease] = {}
+        """Those that changed and are not written down yet, by pool and address."""
         self._key_log = key_log
         self._blocking = Blocking(transport_ports) if plane.name in _WITH_PACKETS else None
         self._timer: asyncio.TimerHandle | None = None
@@ -108,6 +111,8 @@ class Runner:
                 task = asyncio.get_running_loop().create_task(self._solve(effect))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            elif isinstance(effect, Leased):
+                self.leases[effect.lease.pool, effect.lease.address] = effect.lease
             elif isinstance(effect, KeysMade) and self._key_log:
                 self._key_log.write(effect)
         self._rearm()

@@ -23,6 +23,7 @@ from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
 from gateway.storage.findings import Findings, address, destination
 from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
+from gateway.storage.peopling import check_addressing, check_pools, compile_people
 from gateway.storage.rules import blocked_at, check_blocks, check_interfaces, compile_settings, compile_shunts
 from gateway.storage.trusting import Trust, compile_local, compile_remote, compile_trust
 from gateway.wire.numbers import Protocol
@@ -88,6 +89,7 @@ def compile_peer(
         if (child := _compile_child(entry, suites, f"{at}/children/{index}", found))
     )
     _check_fragments(document, at, found)
+    check_addressing(document, at, found)
     peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
     local = found.parse_all(f"{at}/local_addresses", "invalid-address", address, document.local_addresses)
     remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", destination, document.remote_addresses)
@@ -122,6 +124,8 @@ def compile_peer(
         dscp=document.dscp,
         local_auth=local_auth,
         remote_auth=remote_auth,
+        pools=document.pools,
+        virtual_ip=document.virtual_ip,
     )
 
 
@@ -252,6 +256,8 @@ def compile_snapshot(
         )
     ]
     trust = compile_trust(inventory, pointer, found)
+    people = compile_people(inventory, pointer, found)
+    check_pools(inventory, pointer, found)
     unchanged = _unchanged_peers(inventory, trust, known) if known else {}
     passwords = {name: inventory.secrets.get(("peers", name)) for name in inventory.peers}
     peers = [
@@ -278,6 +284,8 @@ def compile_snapshot(
         blocked=blocked,
         credentials=trust.credentials.values(),
         authorities=trust.authorities.values(),
+        users=people.users,
+        pools=people.pools,
     )
 
 

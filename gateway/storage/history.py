@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from gateway.storage.models import OutageRow
+from gateway.policy.identities import Identity
+from gateway.policy.pools import Lease
+from gateway.storage.models import LeaseRow, OutageRow
 
 _COLUMNS = tuple(column.name for column in OutageRow.__table__.columns)
 
@@ -23,3 +25,27 @@ def load_outages(session: Session) -> list[dict[str, Any]]:
     """All of them, the oldest first."""
     found = session.scalars(select(OutageRow).order_by(OutageRow.id)).all()
     return [{name: getattr(row, name) for name in _COLUMNS} for row in found]
+
+
+def save_leases(session: Session, changed: Iterable[Lease], gone: Iterable[tuple[str, str]] = ()) -> None:
+    """Write these as they are now, by pool and address, and forget those."""
+    for lease in changed:
+        identity = lease.identity
+        session.merge(
+            LeaseRow(
+                pool=lease.pool,
+                address=lease.address,
+                id_type=identity.id_type,
+                id_data=identity.data,
+                since=lease.since,
+                released=lease.released,
+            )
+        )
+    for pool, address in gone:
+        session.execute(delete(LeaseRow).where(LeaseRow.pool == pool, LeaseRow.address == address))
+
+
+def load_leases(session: Session) -> list[Lease]:
+    """All of them."""
+    rows = session.scalars(select(LeaseRow)).all()
+    return [Lease(row.pool, row.address, Identity(row.id_type, row.id_data), row.since, row.released) for row in rows]

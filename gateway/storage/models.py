@@ -126,6 +126,55 @@ class CertificateRow(Base):
     private_key: Mapped[str]  # sealed, or empty
 
 
+class PoolRow(Base):
+    __tablename__ = "pools"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    networks: Mapped[tuple[str, ...]]
+    excluded: Mapped[tuple[str, ...]]
+    dns: Mapped[tuple[str, ...]]
+    nbns: Mapped[tuple[str, ...]]
+    domains: Mapped[tuple[str, ...]]
+    subnets: Mapped[tuple[str, ...]]
+    reservations: Mapped[tuple[Any, ...]] = mapped_column(Records)
+
+
+class UserRow(Base):
+    __tablename__ = "users"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    enabled: Mapped[bool]
+    login: Mapped[str]
+    identities: Mapped[tuple[str, ...]]
+    expires_at: Mapped[float | None]
+    groups: Mapped[tuple[str, ...]]
+    addresses: Mapped[tuple[str, ...]]
+    sessions: Mapped[int]
+    password: Mapped[str]  # sealed, or empty
+
+
+class LeaseRow(Base):
+    """Who holds, or held last, an address of a pool: `gateway.policy.pools.Lease`."""
+
+    __tablename__ = "leases"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    pool: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    id_type: Mapped[int]
+    id_data: Mapped[bytes]
+    since: Mapped[float]
+    released: Mapped[float | None]
+
+
 class PeerRow(Base):
     __tablename__ = "peers"
     __table_args__ = _STRICT
@@ -158,6 +207,8 @@ class PeerRow(Base):
     local_auth: Mapped[tuple[Any, ...]] = mapped_column(Records)
     remote_auth: Mapped[tuple[Any, ...]] = mapped_column(Records)
     eap_password: Mapped[str]  # sealed, or empty
+    pools: Mapped[tuple[str, ...]]
+    virtual_ip: Mapped[bool]
     proposals: Mapped[list["PeerProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="PeerProposalRow.position", lazy="selectin", passive_deletes=True
     )

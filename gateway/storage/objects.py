@@ -19,15 +19,17 @@ from gateway.storage.fields import (
     Seconds,
 )
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
+from gateway.storage.people import PoolObject, UserObject
 
 # In the order in which they may refer to each other.
-KINDS = ("proposals", "psks", "authorities", "certificates", "peers", "shunts", "blocks")
+KINDS = ("proposals", "psks", "authorities", "certificates", "pools", "users", "peers", "shunts", "blocks")
 SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
 SEALED = {  # kinds that have a secret beside them, and the field that it comes in by
     "psks": "secret",
     "authorities": "private_key",
     "certificates": "private_key",
     "peers": "eap_password",
+    "users": "password",
 }
 CHILDREN = "children"  # objects inside a peer; one is named as `peer/child`
 KEYS = {"blocks": "network"}  # the field that names an object, where that is not `name`
@@ -58,9 +60,13 @@ class PskObject(PskFields, Named):
 class ChildFields(Described):
     """Which networks are joined with a peer, how their traffic is protected and when that starts."""
 
-    local_selectors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=256, examples=[["10.1.0.0/24"]])]
+    local_selectors: Annotated[
+        tuple[Line, ...],
+        Field(max_length=256, description="None: the address that the peer gives us", examples=[["10.1.0.0/24"]]),
+    ]
     remote_selectors: Annotated[
-        tuple[Line, ...], Field(min_length=1, max_length=256, examples=[["10.2.0.0/24[tcp/443]"]])
+        tuple[Line, ...],
+        Field(max_length=256, description="None: the address of our pools", examples=[["10.2.0.0/24[tcp/443]"]]),
     ]
     esp_proposals: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ("modern-esp",)
     start: Literal["always", "on-demand", "passive"] = "always"
@@ -186,6 +192,11 @@ class PeerFields(Described):
         tuple[RemoteAuthFields, ...],
         Field(min_length=1, max_length=4, description="How the peer must prove itself, round by round"),
     ] = (RemoteAuthFields(),)
+    pools: Annotated[
+        tuple[Name, ...],
+        Field(max_length=16, description="Where the peer's address comes from, when it asks for one", examples=[[]]),
+    ] = ()
+    virtual_ip: Annotated[Flag, Field(description="Ask the peer for addresses of its own network when we call")] = False
     children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
 
 
@@ -267,6 +278,8 @@ ConfigObject = (
     | PskObject
     | AuthorityObject
     | CertificateObject
+    | PoolObject
+    | UserObject
     | PeerObject
     | ShuntObject
     | BlockObject
@@ -277,6 +290,8 @@ STORED: Mapping[str, type[ConfigObject]] = {
     "psks": PskObject,
     "authorities": AuthorityObject,
     "certificates": CertificateObject,
+    "pools": PoolObject,
+    "users": UserObject,
     "peers": PeerObject,
     "shunts": ShuntObject,
     "blocks": BlockObject,
@@ -320,6 +335,8 @@ class Inventory:
     settings: SettingsObject = field(default_factory=SettingsObject)
     authorities: Mapping[str, AuthorityObject] = field(default_factory=dict)
     certificates: Mapping[str, CertificateObject] = field(default_factory=dict)
+    pools: Mapping[str, PoolObject] = field(default_factory=dict)
+    users: Mapping[str, UserObject] = field(default_factory=dict)
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
         """The objects of one of KINDS, by name; of the settings, which are one."""

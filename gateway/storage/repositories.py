@@ -18,11 +18,13 @@ from gateway.storage.models import (
     KeyRow,
     PeerProposalRow,
     PeerRow,
+    PoolRow,
     ProposalRow,
     PskRow,
     RevisionRow,
     SettingsRow,
     ShuntRow,
+    UserRow,
 )
 from gateway.storage.objects import (
     KEYS,
@@ -36,6 +38,7 @@ from gateway.storage.objects import (
     RetransmitFields,
     SettingsObject,
 )
+from gateway.storage.people import PoolFields, UserFields
 from gateway.storage.secrets import Place, SecretBox
 
 _COMPRESSION = 3
@@ -60,6 +63,8 @@ _PEER_FIELDS = (
     "dscp",
     "local_auth",
     "remote_auth",
+    "pools",
+    "virtual_ip",
 )
 _CHILD_FIELDS = (
     "description",
@@ -121,6 +126,8 @@ _TABLES = (
         ),
     ),
     _Table("certificates", CertificateRow, ("description", "certificate", "request", "authority", "renew")),
+    _Table("pools", PoolRow, tuple(PoolFields.model_fields)),
+    _Table("users", UserRow, tuple(UserFields.model_fields)),
     _Table("shunts", ShuntRow, ("description", "action", "local_selectors", "remote_selectors", "priority")),
     _Table("blocks", BlockRow, ("reason", "expires_at")),
 )

@@ -28,6 +28,7 @@ from gateway.storage.objects import (
     SettingsObject,
     ShuntObject,
 )
+from gateway.storage.people import PoolObject, ReservationFields, UserObject
 from gateway.storage.repositories import (
     Revision,
     add_revision,
@@ -86,6 +87,8 @@ PEER = PeerObject(
     redirect=False,
     resumption=False,
     dscp=46,
+    pools=("people", "guests"),
+    virtual_ip=True,
     local_auth=(
         LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519"),
         LocalAuthFields(method="eap", eap_identity="moon"),
@@ -136,6 +139,28 @@ AUTHORITY = AuthorityObject(
 CERTIFICATE = CertificateObject(
     name="moon", description="us", certificate="-----BEGIN", request="-----BEGIN", authority="ours", renew=False
 )
+POOL = PoolObject(
+    name="people",
+    description="of the office",
+    networks=("10.9.0.0/24", "fd00:9::/64"),
+    excluded=("10.9.0.1",),
+    dns=("10.1.0.53",),
+    nbns=("10.1.0.137",),
+    domains=("corp.example",),
+    subnets=("10.1.0.0/16",),
+    reservations=(ReservationFields(identity="boss@example.com", address="10.9.0.7"),),
+)
+USER = UserObject(
+    name="anna",
+    description="at the desk",
+    enabled=False,
+    login="anna@example.com",
+    identities=("CN=anna",),
+    expires_at=1_900_000_000.5,
+    groups=("staff", "lab"),
+    addresses=("10.9.0.8",),
+    sessions=2,
+)
 SETTINGS = SettingsObject(
     half_open_timeout=9.5,
     half_open_limit=9,
@@ -170,12 +195,15 @@ FULL = _numbered(
             ("authorities", "ours"): b"the root's key",
             ("certificates", "moon"): b"our key",
             ("peers", "sun"): b"our password",
+            ("users", "anna"): b"his password",
         },
         shunts={"lan": SHUNT},
         blocks={BLOCK.network: BLOCK},
         settings=SETTINGS,
         authorities={"ours": AUTHORITY},
         certificates={"moon": CERTIFICATE},
+        pools={"people": POOL},
+        users={"anna": USER},
     )
 )
 
@@ -198,9 +226,23 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         ((CERTIFICATE,), CertificateObject(name="x")),
         (PEER.local_auth, LocalAuthFields()),
         (PEER.remote_auth, RemoteAuthFields()),
+        ((POOL,), PoolObject(name="x", networks=("y",))),
+        ((USER,), UserObject(name="x")),
         ((SETTINGS,), SettingsObject()),
     ],
-    ids=["children", "peers", "shunts", "blocks", "authorities", "certificates", "ours", "theirs", "settings"],
+    ids=[
+        "children",
+        "peers",
+        "shunts",
+        "blocks",
+        "authorities",
+        "certificates",
+        "ours",
+        "theirs",
+        "pools",
+        "users",
+        "settings",
+    ],
 )
 def test_each_field_has_another_value_than_its_default_in_a_sample(
     samples: tuple[BaseModel, ...], plain: BaseModel

@@ -140,6 +140,8 @@ class ImpactAnswer(BaseModel):
     blocked_added: list[str] = Field(description="Networks whose datagrams are dropped from now on")
     blocked_removed: list[str] = Field(description="Networks that are let in again")
     settings: list[str] = Field(description="Settings of the gateway that changed")
+    pools: list[str] = Field(description="Pools that changed; who holds an address that they lack is cut off")
+    users: list[str] = Field(description="Users that changed, by login; who may not be in any longer is cut off")
     text: str
 
 
@@ -179,6 +181,8 @@ def impact_answer(impact: Changes) -> ImpactAnswer:
         blocked_added=list(impact.blocked_added),
         blocked_removed=list(impact.blocked_removed),
         settings=list(impact.settings),
+        pools=list(impact.pools),
+        users=list(impact.users),
         text=impact_text(impact),
     )
 
@@ -202,6 +206,8 @@ def impact_text(impact: Changes) -> str:
             ("blocks", "network", impact.blocked_added),
             ("lets in", "network", impact.blocked_removed),
             ("sets", "setting", impact.settings),
+            ("changes", "pool", impact.pools),
+            ("changes", "user", impact.users),
         )
         if names
     ]

@@ -17,7 +17,6 @@ from gateway.ike.authentication import proof, resumed, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
 from gateway.ike.authentication.eap import as_initiator, as_responder
 from gateway.ike.authentication.eap import proof as eap_proof
-from gateway.ike.authentication.eap.gate import user_identity
 from gateway.ike.authentication.selection import Caller, find_peer
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
@@ -29,12 +28,14 @@ from gateway.ike.exchanges.redirect import elsewhere
 from gateway.ike.exchanges.resume import check_resumed, grant, request_ticket, take_ticket
 from gateway.ike.flow import ask_peer, respond
 from gateway.ike.lifecycle import establish
+from gateway.ike.people import admit
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.tickets import KeptTicket, Ticket
 from gateway.ike.uniqueness import initial_contact, resolve_duplicates
 from gateway.policy.authentication import LocalAuth, Method
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
+from gateway.policy.users import user_identity
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of
@@ -289,6 +290,7 @@ async def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payl
     if mobike.nat_is_unexpected(core, request, sa.path):
         why = f"{caller.identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
         raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
+    admit(core, sa)
     return response + _conclude(core, sa, request)
 
 

@@ -7,11 +7,13 @@ from gateway.ike.attempts import Step
 from gateway.ike.children import ANY
 from gateway.ike.core import Core
 from gateway.ike.leases import Wanted
+from gateway.ike.people import user_of
 from gateway.ike.sa import IkeSa
 from gateway.ike.virtual_addresses import borrow, hold
 from gateway.policy.peers import Peer, Unique
 from gateway.policy.pools import Lease, Pool
 from gateway.policy.selectors import Selector
+from gateway.policy.users import user_identity
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import CfgAttribute, CfgType, NotifyType
@@ -109,7 +111,9 @@ def _wishes(asked: wire.CP) -> dict[int, int | None]:
 
 def _give(core: Core, sa: IkeSa, peer: Peer, pools: list[Pool], version: int, asked: int | None) -> Lease | None:
     assert sa.remote_id is not None
-    wanted = Wanted(sa.remote_id, asked, sa.path.remote, shares=peer.unique != Unique.NEVER)
+    user = user_of(core, sa)  # one person's addresses are the same by whatever he proves himself
+    identity = user_identity(user.name) if user else sa.remote_id
+    wanted = Wanted(identity, asked, sa.path.remote, shares=peer.unique != Unique.NEVER)
     return hold(core, sa, pools, version, wanted)
 
 

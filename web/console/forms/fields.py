@@ -115,6 +115,8 @@ def _rules(changes: Changes, *, done: bool) -> list[str]:
         (sorted(lifted - laid), "is no longer in force", "end {}"),
         (changes.blocked_added, "is blocked", "block {}"),
         (changes.blocked_removed, "is let in again", "let {} in again"),
+        (changes.pools, "gives addresses as it says now", "change what {} gives"),
+        (changes.users, "is in or out as it says now", "change what {} may"),
     )
     return [
         f"{listed(list(names))} {now}" if done else then.format(listed(list(names)))

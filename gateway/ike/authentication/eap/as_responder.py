@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.ike.attempts import Step
 from gateway.ike.authentication.eap import certificates, proof, server
-from gateway.ike.authentication.eap.gate import Gate, Proven, user_identity
+from gateway.ike.authentication.eap.gate import Gate, Proven
 from gateway.ike.authentication.eap.methods import Method as EapMethod
 from gateway.ike.authentication.eap.methods import chosen
 from gateway.ike.authentication.eap.talk import Failed, ServerTalk, clean, method_name
@@ -15,6 +15,7 @@ from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Method, RemoteAuth
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
+from gateway.policy.users import user_identity
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import EapCode, NotifyType

@@ -7,9 +7,7 @@ from gateway.crypto import one_time
 from gateway.ike.admission import Budget, source_of
 from gateway.ike.authentication.eap.talk import Failed, clean
 from gateway.ike.authentication.eap.tls_machine import TlsMachine
-from gateway.policy.identities import Identity, InvalidIdentity
 from gateway.policy.users import User
-from gateway.wire.numbers import IdType
 
 MAX_IDENTITY_OCTETS = 253
 """A network access identifier has no more (RFC 7542 2.2)."""
@@ -115,14 +113,6 @@ class Gate:
         if barred := user.barred(self.unix()):
             return f"the user {user.name} {barred}"
         return "" if user.password else f"the user {user.name} has no password"
-
-
-def user_identity(name: str) -> Identity:
-    """A user's name as an identity for policy: an e-mail address, a name, or octets."""
-    try:
-        return Identity.parse(f"email:{name}" if "@" in name else f"fqdn:{name}")
-    except InvalidIdentity:
-        return Identity(IdType.ID_KEY_ID, name.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,123 @@
+"""Users, pools and leases through the API."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from gateway.policy.users import User
+from tests.web.api_lab import SUN, Api, problem
+
+V1 = "/api/v1"
+POOL: dict[str, Any] = {"networks": ["10.9.0.0/24", "fd00:9::/64"], "dns": ["10.1.0.53"], "domains": ["Corp.example."]}
+ANNA: dict[str, Any] = {"login": "anna@example.com", "password": "her secret words", "addresses": ["10.9.0.7"]}
+WARRIORS: dict[str, Any] = {
+    **{key: value for key, value in SUN.items() if key != "remote_addresses"},
+    "remote_id": "*@example.com",
+    "pools": ["office"],
+    "children": [{"name": "net", "local_selectors": ["10.1.0.0/16"], "remote_selectors": [], "start": "passive"}],
+}
+
+
+async def test_a_pool_and_a_peer_that_gives_from_it(client: httpx2.AsyncClient, api: Api) -> None:
+    made = await client.put(f"{V1}/pools/office", json=POOL)
+    assert made.status_code == 201
+    assert made.json()["object"]["excluded"] == []
+    assert made.json()["impact"]["pools"] == ["office"]
+    assert (await client.put(f"{V1}/peers/people", json=WARRIORS)).status_code == 201
+    snapshot = api.gateway.config.snapshot()
+    assert snapshot.pools["office"].domains == ("corp.example",)
+    assert snapshot.peers["people"].pools == ("office",)
+    assert snapshot.peers["people"].children[0].remote == ()
+    refused = problem(await client.delete(f"{V1}/pools/office"), 422, "invalid")
+    assert refused["errors"][0]["code"] == "unknown-reference"
+    assert (await client.get(f"{V1}/leases")).json() == {"items": [], "next_cursor": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "code"),
+    [
+        ({"networks": ["10.9.0.1/24"]}, "/networks/0", "invalid-network"),
+        ({"networks": ["10.9.0.0/24[tcp]"]}, "/networks/0", "invalid-network"),
+        ({"networks": ["10.9.0.1/32"], "excluded": ["10.9.0.1"]}, "/networks", "empty"),
+        ({"dns": ["ns.example"]}, "/dns/0", "invalid-address"),
+        ({"nbns": ["fd00::1"]}, "/nbns/0", "invalid-address"),
+        ({"domains": ["no domain"]}, "/domains/0", "invalid-domain"),
+        ({"dns": []}, "/domains", "no-dns"),
+        ({"subnets": ["10.1.0.1/16"]}, "/subnets/0", "invalid-network"),
+        ({"reservations": [{"identity": "a@b.c", "address": "10.8.0.1"}]}, "/reservations/0/address", "outside"),
+        (
+            {"reservations": [{"identity": name, "address": "10.9.0.5"} for name in ("a@b.c", "d@b.c")]},
+            "/reservations/1/address",
+            "duplicate",
+        ),
+    ],
+)
+async def test_a_pool_that_makes_no_sense(
+    client: httpx2.AsyncClient, change: dict[str, Any], pointer: str, code: str
+) -> None:
+    answer = problem(await client.put(f"{V1}/pools/office", json=POOL | change), 422, "invalid")
+    assert (answer["errors"][0]["pointer"], answer["errors"][0]["code"]) == (pointer, code)
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "code"),
+    [
+        ({"pools": []}, "/children/0/remote_selectors", "too_short"),
+        ({"pools": ["other"]}, "/pools/0", "unknown-reference"),
+        ({"children": [{**WARRIORS["children"][0], "start": "always"}]}, "/children/0/start", "leased-address"),
+        ({"children": [{**WARRIORS["children"][0], "mode": "transport"}]}, "/children/0/mode", "leased-address"),
+        (
+            {"children": [{**WARRIORS["children"][0], "local_selectors": []}]},
+            "/children/0/local_selectors",
+            "too_short",
+        ),
+    ],
+)
+async def test_a_peer_without_what_it_gives_or_takes(
+    client: httpx2.AsyncClient, change: dict[str, Any], pointer: str, code: str
+) -> None:
+    await client.put(f"{V1}/pools/office", json=POOL)
+    answer = problem(await client.put(f"{V1}/peers/people", json=WARRIORS | change), 422, "invalid")
+    assert (pointer, code) in [(error["pointer"], error["code"]) for error in answer["errors"]]
+
+
+async def test_a_users_password_goes_in_and_never_comes_out(client: httpx2.AsyncClient, api: Api) -> None:
+    await client.put(f"{V1}/pools/office", json=POOL)
+    made = await client.put(f"{V1}/users/anna", json=ANNA)
+    assert made.status_code == 201
+    assert made.json()["object"]["password_set"] is True
+    assert made.json()["impact"]["users"] == ["anna@example.com"]
+    later = await client.patch(f"{V1}/users/anna", json={"sessions": 2, "groups": ["staff"]})
+    texts = [made.text, later.text, (await client.get(f"{V1}/users")).text, (await client.get(f"{V1}/config")).text]
+    assert not any("secret words" in text for text in texts)
+    snapshot = api.gateway.config.snapshot()
+    assert snapshot.users["anna@example.com"] == User(
+        "anna@example.com", b"her secret words", groups=("staff",), addresses=("10.9.0.7",), sessions=2
+    )
+    (reserved,) = snapshot.pools["office"].reservations
+    assert (str(reserved.identity), reserved.address) == ("anna@example.com", "10.9.0.7")
+    plain = await client.put(f"{V1}/users/bert", json={})
+    assert plain.json()["object"]["password_set"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "code"),
+    [
+        ({"addresses": ["10.7.0.1"]}, "/addresses/0", "outside"),
+        ({"addresses": ["10.9.0.7"]}, "/addresses/0", "duplicate"),
+        ({"addresses": ["ten"]}, "/addresses/0", "invalid-address"),
+        ({"login": "anna@EXAMPLE.com"}, "/login", "duplicate"),
+        ({"identities": ["anna@example.com"]}, "/identities", "duplicate"),
+        ({"identities": ["CN="]}, "/identities/0", "invalid-identity"),
+        ({"login": "a b"}, "/login", "string_pattern_mismatch"),
+        ({"groups": ["No Name"]}, "/groups/0", "string_pattern_mismatch"),
+    ],
+)
+async def test_nobody_is_two_nor_has_what_is_anothers(
+    client: httpx2.AsyncClient, change: dict[str, Any], pointer: str, code: str
+) -> None:
+    await client.put(f"{V1}/pools/office", json=POOL)
+    await client.put(f"{V1}/users/anna", json=ANNA)
+    answer = problem(await client.put(f"{V1}/users/bert", json=change), 422, "invalid")
+    assert (answer["errors"][0]["pointer"], answer["errors"][0]["code"]) == (pointer, code)
