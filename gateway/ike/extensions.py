@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.crypto.keys import IkeKeys
 from gateway.ike.authentication.eap.gate import Tries
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.following import Following
@@ -29,6 +30,8 @@ class Extensions:
     """Half-open IKE SAs that wait for the solution of a puzzle (RFC 8019 7.2), by our SPI."""
     solutions: dict[bytes, PuzzleSolution] = field(default_factory=dict)
     """Our solutions for the next IKE_AUTH request, by our SPI."""
+    plain_keys: dict[bytes, IkeKeys] = field(default_factory=dict, repr=False)
+    """The keys without a PPK, by our SPI, until the responder has said whether it uses it (RFC 8784)."""
     following: dict[int, Following] = field(default_factory=dict)
     """By the IKE SA's number: what the peer has begun with a CREATE_CHILD_SA and goes on with (RFC 9370)."""
     last_answers: LastAnswers = field(default_factory=LastAnswers)

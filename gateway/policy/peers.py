@@ -170,6 +170,8 @@ class Peer:
     the first that has one; a child without remote selectors is then for these addresses. With `virtual_ip` we ask the
     peer for addresses when we call it; a child without local selectors is then for these.
     `redirect_to` is another gateway, an address or a DNS name, to which this peer is sent when it has proven itself.
+    `ppks` names its post-quantum pre-shared keys (RFC 8784): we offer the first and accept any; with `ppk_required`
+    there is no IKE SA without one.
     """
 
     name: str
@@ -200,6 +202,8 @@ class Peer:
     pools: tuple[str, ...] = ()
     virtual_ip: bool = False
     redirect_to: str = ""
+    ppks: tuple[str, ...] = ()
+    ppk_required: bool = False
 
     def child(self, name: str) -> Child | None:
         return next((child for child in self.children if child.name == name), None)

@@ -10,6 +10,7 @@ from gateway.policy.authentication import Authority, Credential
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
 from gateway.policy.pools import Pool
+from gateway.policy.ppks import Ppk
 from gateway.policy.trust import foundations, proofs
 from gateway.policy.users import User, user_identity
 
@@ -48,6 +49,7 @@ class Snapshot:
     users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     """Whom EAP lets in, by name."""
     pools: Mapping[str, Pool] = field(default_factory=lambda: MappingProxyType({}))
+    ppks: Mapping[str, Ppk] = field(default_factory=lambda: MappingProxyType({}))
     _by_identity: Mapping[object, User] = field(default_factory=dict, repr=False, compare=False)
     _by_address: Mapping[str, tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
@@ -68,6 +70,7 @@ class Snapshot:
         authorities: Iterable[Authority] = (),
         users: Iterable[User] = (),
         pools: Iterable[Pool] = (),
+        ppks: Iterable[Ppk] = (),
     ) -> "Snapshot":
         """Index peers by address and keys by identity."""
         ordered = {peer.name: peer for peer in sorted(peers, key=lambda peer: peer.name)}
@@ -103,6 +106,7 @@ class Snapshot:
             MappingProxyType({authority.name: authority for authority in authorities}),
             MappingProxyType({user.name: user for user in people}),
             MappingProxyType({pool.name: pool for pool in pools}),
+            MappingProxyType({ppk.name: ppk for ppk in ppks}),
             by_identity,
             {address: tuple(found) for address, found in by_address.items()},
             tuple(anywhere),
@@ -261,6 +265,7 @@ ADJUSTABLE_OF_PEER = frozenset(
         "childless",
         "redirect",
         "redirect_to",
+        "ppks",
         "resumption",
         "dscp",
         "sha1_signatures",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.driver import waiting_for
 from gateway.ike.engine import Engine
@@ -297,8 +298,12 @@ def _key_exchange(sa: IkeSa) -> str:
         return ""
     rows = (chosen.ke, *chosen.following)
     names = " and ".join(row.label for row in rows)
+    if Ability.USES_PPK in sa.abilities:
+        names += " with a PPK"
     if any(row.kem for row in rows):
         return f"hybrid: {names}" if not all(row.kem for row in rows) else f"post-quantum: {names}"
+    if Ability.USES_PPK in sa.abilities:
+        return f"PPK: {names}"
     offered = any(proposal.post_quantum for proposal in sa.peer.proposals)
     why = "the peer has no suite with ML-KEM in common with us" if offered else "its proposals have no ML-KEM"
     return f"classical: {names}; {why}"

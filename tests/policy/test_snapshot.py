@@ -150,6 +150,7 @@ OTHER_PEER: dict[str, Any] = {
     "remote_addresses": ("192.0.2.9",),
     "remote_port": 4501,
     "force_encapsulation": True,
+    "ppk_required": True,
     "virtual_ip": True,
 }
 LATER_OF_PEER: dict[str, Any] = {
@@ -164,6 +165,7 @@ LATER_OF_PEER: dict[str, Any] = {
     "childless": True,
     "redirect": False,
     "redirect_to": "vpn2.example.net",
+    "ppks": ("one",),
     "resumption": False,
     "dscp": 46,
     "sha1_signatures": True,

@@ -13,7 +13,7 @@ from functools import partial
 from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
-from gateway.ike.authentication import proof, resumed, trust
+from gateway.ike.authentication import ppk, proof, resumed, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
 from gateway.ike.authentication.eap import as_initiator, as_responder
 from gateway.ike.authentication.eap import proof as eap_proof
@@ -145,11 +145,13 @@ async def _prove_ourselves(
     for number, auth in enumerate(peer.local_auth, 1):
         more: list[wire.Payload] = [_ANOTHER] if number < len(peer.local_auth) else []
         if auth.method != Method.EAP:
-            request += proof.prove(core, sa, auth, sa.remote_id or peer.remote_id.exact) + more
+            prove = ppk.prove if number == 1 else proof.prove
+            request += prove(core, sa, auth, sa.remote_id or peer.remote_id.exact) + more
         elif alone:
             request.append(as_initiator.ONLY)
         response = await ask_peer(ExchangeType.IKE_AUTH, request + further)
         if number == 1:
+            ppk.settle(core, sa, response)
             sent = _check_responder(core, sa, peer, response, alone=alone)
         elif any(notify.type not in _OF_CHILD for notify in _errors(response)):
             _check_accepted(core, sa, response)
@@ -319,6 +321,7 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
     """
     assert sa.local_id is not None
     answer: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data)]
+    answer += ppk.accept(core, sa, peer, request)
     for number, wanted in enumerate(peer.remote_auth, 1):
         identity = claimed(core, sa, sent)
         alone = number == 1 and as_responder.is_alone(core, sa, peer, request)

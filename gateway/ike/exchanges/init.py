@@ -7,6 +7,7 @@ from gateway.crypto.signatures import HASHES
 from gateway.ike import attempt_log, auth_methods, childless, puzzles, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
+from gateway.ike.authentication import ppk
 from gateway.ike.core import Core
 from gateway.ike.exchanges import intermediate
 from gateway.ike.exchanges.auth_puzzle import Deferred, solve_for_auth
@@ -99,12 +100,14 @@ def _error(response: Message) -> wire.Notify | None:
 
 def refusal_of(core: Core, sa: IkeSa, response: Message) -> Close | None:
     """The end of the call, where the answer is an error and nothing to go on with; the attempt tells of it at once."""
-    if response.exchange != ExchangeType.IKE_SA_INIT or response.all(wire.SA):
+    if response.exchange != ExchangeType.IKE_SA_INIT or sa.peer is None:
         return None
+    if response.all(wire.SA):
+        return ppk.missing(core, sa, sa.peer, response)
     if any(response.notify(kind) for kind in (NotifyType.COOKIE, NotifyType.INVALID_KE_PAYLOAD, NotifyType.REDIRECT)):
         return None
     error = _error(response)
-    return _refused(core, sa, sa.peer, error) if error is not None and sa.peer else None
+    return _refused(core, sa, sa.peer, error) if error is not None else None
 
 
 def _refused(core: Core, sa: IkeSa, peer: Peer, error: wire.Notify) -> Close:
@@ -147,7 +150,7 @@ def _request(core: Core, sa: IkeSa, method: int, public: bytes) -> list[wire.Pay
         payloads.append(intermediate.SUPPORTED)
     if sa.peer.fragment_octets:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
-    return payloads
+    return [*payloads, ppk.USE] if ppk.of_peer(core, sa.peer) else payloads
 
 
 def _note_hashes(sa: IkeSa, message: Message) -> None:
@@ -190,6 +193,7 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     sa.spi_r = response.spi_r
     sa.requests.next_id = 1
     _note_hashes(sa, response)
+    ppk.note(core, sa, response)
     note_fragmentation(sa, sa.peer, response)
     protect(core, sa, chosen, shared)
     note_nat(core, sa, response)
@@ -275,6 +279,9 @@ def accept_init(
     if chosen.additional:
         payloads.append(intermediate.SUPPORTED)
     payloads += [childless.SUPPORTED, auth_methods.SEVERAL, *opening.about_proof]
+    if ppk.offered(core, core.snapshot.peers_for(path.local, path.remote), request):
+        sa.abilities |= Ability.MAY_USE_PPK
+        payloads.append(ppk.USE)
     if isinstance(secret, Deferred):
         payloads.append(secret.notify)
     answer_opening(core, sa, opening, payloads)

@@ -139,8 +139,13 @@ def _peer_of(core: Core, opening: Opening, ticket: Ticket) -> Peer | None:
 
 
 def request_ticket(sa: IkeSa) -> list[wire.Payload]:
-    """N(TICKET_REQUEST), where we want to come back faster; not after several key exchanges (RFC 9370)."""
-    return [_REQUEST] if sa.peer and sa.peer.resumption and sa.chosen and not sa.chosen.additional else []
+    """N(TICKET_REQUEST), where we want to come back faster."""
+    return [_REQUEST] if sa.peer and sa.peer.resumption and _may_be_kept(sa) else []
+
+
+def _may_be_kept(sa: IkeSa) -> bool:
+    """Not after several key exchanges (RFC 9370), nor with a PPK: a ticket knows of neither."""
+    return sa.chosen is not None and not sa.chosen.additional and Ability.MAY_USE_PPK not in sa.abilities
 
 
 def grant(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
@@ -150,10 +155,9 @@ def grant(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     tickets, peer = core.extensions.tickets, sa.peer
     able = tickets.able and peer is not None and peer.resumption and sa.state == Lifecycle.ESTABLISHED
     able = able and not sa.eap_identity  # a user may be barred before a ticket of his ends
-    assert sa.chosen is not None
-    if not able or peer is None or sa.chosen.additional:
+    if not able or peer is None or not _may_be_kept(sa):
         return [wire.Notify(0, b"", NotifyType.TICKET_NACK, b"")]
-    assert sa.keys is not None and sa.remote_id is not None and sa.local_id is not None
+    assert sa.chosen is not None and sa.keys is not None and sa.remote_id is not None and sa.local_id is not None
     lifetime = min(seconds for seconds in (peer.rekey_time, peer.reauth_time, LONGEST_LIFETIME) if seconds)
     mark = tickets.fingerprint(core.snapshot, peer, sa.local_id, sa.remote_id)
     expires = tickets.unix(core.now) + lifetime

@@ -1,0 +1,20 @@
+"""Post-quantum pre-shared keys: what two ends have in common beside their key exchange (RFC 8784)."""
+
+from dataclasses import dataclass, field
+
+MAX_ID_OCTETS = 255
+_FIXED = 2  # PPK_ID_FIXED
+
+
+@dataclass(frozen=True, slots=True)
+class Ppk:
+    """A key of at least 32 octets and the identity by which the peer knows it too; `name` is ours alone."""
+
+    name: str
+    identity: str
+    secret: bytes = field(repr=False)
+
+    @property
+    def ppk_id(self) -> bytes:
+        """As it is sent: the type PPK_ID_FIXED and the configured octets (RFC 8784 5.1)."""
+        return bytes((_FIXED,)) + self.identity.encode()
