@@ -11,6 +11,7 @@ from gateway.ike.driver import waiting_for
 from gateway.ike.engine import Engine
 from gateway.ike.modes import networks_text
 from gateway.ike.parts import parts, stands, unmet
+from gateway.ike.people import user_of
 from gateway.ike.plane import Counters, DataPlane, StateKey
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
@@ -252,6 +253,9 @@ class Observer:
             established_at=sa.established + self._offset if sa.established is not None else None,
             task=waiting_for(sa),
             children=tuple(self._child_sa(sa, child) for child in sa.children.values()),
+            user=user.name if (user := user_of(self._engine.core, sa)) else "",
+            leased=tuple(lease.address for lease in sa.leases),
+            lent=sa.virtual,
         )
 
     def _child_sa(self, sa: IkeSa, child: ChildSa) -> ChildSaStatus:

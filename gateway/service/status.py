@@ -70,6 +70,12 @@ class IkeSaStatus:
     established_at: float | None
     task: str
     children: tuple[ChildSaStatus, ...]
+    user: str = ""
+    """The login of the user behind it, where it is one of ours."""
+    leased: tuple[str, ...] = ()
+    """Addresses of our pools that the peer holds by it."""
+    lent: tuple[str, ...] = ()
+    """Addresses that the peer gave us."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ async def configure(person: Person) -> None:
     }
     blocks = [{"network": "198.51.100.0/24", "reason": "scans"}, {"network": "2001:db8::/32", "expires_at": 1}]
     document = {"apiVersion": "ikegate/v1", "peers": [peer], "psks": [psk], "shunts": [shunt], "blocks": blocks}
+    document["pools"] = [{"name": "branch", "networks": ["10.99.0.0/24"]}]
+    document["users"] = [{"name": "branch", "addresses": ["10.99.0.7"], "enabled": False}]
     await person.gateway.config.apply(document, LAB)
     await person.gateway.issuing.create_authority(Order("branch-ca", Wanted("Lab")), LAB)
     await person.gateway.issuing.generate(Order("branch-own", Wanted("gw", ("gw.example",))), "branch-ca", LAB)

@@ -19,7 +19,7 @@ NOTICE_COOKIE = "__Host-ikegate-notice"
 _NOTICE_SECONDS = 30
 _MOST_NOTICE = 600
 NAVIGATION = (
-    ("See", (("Overview", "/"), ("Tunnels", "/tunnels"), ("Sessions", "/sessions"))),
+    ("See", (("Overview", "/"), ("Tunnels", "/tunnels"), ("Remote access", "/access"), ("Sessions", "/sessions"))),
     ("Understand", (("Attempts", "/attempts"), ("Events", "/events"))),
     (
         "Change",

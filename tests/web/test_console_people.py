@@ -1,0 +1,76 @@
+"""The pages of remote access, as a person uses them without script."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.web.console_markup import Page
+from tests.web.console_person import Person, setup, visiting
+from tests.web.test_console_forms import values
+from tests.web.test_console_rules import said
+
+POOL = {
+    "name": "people",
+    "networks": "10.9.0.0/29\nfd00:9::/64",
+    "dns": "10.1.0.53",
+    "domains": "corp.example",
+    "reservations": "10.9.0.5 boss@example.com",
+}
+USER = {
+    "name": "anna",
+    "login": "anna@example.com",
+    "password": "her secret words",
+    "enabled": "yes",
+    "expires_at": "2030-01-31",
+    "addresses": "10.9.0.3",
+    "groups": "staff, lab",
+    "sessions": "2",
+}
+
+
+@pytest.fixture
+async def person(tmp_path: Path) -> AsyncIterator[Person]:
+    async with visiting(tmp_path) as found:
+        await setup(found)
+        yield found
+
+
+async def test_a_pool_and_a_user_are_made_changed_and_deleted(person: Person) -> None:
+    config = person.gateway.config
+    empty = await person.look("/access")
+    assert "No user is known yet" in empty.source and "No pool is set up" in empty.source
+    await person.send("/access/pools/new", POOL)
+    assert config.inventory.pools["people"].reservations[0].address == "10.9.0.5"
+    await person.send("/access/users/new", USER)
+    user = config.inventory.users["anna"]
+    assert (user.groups, user.sessions, user.expires_at) == (("staff", "lab"), 2, 1_896_134_399.0)
+    listed = await person.look("/access")
+    assert "anna@example.com" in listed.source and "IPv4: 0 of 6" in listed.source
+    assert "her secret words" not in listed.source
+    form = values(await person.look("/access/users/anna"))
+    assert "her secret words" not in str(form)
+    await person.send("/access/users/anna", {key: text for key, text in form.items() if key != "enabled"})
+    assert config.inventory.users["anna"].enabled is False
+    assert config.inventory.secrets["users", "anna"] == b"her secret words"
+    assert config.inventory.users["anna"].expires_at == 1_896_134_399.0
+    assert "Disabled" in (await person.look("/access")).source
+    changed = values(await person.look("/access/pools/people")) | {"dns": "10.1.0.54"}
+    await person.send("/access/pools/people", changed)
+    assert config.inventory.pools["people"].dns == ("10.1.0.54",)
+    await person.look("/access/users/anna/delete")
+    await person.send("/access/users/anna/delete", {})
+    await person.send("/access/pools/people/delete", {})
+    assert not config.inventory.users and not config.inventory.pools
+
+
+async def test_mistakes_are_said_beside_their_fields(person: Person) -> None:
+    wrong = Page((await person.send("/access/pools/new", POOL | {"reservations": "10.9.0.5"}, 422)).text)
+    assert "whose it is" in said(wrong)["reservations"]
+    wrong = Page((await person.send("/access/pools/new", POOL | {"networks": "10.9.0.1/24"}, 422)).text)
+    assert "did you mean 10.9.0.0/24?" in said(wrong)["networks"]
+    wrong = Page((await person.send("/access/users/new", USER, 422)).text)
+    assert said(wrong) == {"addresses": "10.9.0.3 is in no pool."}
+    wrong = Page((await person.send("/access/users/new", USER | {"addresses": "", "expires_at": "soon"}, 422)).text)
+    assert said(wrong) == {"expires_at": "Write a day such as 2027-01-31."}
+    assert "her secret words" not in wrong.source

@@ -1,0 +1,97 @@
+"""The forms of users and of pools of addresses."""
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from gateway.service.documents import as_document
+from gateway.storage.objects import FieldError
+from gateway.storage.people import PoolObject, UserObject
+from web.console.forms.fields import Errors, Typed, entries, lines, number, place
+
+_USER_FIELDS = (
+    (r"/(name|description|login|password|expires_at|sessions)", r"\1"),
+    (r"/(identities|groups|addresses)(/.*)?", r"\1"),
+)
+_POOL_FIELDS = (
+    (r"/(name|description)", r"\1"),
+    (r"/(networks|excluded|dns|nbns|domains|subnets|reservations)(/.*)?", r"\1"),
+)
+NEW_USER: Typed = {"enabled": "yes", "sessions": "0"}
+_POOL_LISTS = ("networks", "excluded", "dns", "nbns", "domains", "subnets")
+
+
+def typed_of_user(user: UserObject) -> Typed:
+    end = "" if user.expires_at is None else datetime.fromtimestamp(user.expires_at, UTC).strftime("%Y-%m-%d")
+    return {
+        "name": user.name,
+        "description": user.description,
+        "enabled": "yes" if user.enabled else "",
+        "login": user.login,
+        "identities": "\n".join(user.identities),
+        "expires_at": end,
+        "groups": "\n".join(user.groups),
+        "addresses": "\n".join(user.addresses),
+        "sessions": str(user.sessions),
+    }
+
+
+def user_document(typed: Typed, base: UserObject | None, errors: Errors) -> dict[str, Any]:
+    """The user's document; with no password typed, the stored one stays."""
+    document: dict[str, Any] = as_document(base) if base else {"name": typed.get("name", "").strip()}
+    document |= {
+        "description": typed.get("description", "").strip(),
+        "enabled": bool(typed.get("enabled")),
+        "login": typed.get("login", "").strip(),
+        "identities": lines(typed.get("identities", "")),
+        "expires_at": _end(typed, base, errors),
+        "groups": entries(typed.get("groups", "")),
+        "addresses": entries(typed.get("addresses", "")),
+    }
+    if (sessions := number(typed, "sessions", errors, whole=True)) is not None:
+        document["sessions"] = sessions
+    if password := typed.get("password", ""):
+        document["password"] = password
+    return document
+
+
+def _end(typed: Typed, base: UserObject | None, errors: Errors) -> float | None:
+    """The last moment of the day that was typed, in UTC; a day that was not touched keeps its hour."""
+    text = typed.get("expires_at", "").strip()
+    if not text:
+        return None
+    if base is not None and text == typed_of_user(base)["expires_at"]:
+        return base.expires_at
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        errors["expires_at"] = "Write a day such as 2027-01-31."
+        return None
+    return datetime.combine(day, time(23, 59, 59), UTC).timestamp()
+
+
+def placed_user(found: list[FieldError]) -> Errors:
+    return place(found, _USER_FIELDS)
+
+
+def typed_of_pool(pool: PoolObject) -> Typed:
+    typed = {name: "\n".join(getattr(pool, name)) for name in _POOL_LISTS}
+    reservations = "\n".join(f"{one.address} {one.identity}" for one in pool.reservations)
+    return typed | {"name": pool.name, "description": pool.description, "reservations": reservations}
+
+
+def pool_document(typed: Typed, base: PoolObject | None, errors: Errors) -> dict[str, Any]:
+    document: dict[str, Any] = as_document(base) if base else {"name": typed.get("name", "").strip()}
+    document["description"] = typed.get("description", "").strip()
+    document |= {name: entries(typed.get(name, "")) for name in _POOL_LISTS}
+    document["reservations"] = []
+    for line in lines(typed.get("reservations", "")):
+        address, _, identity = line.partition(" ")
+        if not identity.strip():
+            errors["reservations"] = "Write an address, a blank, and whose it is: 10.9.0.5 boss@example.com."
+            continue
+        document["reservations"].append({"address": address, "identity": identity.strip()})
+    return document
+
+
+def placed_pool(found: list[FieldError]) -> Errors:
+    return place(found, _POOL_FIELDS)

@@ -1,0 +1,103 @@
+"""The pages of remote access: users, pools of addresses, and who holds which."""
+
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from gateway.service.gateway import Gateway
+from gateway.storage.people import PoolObject, UserObject
+from web.console.forms import people as form
+from web.console.objects import Deletion, Pages, Sheet, object_pages
+from web.console.render import page
+from web.console.session import PageRoute, SignedIn, ThisGateway
+from web.console.views import people
+from web.console.words import tunnel
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+_LIST = "/access"
+
+
+@router.get(_LIST)
+async def show_access(request: Request, session: SignedIn, gateway: ThisGateway) -> Response:
+    inventory, snapshot, leases = gateway.config.inventory, gateway.config.snapshot(), gateway.leases()
+    return page(
+        request,
+        "access.html",
+        title="Remote access",
+        user=session.admin,
+        users=people.user_rows(inventory, snapshot, gateway.status().ike_sas, leases, time.time()),
+        pools=people.pool_rows(inventory, snapshot, leases),
+        leases=people.lease_rows(leases),
+        held=sum(lease.released is None for lease in leases),
+        known=len(leases),
+    )
+
+
+def _draw_user(sheet: Sheet[UserObject]) -> Response:
+    name = sheet.base.name if sheet.base else ""
+    body = form.user_document(sheet.typed, sheet.base, {})
+    body.pop("password", None)
+    return sheet.answer(
+        "user.html",
+        title=name or "New user",
+        name=name,
+        password_set=("users", name) in sheet.gateway.config.inventory.secrets,
+        action=f"/access/users/{name or 'new'}",
+        call=sheet.call(f"/users/{name or body.get('name') or 'NAME'}", body),
+    )
+
+
+def _delete_user(gateway: Gateway, name: str) -> Deletion:
+    return Deletion("user", "His sessions end, and he cannot come in again.")
+
+
+object_pages(
+    router,
+    Pages(
+        "users",
+        path="/access/users",
+        list_path=_LIST,
+        typed_of=form.typed_of_user,
+        document=form.user_document,
+        placed=form.placed_user,
+        draw=_draw_user,
+        blank=lambda: form.NEW_USER,
+        deletion=_delete_user,
+    ),
+)
+
+
+def _draw_pool(sheet: Sheet[PoolObject]) -> Response:
+    name = sheet.base.name if sheet.base else ""
+    body = form.pool_document(sheet.typed, sheet.base, {})
+    return sheet.answer(
+        "pool.html",
+        title=name or "New pool",
+        name=name,
+        used_by=people.peers_of_pool(sheet.gateway.config.inventory, name) if name else (),
+        action=f"/access/pools/{name or 'new'}",
+        call=sheet.call(f"/pools/{name or body.get('name') or 'NAME'}", body),
+    )
+
+
+def _delete_pool(gateway: Gateway, name: str) -> Deletion:
+    """A pool that a peer gives from stays."""
+    users = people.peers_of_pool(gateway.config.inventory, name)
+    text = "These peers give addresses from it; give them another pool first:" if users else "No peer gives from it."
+    return Deletion("pool", text, [(user, tunnel(user)) for user in users], refused=True)
+
+
+object_pages(
+    router,
+    Pages(
+        "pools",
+        path="/access/pools",
+        list_path=_LIST,
+        typed_of=form.typed_of_pool,
+        document=form.pool_document,
+        placed=form.placed_pool,
+        draw=_draw_pool,
+        blank=dict,
+        deletion=_delete_pool,
+    ),
+)
