@@ -5,9 +5,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from tests.interop.planes import userspace_only
+from tests.interop.planes import CHARON_PLUGINS, userspace_only
+from tests.interop.tap import Tap
 from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Pair, Tunnel, text_of
 from tests.lab.appliance import Appliance, Plain, until
+from tests.lab.charon import Charon
+from tests.lab.names import name_server
 from tests.lab.namespaces import Network, two_sites
 
 QUICK = {"dpd_delay": 1, "retransmit": {"tries": 3, "base": 0.3, "factor": 1.5}}
@@ -155,3 +158,47 @@ def test_a_gateway_of_ours_that_was_killed_proves_it_to_another(plane: str, tmp_
         assert "crash detection token" in outage["reason"]
         assert outage["ended_at"] - outage["began_at"] < 5
         assert left.ping(HOSTS[4][1], source=HOSTS[4][0])
+
+
+@userspace_only
+def test_the_cable_is_pulled_the_peer_reboots_and_its_name_leads_elsewhere(plane: str, tmp_path: Path) -> None:
+    """All three at once, by the resolver of this machine: nobody helps, and the timeline says why."""
+    moved = "192.0.2.7"
+    both = f"{OUTER[4][1]},{moved}"
+    named = replace(
+        ALWAYS,
+        name="named",
+        ours={**QUICK, "remote_addresses": ["vpn.example"], "mobike": False},
+        theirs={"local_addrs": both, "mobike": "no"},
+    )
+    with ExitStack() as stack:
+        left, right = two_sites(stack.enter_context(Network()))
+        names = stack.enter_context(name_server(left))
+        names.known["vpn.example"] = OUTER[4][1]
+        (tmp_path / "charon").mkdir()
+        charon = stack.enter_context(Charon(right, tmp_path / "charon", CHARON_PLUGINS[plane]))
+        gateway = stack.enter_context(Appliance(left, tmp_path / "gateway", plane))
+        pair = Pair(left, right, gateway, charon, Tap(left, "to-right"))
+        stack.callback(pair.tap.close)
+        pair.load(named)
+        until(lambda: heard(pair), "the tunnel is up")
+        right.ip("link", "set", "to-left", "down")
+        charon.kill()
+        right.ip("address", "delete", f"{OUTER[4][1]}/24", "dev", "to-left")
+        right.ip("address", "add", f"{moved}/24", "dev", "to-left")
+        until(lambda: [one for one in outages(pair, named) if one["attempts"]], "it is noticed, and called in vain", 40)
+        assert gateway.peer(named.name)["state"] != "up"
+        right.ip("link", "set", "to-left", "up")
+        charon.start()
+        load_theirs(pair, named)
+        asked = len(names.asked)
+        names.known["vpn.example"] = moved
+        until(lambda: heard(pair), "the tunnel is back", 60)
+        assert names.asked[asked:], "the name was looked up again"
+        (sa,) = gateway.ike_sas(named.name)
+        assert sa["remote"].startswith(moved)
+        (outage,) = outages(pair, named)
+        assert outage["kind"] == "failure"
+        assert outage["reason"]
+        assert outage["last_failure"]
+        assert outage["ended_by"] == "we called and the peer answered"

@@ -1,6 +1,8 @@
 """The timeline of outages, and what the status says meanwhile: real engines over a network that is made bad."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import pytest
 
@@ -58,8 +60,9 @@ class Site:
         self.network.perform(self.a, self.a.engine.connect("right", None, self.network.now)[1])
 
 
-def site(seed: int, left: Peer = LEFT, *, cut: bool = False) -> Site:
+def site(seed: int, left: Peer = LEFT, *, cut: bool = False, names: Mapping[str, str] = MappingProxyType({})) -> Site:
     network = Network(seed)
+    network.names.update(names)
     network.cut = set(BOTH) if cut else set()
     heard: list[Outages] = []
     perform = network.perform
@@ -106,6 +109,36 @@ def test_a_cable_pulled_for_ten_minutes_is_one_outage_with_its_reasons() -> None
     assert outage.attempts >= 5
     assert outage.ended_by == "we called and the peer answered"
     assert here.outages.current("right", "net") is None
+
+
+def test_a_cable_pulled_a_peer_rebooted_and_a_name_that_leads_elsewhere_are_one_outage() -> None:
+    """Ten minutes of all three, and nobody helps: it is back within one liveness interval and one backoff."""
+    named = replace(LEFT, remote_addresses=("vpn.example",), mobike=False)
+    here = site(16, named, names={"vpn.example": "192.0.2.2"})
+    network = here.network
+    network.run(5)
+    assert here.status().state is TunnelState.UP
+    pulled = network.now
+    network.cut = {pair for one in ("192.0.2.2", "203.0.113.77") for pair in (("192.0.2.1", one), (one, "192.0.2.1"))}
+    network.run(300)
+    network.reboot(here.b, Snapshot.build(1, [RIGHT], [psk()]))
+    network.move(here.b, "203.0.113.77")
+    network.run(300)
+    assert here.status().state is not TunnelState.UP
+    assert here.status().reason
+    network.names["vpn.example"] = "203.0.113.77"
+    network.cut = set()
+    healed = network.now
+    network.run(named.dpd_delay + EngineSettings().retry_limit * 1.2)
+    (outage,) = here.listed()
+    assert pulled < outage.began_at < pulled + 100
+    assert outage.ended_at is not None
+    assert healed < outage.ended_at <= network.now
+    assert "no answer to INFORMATIONAL" in outage.reason
+    assert "no answer to IKE_SA_INIT" in outage.last_failure
+    assert outage.ended_by == "we called and the peer answered"
+    assert here.status().state is TunnelState.UP
+    assert established(here.a)[0].path.remote == "203.0.113.77"
 
 
 def test_rekeys_are_no_outages() -> None:
