@@ -13,6 +13,8 @@ _PARTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float], ...] = (
     ("hybrid", (), ("--quick",), 120.0),
     ("rekeys", (), ("--quick",), 120.0),
     ("floods", (), ("--seconds", "2"), 120.0),
+    ("fleet", (), ("--count", "500"), 300.0),
+    ("fleet", ("--count", "1000", "--plane", "userspace"), ("--count", "200", "--plane", "userspace"), 120.0),
     ("configuration", (), ("--peers", "1000"), 300.0),
     ("esp", (), ("--rounds", "1", "--seconds", "2"), 90.0),
 )

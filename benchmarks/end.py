@@ -1,7 +1,7 @@
-"""One end of the handshake benchmarks: engine, runner and journal as in production, over a data plane in memory.
+"""One end of the handshake benchmarks: engine, runner and journal as in production.
 
-`python -m benchmarks.end responder|initiator COUNT PROPOSAL`. Commands come as JSON lines on the standard
-input, one answer each on the standard output; the end of the input ends the process.
+`python -m benchmarks.end responder|initiator COUNT PROPOSAL PLANE`, PLANE the name of a data plane. Commands come as
+JSON lines on the standard input, one answer each on the standard output; the end of the input ends the process.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from gateway.dataplane.memory import MemoryPlane
+from gateway.dataplane.choose import open_driver
 from gateway.ike.engine import Engine
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Start
@@ -63,7 +63,9 @@ def configuration(role: str, count: int, proposal: str = IKE) -> Snapshot:
     return Snapshot.build(1, peers, [Psk("all", SECRET.encode())], EngineSettings(keepalive=0.0))
 
 
-ENDS = frozenset({"child-sa.installed", "child-sa.rekeyed", "ike-sa.rekeyed", "ike-sa.failed", "exchange.failed"})
+ENDS = frozenset(
+    {"child-sa.installed", "child-sa.rekeyed", "ike-sa.rekeyed", "ike-sa.closed", "ike-sa.failed", "exchange.failed"}
+)
 
 
 class WatchedJournal(Journal):
@@ -81,12 +83,14 @@ class WatchedJournal(Journal):
 class End:
     """An engine with its runner, and the commands of the benchmark."""
 
-    def __init__(self, role: str, count: int, proposal: str) -> None:
+    def __init__(self, role: str, count: int, proposal: str, name: str) -> None:
         self.journal = WatchedJournal()
-        plane = MemoryPlane()
+        self.lags: list[float] = []
+        plane = open_driver(name)
         self.engine = Engine(plane, os.urandom)
         self.runner = Runner(self.engine, (500, 4500), plane, self.journal, None)
         self.snapshot = configuration(role, count, proposal)
+        self._noting: asyncio.Task[None] | None = None
 
     def open(self) -> str:
         problem = self.runner.open()
@@ -112,6 +116,29 @@ class End:
         answer = await self._for_each(begin, (first, count, at_once), end, {"exchange.failed"})
         await asyncio.sleep(_DELETES)
         return answer
+
+    async def delete(self, first: int, count: int, at_once: int) -> dict[str, object]:
+        """Take that many clients down."""
+        return await self._for_each(self._disconnect, (first, count, at_once), "ike-sa.closed", set())
+
+    def _disconnect(self, number: int) -> None:
+        _, effects = self.engine.disconnect(f"c{number}", None, self.runner.clock())
+        self.runner.perform(effects)
+
+    async def note_lag(self) -> None:
+        """Note how much later than it should the event loop comes back, a hundred times a second."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.01
+            await asyncio.sleep(0.01)
+            self.lags.append(loop.time() - due)
+
+    async def lag(self) -> dict[str, object]:
+        """What was noted since this was asked last, in seconds; from the first time on it is noted."""
+        if self._noting is None:
+            self._noting = asyncio.get_running_loop().create_task(self.note_lag())
+        found, self.lags = self.lags, []
+        return {"lags": found}
 
     async def _for_each(
         self, begin: Callable[[int], None], which: tuple[int, int, int], end: str, failures: set[str]
@@ -154,23 +181,23 @@ class End:
         return {"sas": len(self.engine.ike_sas()), "counters": dict(self.engine.core.counters)}
 
 
-async def serve(role: str, count: int, proposal: str) -> None:
-    end = End(role, count, proposal)
+async def serve(role: str, count: int, proposal: str, plane: str) -> None:
+    end = End(role, count, proposal, plane)
     problem = end.open()
     tidy()
     print(json.dumps({"problem": problem}), flush=True)
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    commands = {"connect": end.connect, "rekey": end.rekey, "latency": end.latency, "settle": end.settle}
+    commands = {name: getattr(end, name) for name in ("connect", "rekey", "delete", "latency", "settle", "lag")}
     while line := await reader.readline():
         name, *words = json.loads(line)
         try:
-            answer = await commands[name](*words)  # type: ignore[operator]
+            answer = await commands[name](*words)
         except TimeoutError:
             answer = {"problem": f"{name} took longer than {_PATIENCE:g} s; {dict(end.engine.core.counters)}"}
         print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

@@ -95,8 +95,10 @@ def memory(pid: int) -> tuple[int, int]:
 class OurEnd:
     """A process of `benchmarks.end` in a namespace."""
 
-    def __init__(self, ns: Namespace, role: str, count: int, errors: Path, proposal: str) -> None:
-        words = (sys.executable, "-m", "benchmarks.end", role, str(count), proposal)
+    def __init__(
+        self, ns: Namespace, role: str, count: int, errors: Path, proposal: str, plane: str = "memory"
+    ) -> None:
+        words = (sys.executable, "-m", "benchmarks.end", role, str(count), proposal, plane)
         with errors.open("ab") as sink:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *ns.command(*words)],
@@ -147,6 +149,8 @@ class Target:
     pid: int
     initiator: OurEnd
     settle: Callable[[], object]
+    lag: Callable[[], list[float]] = list
+    """How late its event loop came back, in seconds, since this was called last."""
     end: str = "child-sa.installed"
     """The event with which a handshake has ended as it should."""
     established: int = 0
@@ -186,16 +190,17 @@ class Target:
 
 
 @contextlib.contextmanager
-def ours(clients: int, folder: Path, proposal: str = IKE) -> Iterator[Target]:
-    """ikegate calls ikegate."""
+def ours(clients: int, folder: Path, proposal: str = IKE, plane: str = "memory") -> Iterator[Target]:
+    """ikegate calls ikegate, which has that data plane."""
     with Network() as network, contextlib.ExitStack() as stack:
         left, right = two_sites(network)
         ends = []
         for ns, role in ((right, "responder"), (left, "initiator")):
-            end = OurEnd(ns, role, clients, folder / role, proposal)
+            end = OurEnd(ns, role, clients, folder / role, proposal, plane if role == "responder" else "memory")
             ends.append(stack.enter_context(contextlib.closing(end)))
         responder, initiator = ends
-        yield Target("ikegate", responder.pid, initiator, lambda: responder.ask("settle"))
+        name, pid = "ikegate", responder.pid
+        yield Target(name, pid, initiator, lambda: responder.ask("settle"), lambda: responder.ask("lag")["lags"])
 
 
 @dataclass(slots=True)
@@ -231,7 +236,7 @@ def charons(clients: int, folder: Path, name: str, remote: str, kind: Kind = _US
         initiator = stack.enter_context(contextlib.closing(end))
         assert charon.process is not None
         awaited = "child-sa.installed" if remote == CLIENTS else "exchange.failed"
-        yield Target(name, charon.process.pid, initiator, lambda: None, awaited)
+        yield Target(name, charon.process.pid, initiator, lambda: None, end=awaited)
 
 
 def charon_latency(count: int, folder: Path) -> list[float]:

@@ -140,8 +140,7 @@ class UserspacePlane:
             raise
         for order in orders:
             self._carry_out(order, made)
-        if any(isinstance(order, AddPolicy | RemovePolicy) for order in orders):
-            self._guard.look()
+        self._guard.order()
         if self._outbound.waiting and self._loop is not None:
             self._loop.call_soon(self._outbound.release)  # not now: packets may be on their way through this very call
 
@@ -159,9 +158,11 @@ class UserspacePlane:
                 self._outbound.remove(key)
             case AddPolicy(policy):
                 self._lift(policy)
+                self._guard.look(self._policies.find(policy), policy)
                 self._policies.add(policy)
             case RemovePolicy(policy):
                 self._lift(policy)
+                self._guard.look(self._policies.find(policy), None)
                 self._policies.remove(policy)
             case RemoveRoute(route):
                 self._routes.remove([route])

@@ -2,8 +2,10 @@
 
 import ipaddress
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 from gateway.dataplane.nft import Nft
 from gateway.dataplane.userspace_policies import rank
@@ -20,6 +22,8 @@ _ON_LINK = ("224.0.0.0/4", "169.254.0.0/16", "255.255.255.255/32", "ff00::/8", "
 # RFC 4861: without these no packet finds its neighbour, and unlike ARP they are IP packets that ::/0 catches.
 _DISCOVERY = "icmpv6 type { 133, 134, 135, 136, 137 } accept"
 
+_SHARE, _LONGEST = 9, 1.0
+
 _Range = tuple[int, int]
 
 
@@ -28,7 +32,8 @@ class ClearGuard:
 
     What goes into or comes out of the TUN device is not its matter, nor are IKE's own datagrams, the loopback and a
     child's traffic within its own side. It takes the command nft and tables of the family inet; where they lack, the
-    log says so. nft runs beside the event loop: for some milliseconds what was ordered last does not hold yet.
+    log says so. nft runs beside the event loop for at most a tenth of the time, or once in a second: so long what was
+    ordered last may not hold yet.
 
     `close` removes the table. A killed process leaves it, so that what was protected stays shut until the next run.
     """
@@ -41,37 +46,55 @@ class ClearGuard:
         self._policies = policies
         self._ports: tuple[int, ...] = ()
         self._worker = ThreadPoolExecutor(1, "nft")
-        self._ordered = False
+        self._hurry = Event()
+        self._next = 0.0
+        self._changed = self._ordered = False
         self._lying: str | None = None
         self._said = ""
 
     def spare(self, port: int) -> None:
         """Let the datagrams of this UDP port of our own pass."""
         self._ports = tuple(sorted({*self._ports, port}))
-        self.look()
+        self._changed = True
+        self.order()
 
-    def look(self) -> None:
-        """The policies may have changed."""
-        if not self._ordered:
-            self._ordered = True
+    def look(self, old: Policy | None, new: Policy | None) -> None:
+        """One policy takes another's place; after a rekey it says the same of the same packets."""
+        self._changed = self._changed or old is None or new is None or _said(old) != _said(new)
+
+    def order(self) -> None:
+        """Have the rules follow what changed."""
+        if self._changed and not self._ordered:
+            self._changed, self._ordered = False, True
             self._worker.submit(self._lay)
 
     def put_back(self) -> None:
         """Lay the table again, whether somebody removed it or not: other programs flush all there is."""
         self._worker.submit(setattr, self, "_lying", None)
-        self.look()
+        self._changed = True
+        self.order()
 
     def settle(self) -> None:
         """Wait until everything ordered lies there."""
+        self._hurry.set()
         self._worker.submit(int).result()
+        self.order()
+        self._worker.submit(self._hurry.clear).result()
 
     def close(self) -> None:
+        self._hurry.set()
         self._worker.submit(self._nft.remove, self._table)
         self._worker.shutdown()
         self._nft.close()
 
     def _lay(self) -> None:
-        self._ordered = False
+        self._hurry.wait(max(0.0, self._next - time.monotonic()))
+        self._ordered = False  # before the policies are read: what comes later is ordered anew
+        began = time.monotonic()
+        self._replace()
+        self._next = time.monotonic() + min(_LONGEST, _SHARE * (time.monotonic() - began))
+
+    def _replace(self) -> None:
         content = self._content(self._policies())
         if content == self._lying:
             return
@@ -100,6 +123,10 @@ class ClearGuard:
         lines += ["chain forward {", "type filter hook forward priority mangle; policy accept;"]
         lines += [f'iifname != "{self._device}" jump arriving', f'oifname != "{self._device}" jump leaving', "}"]
         return "\n".join(lines)
+
+
+def _said(policy: Policy) -> tuple[object, ...]:
+    return policy.direction, policy.source, policy.destination, policy.action is Action.PASS, policy.priority
 
 
 def _rules(policies: Iterable[Policy], *, inward: bool) -> Iterator[str]:
