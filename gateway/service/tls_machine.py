@@ -17,7 +17,16 @@ _LABEL_12, _LABEL_13, _TYPE = b"client EAP encryption", b"EXPORTER_EAP_TLS_Key_M
 _READ_OCTETS = 16_384
 _COMMITMENT = b"\0"
 _CIPHERS_12 = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:AES256-GCM-SHA384:AES128-GCM-SHA256"
-_OPTIONS = SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE
+_LEGACY_SERVER = 0x4
+"""SSL_OP_LEGACY_SERVER_CONNECT: strongSwan's TLS does not know RFC 5746. What that guards against needs data before a
+renegotiation: EAP-TLS has no data, and we renegotiate with nobody."""
+_OPTIONS = (
+    _LEGACY_SERVER
+    | SSL.OP_NO_TICKET
+    | SSL.OP_NO_RENEGOTIATION
+    | SSL.OP_NO_COMPRESSION
+    | SSL.OP_CIPHER_SERVER_PREFERENCE
+)
 _DEPTH = 8
 _VERDICTS = {  # of X509_verify_cert, those that an administrator can do something about
     2: "the authority that issued it is not known",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.storage.fields import LATEST, Described, Flag, Line, Name, Named, Seconds
+from gateway.storage.fields import LATEST, Described, Flag, Name, Named, Seconds
 
 LARGEST_PEM = 64 * 1024  # characters
 REASONS = Literal[
@@ -18,6 +18,13 @@ REASONS = Literal[
 ]
 Pem = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LARGEST_PEM)]
 Reference = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$")]
+EapMethods = Annotated[
+    tuple[Literal["tls", "mschapv2", "md5"], ...],
+    Field(
+        max_length=8,
+        description="Methods of EAP, the best first; none: tls and mschapv2, each where there are the means for it",
+    ),
+]
 Uri = Annotated[str, StringConstraints(pattern=r"^(http://[!-~]+)?$", max_length=1024)]
 
 
@@ -28,12 +35,14 @@ class LocalAuthFields(BaseModel):
 
     method: Literal["psk", "certificate", "public-key", "eap"] = "psk"
     certificate: Annotated[
-        Reference, Field(description="The name of a certificate with its private key; for public-key its key alone")
+        Reference,
+        Field(description="The name of a certificate with its private key; for public-key its key alone; for EAP-TLS"),
     ] = ""
     scheme: Annotated[
         Reference, Field(description="Sign by this scheme only, such as rsa-pss-sha256; empty: the best that both know")
     ] = ""
     eap_identity: Annotated[str, StringConstraints(max_length=253), Field(description="Our user name for EAP")] = ""
+    eap_methods: EapMethods = ()
 
 
 class RemoteAuthFields(BaseModel):
@@ -57,7 +66,7 @@ class RemoteAuthFields(BaseModel):
             "refused where one says that it is revoked; off: nobody is asked"
         ),
     ] = "if-reachable"
-    eap_methods: Annotated[tuple[Line, ...], Field(max_length=8, description="Methods of EAP, the best first")] = ()
+    eap_methods: EapMethods = ()
 
 
 class CertificateFields(Described):

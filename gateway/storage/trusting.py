@@ -145,6 +145,7 @@ def compile_local(
                 eap_identity=one.eap_identity,
                 eap_password=(password or b"") if one.method == "eap" else b"",
                 scheme=one.scheme,
+                eap_methods=one.eap_methods,
             )
         )
     return tuple(rounds)
@@ -162,15 +163,28 @@ def _check_local(one: LocalAuthFields, password: bytes | None, trust: Trust, at:
         elif one.method == "certificate" and not credential.chain:
             detail = f"{one.certificate!r} is a key alone: add its certificate, or choose public-key"
             found.add(f"{at}/certificate", "no-certificate", detail)
-    elif one.certificate:
+    elif one.certificate and one.method != "eap":
         found.add(f"{at}/certificate", "not-used", f"the method {one.method} uses no certificate")
     if one.scheme and scheme(one.scheme) is None:
         found.add(f"{at}/scheme", "unknown-scheme", f"there is no signature scheme {one.scheme!r}")
     if one.method == "eap":
-        if not one.eap_identity:
-            found.add(f"{at}/eap_identity", "missing", "EAP needs our user name")
-        if password is None:
-            found.add(f"{at}/method", "missing", "EAP needs our password: send eap_password with the peer")
+        _check_eap(one, password, trust, at, found)
+
+
+def _check_eap(one: LocalAuthFields, password: bytes | None, trust: Trust, at: str, found: Findings) -> None:
+    """A certificate is enough, for EAP-TLS; else there must be a name and a password."""
+    if one.certificate:
+        credential = trust.credentials.get(one.certificate)
+        if credential is None or not credential.chain:
+            detail = f"EAP-TLS needs a certificate of ours with its private key; {one.certificate!r} is none"
+            found.add(f"{at}/certificate", "unknown-reference", detail)
+        return
+    if not one.eap_identity:
+        found.add(f"{at}/eap_identity", "missing", "EAP needs our user name")
+    if password is None:
+        found.add(
+            f"{at}/method", "missing", "EAP needs our password: send eap_password with the peer, or a certificate"
+        )
 
 
 def compile_remote(document: PeerObject, trust: Trust, at: str, found: Findings) -> tuple[RemoteAuth, ...]:

@@ -155,19 +155,20 @@ def issue(
     usage: x509.ObjectIdentifier | None = None,
     days: int = 365,
     ca: bool = False,
+    now: float = NOW,
 ) -> Issued:
     """A certificate, of a new key; signed by itself where no issuer is given."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.fromtimestamp(NOW, dt.UTC)
+    today = dt.datetime.fromtimestamp(now, dt.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(by.certificate.subject if by else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=30))
-        .not_valid_after(now + dt.timedelta(days=days))
+        .not_valid_before(today - dt.timedelta(days=30))
+        .not_valid_after(today + dt.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca, None), critical=True)
     )
     if san:

@@ -65,6 +65,11 @@ async def hear(
     gate = _gate(core, sa, sa.peer, wanted)
     serving = ServerTalk(talk.carry, core.random(1)[0])
     claimed = ""
+
+    def doomed(failed: Failed) -> None:
+        _tell(core, sa, claimed, failed)
+
+    gate.doomed = doomed
     try:
         claimed = await server.ask_identity(serving)
         if sa.attempt:
@@ -72,7 +77,10 @@ async def hear(
         proven = await server.admit(serving, gate, claimed, _methods(wanted, alone=alone))
         identity = _place(core, sa, sa.peer, proven)
     except Failed as failed:
-        raise _refuse(core, sa, claimed, failed, talk.last) from None
+        closing = _tell(core, sa, claimed, failed)
+        core.count("eap-refused")
+        closing.parting = wire.EAP(EapCode.FAILURE, talk.last)
+        raise closing from None
     request = await respond([wire.EAP(EapCode.SUCCESS, talk.last)])
     auth = request.maybe(wire.AUTH)
     if auth is None or not proof.verify(sa, proven.msk, sent, auth):
@@ -155,10 +163,7 @@ def _place(core: Core, sa: IkeSa, peer: Peer, proven: Proven) -> Identity:
     raise Failed("unknown-identity", f"{who} has proven who he is, but {peer.name} is for {peer.remote_id}")
 
 
-def _refuse(core: Core, sa: IkeSa, claimed: str, failed: Failed, identifier: int) -> Close:
-    """EAP's own end is the answer: an AUTHENTICATION_FAILED is not sent then (RFC 7296 2.21)."""
+def _tell(core: Core, sa: IkeSa, claimed: str, failed: Failed) -> Close:
+    """The attempt knows why; an AUTHENTICATION_FAILED is not sent beside EAP's own end (RFC 7296 2.21)."""
     who = clean(claimed.encode()) or "the peer"
-    core.count("eap-refused")
-    closing = core.give_up(sa, failed.cause, Step.IDENTITY, None, f"EAP with {who} failed: {failed.why}")
-    closing.parting = wire.EAP(EapCode.FAILURE, identifier)
-    return closing
+    return core.give_up(sa, failed.cause, Step.IDENTITY, None, f"EAP with {who} failed: {failed.why}")

@@ -54,6 +54,10 @@ def _uncertified(claimed: str, chain: tuple[bytes, ...]) -> str:
     raise Failed("eap-tls", "nobody is trusted to say whose certificate it is")
 
 
+def _unheard(failed: Failed) -> None:
+    """Nobody keeps a book of it."""
+
+
 def _unchecked(chain: tuple[bytes, ...]) -> None:
     raise Failed("eap-tls", "nobody is trusted to say whose certificate it is")
 
@@ -75,6 +79,8 @@ class Gate:
     tls: Callable[[], TlsMachine] | None = None
     certified: Callable[[str, tuple[bytes, ...]], str] = _uncertified
     """Whose certificate the peer showed, given what it claims; raises Failed."""
+    doomed: Callable[[Failed], None] = _unheard
+    """It has failed, and the peer is told so by the method itself; not every peer answers that."""
 
     def find(self, claimed: str) -> User | None:
         """The user of this name, or of what follows a domain and a backslash."""

@@ -47,8 +47,10 @@ async def serve(talk: ServerTalk, gate: Gate, claimed: str) -> Proven:
         if user.totp_secret:
             why += " or one-time code"
     refusal = b"E=691 R=0 C=" + gate.random(mschap.CHALLENGE_OCTETS).hex().upper().encode() + b" V=3 M=no"
+    failed = Failed(cause, why)
+    gate.doomed(failed)
     await talk.ask(_KIND, MsChap(MsChapOp.FAILURE, number, refusal).octets())
-    raise Failed(cause, why)
+    raise failed
 
 
 def _matching(gate: Gate, user: User, challenge: bytes, answer: MsChapResponse) -> tuple[bytes, bytes, bytes] | None:

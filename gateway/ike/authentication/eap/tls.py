@@ -105,10 +105,12 @@ async def serve(talk: ServerTalk, gate: Gate, claimed: str) -> Proven:
         if answer := await _exchange(talk, machine.take()):
             machine.feed(answer)  # an alert: the peer does not want us
             raise Failed("eap-protocol", "the peer goes on after the end of EAP-TLS")
-    except TlsFailed as failed:
+    except TlsFailed as error:
+        ended = Failed("eap-tls", error.why)
         if alert := machine.take():
+            gate.doomed(ended)
             await _exchange(talk, alert)
-        raise Failed("eap-tls", failed.why) from None
+        raise ended from None
     user = gate.find(identity)
     if user is not None and (barred := user.barred(gate.unix())):
         raise Failed("eap-user", f"the user {user.name} {barred}")
