@@ -1,7 +1,11 @@
 """A request that comes under an IKE SA's protection: taken in its turn, run by its exchange's script, answered."""
 
-from gateway.ike import attempt_log, driver
+from collections.abc import Callable
+from functools import partial
+
+from gateway.ike import asking, attempt_log, driver
 from gateway.ike.core import Core
+from gateway.ike.effects import Withdraw
 from gateway.ike.exchanges import auth_puzzle, failover, mobike
 from gateway.ike.exchanges.auth import answer_auth
 from gateway.ike.exchanges.child_answer import answer_create_child
@@ -9,7 +13,7 @@ from gateway.ike.exchanges.followup import answer_followup
 from gateway.ike.exchanges.informational import answer_informational
 from gateway.ike.exchanges.intermediate import answer_intermediate, turn_keys
 from gateway.ike.exchanges.rekey import answer_rekey_sa
-from gateway.ike.flow import Respond
+from gateway.ike.flow import AskOutside, NoAnswer, Respond, Script
 from gateway.ike.fragments import room
 from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.moving import follow
@@ -18,6 +22,7 @@ from gateway.ike.path import Path
 from gateway.ike.protect import Unopened
 from gateway.ike.sa import ALLOWED, IkeSa, Lifecycle
 from gateway.ike.succession import heard
+from gateway.ike.window import Held
 from gateway.wire import payloads as wire
 from gateway.wire.message import Header, Message, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
@@ -44,7 +49,7 @@ def answer_request(core: Core, sa: IkeSa, header: Header, datagram: bytes, path:
         follow(core, sa, path)
     if sa.state == Lifecycle.CONNECTING:
         attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
-    _answer(core, sa, message, head, path)
+    _answer(core, sa, Held(message, head, path), partial(script, core, sa, message))
 
 
 def _is_new(core: Core, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> bool:
@@ -64,6 +69,8 @@ def _is_new(core: Core, sa: IkeSa, header: Header, datagram: bytes, path: Path) 
         return False
     if header.message_id != sa.responses.expected:
         raise Drop("message ID outside the window")
+    if sa.responses.held is not None:
+        raise Drop("request again, while its answer is being sought")
     if sa.requests.pending is not None and sa.requests.pending.synchronises:
         # RFC 6311 8.1: the peer may no longer wait for our answer to it, and asks again
         raise Drop("a request before message IDs were agreed on")
@@ -87,11 +94,16 @@ def _open(core: Core, sa: IkeSa, message: Message, datagram: bytes, path: Path) 
         return None
 
 
-def _answer(core: Core, sa: IkeSa, request: Message, datagram: bytes, path: Path) -> None:
+def _answer(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Payload] | None]) -> None:
+    """Answer with what `begin` gives; None waits for the outside."""
+    request, path = held.request, held.path
     ending: str | None = None
     connecting, before = sa.state == Lifecycle.CONNECTING, sa.replaced_by
     try:
-        payloads = script(core, sa, request)
+        payloads = begin()
+        if payloads is None:
+            sa.responses.held = held
+            return
         if sa.replaced_by is not None and before is None:
             sa.replaced_by.requests.silent = True
         if request.exchange == ExchangeType.INFORMATIONAL:
@@ -105,7 +117,7 @@ def _answer(core: Core, sa: IkeSa, request: Message, datagram: bytes, path: Path
         payloads = [wire.Notify(0, b"", closing.notify, closing.data)] if closing.notify else []
         payloads += [closing.parting] if closing.parting else []
         ending = closing.why
-    _respond(core, sa, request, datagram, path, payloads, seen=connecting)
+    _respond(core, sa, request, held.datagram, path, payloads, seen=connecting)
     if connecting:
         turn_keys(core, sa)
     if ending is not None:
@@ -132,8 +144,8 @@ def forget_answers(core: Core) -> None:
         core.timers.set(("last-answers",), then)
 
 
-def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-    """What this request is answered with, by the exchange that it belongs to. Raises Reject and Close."""
+def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload] | None:
+    """What this request is answered with, by its exchange; None waits for the outside. Raises Reject and Close."""
     if request.exchange == ExchangeType.IKE_AUTH:
         return _authenticate(core, sa, request)
     if request.exchange == ExchangeType.IKE_INTERMEDIATE:
@@ -151,19 +163,48 @@ def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     return answer_create_child(core, sa, request)
 
 
-def _authenticate(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+def _authenticate(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload] | None:
     """IKE_AUTH may take several requests: its script goes on with this one. Raises Reject and Close."""
     waiting, sa.responses.script = sa.responses.script, None
     running = waiting or answer_auth(core, sa, request)
+    return _go_on(core, sa, running, request if waiting else None)
+
+
+def _go_on(
+    core: Core, sa: IkeSa, running: Script[list[wire.Payload]], answer: object = None, error: Exception | None = None
+) -> list[wire.Payload] | None:
+    """Take the script to its next question or its end."""
     try:
-        question = running.send(request if waiting else None)
+        question = running.throw(error) if error else running.send(answer)
     except StopIteration as done:
-        answer: list[wire.Payload] = done.value
-        return answer
-    assert isinstance(question, Respond)
+        payloads: list[wire.Payload] = done.value
+        return payloads
+    assert isinstance(question, Respond | AskOutside)
     sa.responses.script = running
-    core.timers.set(("half-open", sa), core.now + core.snapshot.settings.half_open_timeout)
+    patience = core.snapshot.settings.half_open_timeout
+    if isinstance(question, AskOutside):
+        asking.ask(core, sa, question)
+        core.timers.set(("half-open", sa), core.now + question.patience + patience)
+        return None
+    core.timers.set(("half-open", sa), core.now + patience)
     return question.payloads
+
+
+def outside_answered(core: Core, token: int, answer: object, error: NoAnswer | None = None) -> None:
+    """Go on with what waits for this answer, if it still does."""
+    sa = asking.heard(core, token)
+    held, running = (sa.responses.held, sa.responses.script) if sa else (None, None)
+    if sa is None or held is None or running is None:
+        return
+    sa.responses.held = sa.responses.script = None
+    _answer(core, sa, held, partial(_go_on, core, sa, running, answer, error))
+
+
+def outside_silent(core: Core, sa: IkeSa) -> None:
+    """Patience with the outside is at its end."""
+    token = sa.asked
+    core.out.append(Withdraw(token))
+    outside_answered(core, token, None, NoAnswer("there was no answer in time"))
 
 
 def _respond(

@@ -59,6 +59,21 @@ class Solve:
 
 
 @dataclass(slots=True)
+class Ask:
+    """A question to somebody outside who may be slow; its type tells whom. Answered by `engine.answered(token, …)`."""
+
+    token: int
+    question: object
+
+
+@dataclass(slots=True)
+class Withdraw:
+    """Nobody waits for the answer to that Ask any longer."""
+
+    token: int
+
+
+@dataclass(slots=True)
 class KeysMade:
     """Key material for the key log, given out only when the engine was told to (`log_keys`).
 
@@ -85,4 +100,4 @@ class Leased:
     lease: Lease
 
 
-Effect = Send | Event | Locate | Solve | KeysMade | Leased
+Effect = Send | Event | Locate | Solve | Ask | Withdraw | KeysMade | Leased

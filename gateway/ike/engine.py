@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.ike import attempt_log, driver, lifetimes, reasons
 from gateway.ike.admission import Blocked
-from gateway.ike.answering import answer_request, forget_answers
+from gateway.ike.answering import answer_request, forget_answers, outside_answered, outside_silent
 from gateway.ike.authentication.again import judge_again
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
@@ -15,6 +15,7 @@ from gateway.ike.exchanges.entry import answer_init, answer_other_version, answe
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.init import check_init_response, refusal_of
 from gateway.ike.exchanges.redirect import redirect_peer
+from gateway.ike.flow import NoAnswer
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.lifecycle import close, discard_fragments, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
@@ -227,6 +228,13 @@ class Engine:
         driver.solved(self.core, token, solution)
         return self._settle()
 
+    def answered(self, token: int, answer: object, now: float) -> list[Effect]:
+        """The answer to an Ask effect, or a NoAnswer in its place."""
+        self.core.now = now
+        error = answer if isinstance(answer, NoAnswer) else None
+        outside_answered(self.core, token, answer, error)
+        return self._settle()
+
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
         core = self.core
@@ -338,12 +346,8 @@ class Engine:
         match key:
             case ("retransmit", IkeSa() as sa):
                 driver.retransmit(core, sa)
-            case ("half-open", IkeSa() as sa):
-                close(core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
-            case ("fragments", IkeSa() as sa):
-                discard_fragments(sa)
-            case ("follow-up", IkeSa() as sa):
-                stop_following(core, sa)
+            case ("half-open" | "outside" | "fragments" | "follow-up" as what, IkeSa() as sa):
+                self._in_vain(what, sa)
             case ("last-answers",):
                 forget_answers(core)
             case ("linger" | "sent-on" as what, IkeSa() as sa):
@@ -361,6 +365,18 @@ class Engine:
                 (want_traps if what == "trap" else keep_up)(core, name)
             case _:
                 lifetimes.due(core, key)
+
+    def _in_vain(self, what: str, sa: IkeSa) -> None:
+        """What was to come next did not."""
+        match what:
+            case "half-open":
+                close(self.core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
+            case "outside":
+                outside_silent(self.core, sa)
+            case "fragments":
+                discard_fragments(sa)
+            case _:
+                stop_following(self.core, sa)
 
     def _outlived(self, what: str, sa: IkeSa) -> None:
         """An SA that another one has replaced, here or elsewhere, has had its time."""

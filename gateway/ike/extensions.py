@@ -37,6 +37,8 @@ class Extensions:
     last_answers: LastAnswers = field(default_factory=LastAnswers)
     redirects: dict[str, list[float]] = field(default_factory=dict)
     """When each peer sent us on lately."""
+    asked: dict[int, IkeSa] = field(default_factory=dict)
+    """Who waits for an answer from outside, by the question's number."""
     eap_tries: Tries = field(default_factory=Tries)
     """How often who was wrong."""
     tls: TlsMaker | None = None

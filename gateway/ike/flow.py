@@ -69,6 +69,22 @@ class AskSolution:
     difficulty: int
 
 
+class NoAnswer(Exception):
+    """Whoever was asked outside gave no answer; `why` is a sentence."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(slots=True)
+class AskOutside:
+    """As responder: put the question to somebody who may be slow, for up to `patience` seconds."""
+
+    question: object
+    patience: float
+
+
 @dataclass(slots=True)
 class Respond:
     """As responder: answer the request with these, and wait for the peer's next one of the same exchange."""
@@ -76,7 +92,7 @@ class Respond:
     payloads: list[Payload]
 
 
-Question = AskPeer | AskWhere | AskSolution | Respond
+Question = AskPeer | AskWhere | AskSolution | AskOutside | Respond
 
 
 @coroutine
@@ -106,6 +122,11 @@ async def ask_solution(prf: PseudoRandom, data: bytes, difficulty: int) -> bytes
     """The solution of a puzzle, sought outside: it takes long. Raises Closed."""
     answer: bytes = await _suspend(AskSolution(prf, data, difficulty))
     return answer
+
+
+async def ask_outside(question: object, patience: float) -> Any:
+    """The answer to a question whose kind the service knows. The peer waits meanwhile. Raises NoAnswer, Closed."""
+    return await _suspend(AskOutside(question, patience))
 
 
 async def respond(payloads: list[Payload]) -> Message:

@@ -3,6 +3,7 @@
 from gateway.crypto.keys import ike_keys, skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.abilities import Ability
+from gateway.ike.asking import withdraw
 from gateway.ike.attempts import Outcome, Step
 from gateway.ike.children import EARLY, remove
 from gateway.ike.core import Core
@@ -111,7 +112,8 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     if sa.attempt and sa.attempt.outcome == Outcome.RUNNING:
         attempt_log.fail(sa.attempt, core.now, cause, why, _step_after(sa))
     sa.tasks.clear()
-    answering, sa.responses.script = sa.responses.script, None
+    withdraw(core, sa)
+    answering, sa.responses.script, sa.responses.held = sa.responses.script, None, None
     if answering is not None:
         answering.close()
     waiting = [script for script in (sa.requests.pending and sa.requests.pending.script, sa.requests.waiting) if script]

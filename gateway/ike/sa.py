@@ -166,6 +166,8 @@ class IkeSa:
     signature_hashes: tuple[int, ...] = ()
     local_id: Identity | None = None
     remote_id: Identity | None = None
+    asked: int = 0
+    """The number of the question that somebody outside is to answer; 0 for none."""
     eap_identity: str = ""
     """As whom the peer proved itself by EAP: a user's name, or that in a certificate."""
     evidence: Evidence | None = field(default=None, repr=False)

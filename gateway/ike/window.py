@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from gateway.ike.flow import Script
 from gateway.ike.fragments import Partial
+from gateway.ike.path import Path
+from gateway.wire.message import Message
 from gateway.wire.outcome import Close
 from gateway.wire.payloads import Payload
 
@@ -56,6 +58,15 @@ class Requests:
 
 
 @dataclass(slots=True)
+class Held:
+    """A request that is being answered: what its answer is made for, and the way that it came."""
+
+    request: Message
+    datagram: bytes = field(repr=False)
+    path: Path
+
+
+@dataclass(slots=True)
 class Responses:
     """The peer's side: the message ID it may use next, and our last response for its repeats."""
 
@@ -68,6 +79,8 @@ class Responses:
     """What came of the next request so far."""
     script: Script[list[Payload]] | None = None
     """Answers an exchange of several requests, and waits for the next."""
+    held: Held | None = None
+    """The request that waits for an answer from outside, and its script with it."""
     synchronised: int = -1
     """The message ID with which the peer meant to go on after its last failover (RFC 6311)."""
 

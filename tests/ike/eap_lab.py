@@ -178,4 +178,15 @@ def issue(
     return Issued(key, builder.sign(by.key if by else key, hashes.SHA256()))
 
 
+def revocation_list(by: Issued, *revoked: Issued) -> bytes:
+    """The issuer's list, fresh at NOW, in DER."""
+    now = dt.datetime.fromtimestamp(NOW, dt.UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(by.certificate.subject)
+    builder = builder.last_update(now - dt.timedelta(days=1)).next_update(now + dt.timedelta(days=7))
+    for one in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
 
 from gateway.crypto.signatures import PrivateKey
 from gateway.ike.attempts import Attempt
@@ -12,14 +13,15 @@ from gateway.policy.peers import Peer, Start
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
 from gateway.wire.numbers import NotifyType
-from tests.ike.eap_lab import CLIENT, SERVER, Issued, issue
+from tests.ike.eap_lab import CLIENT, SERVER, Issued, issue, revocation_list
 from tests.simulation.network import Host, Network, Weather, peer, psk
 
 ANNA = User("anna", b"open sesame")
 PSK, EAP = Method.PSK, Method.EAP
 PASSWORD = LocalAuth(EAP, eap_identity="anna", eap_password=b"open sesame")
 ROOT = issue("Root", ca=True)
-GATE = issue("right.example", ROOT, usage=SERVER)
+GATE = issue("right", ROOT, san=(x509.DNSName("right.example"),), usage=SERVER)
+OTHER = issue("other", ROOT, san=(x509.DNSName("other.example"),), usage=SERVER)
 CARD = issue("anna", ROOT, usage=CLIENT)
 CERTIFICATE = LocalAuth(EAP, credential="own", eap_identity="anna")
 
@@ -175,10 +177,10 @@ def test_a_gateway_does_not_prove_itself_by_eap_alone_unasked():
 
 def test_a_certificate_for_another_gateway_is_not_believed():
     network = Network(8)
-    a, b = scene(network, (CERTIFICATE,), alone=True, gate=issue("other.example", ROOT, usage=SERVER))
+    a, b = scene(network, (CERTIFICATE,), alone=True, gate=OTHER)
     network.run(5)
     assert attempt(a).cause == "eap-tls"
-    assert attempt(a).reason == "EAP failed: the EAP server's certificate is for other.example, not for right.example"
+    assert "it is for the domain names other.example, and not for right.example" in attempt(a).reason
     assert not established_any(b)
 
 
@@ -288,3 +290,20 @@ def test_no_password_is_in_what_is_told():
     for host in (a, b):
         told = repr(host.events) + repr(attempt(host)) + repr(host.engine.core.snapshot) + repr(host.engine.ike_sas())
         assert "sesame" not in told
+
+
+def test_a_revoked_certificate_is_refused_and_cuts_what_stands():
+    network = Network(18)
+    a, b = scene(network, (CERTIFICATE,), alone=True)
+    network.run(5)
+    assert_up(a, b)
+    revoked = Authority("root", ROOT.der, crls=(revocation_list(ROOT, CARD),))
+    old = b.engine.core.snapshot
+    network.apply(
+        b, Snapshot.build(2, old.peers.values(), [psk()], credentials=[credential(GATE)], authorities=[revoked])
+    )
+    network.run(3)
+    assert not established_any(b)
+    network.run(60)  # it calls again, and is refused
+    assert not established_any(b)
+    assert attempt(b).cause == "eap-tls" and "revoked" in attempt(b).reason

@@ -91,7 +91,7 @@ PEER = PeerObject(
     virtual_ip=True,
     local_auth=(
         LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519"),
-        LocalAuthFields(method="eap", eap_identity="moon"),
+        LocalAuthFields(method="eap", eap_identity="moon", eap_methods=("md5",)),
     ),
     remote_auth=(
         RemoteAuthFields(

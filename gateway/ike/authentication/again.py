@@ -21,7 +21,9 @@ def judge_again(core: Core, names: Iterable[str]) -> None:
 def _no_longer(core: Core, sa: IkeSa) -> str:
     """Why the evidence that the SA was made by is not accepted now, in a sentence; else empty."""
     rounds = sa.peer.remote_auth if sa.peer else ()
-    wanted = next((one for one in rounds if one.method in (Method.CERTIFICATE, Method.PUBLIC_KEY)), None)
+    signing = (Method.CERTIFICATE, Method.PUBLIC_KEY)
+    shown = (*signing, Method.EAP) if sa.evidence else signing
+    wanted = next((one for one in rounds if one.method in shown), None)
     if wanted is None:
         return ""
     if sa.evidence is None:

@@ -174,10 +174,10 @@ async def _prove_by_eap(
     --> HDR, SK {AUTH, [N(ANOTHER_AUTH_FOLLOWS)]}   <-- HDR, SK {AUTH, …}
     """
     assert sa.peer is not None
-    authorities, server = sa.peer.remote_auth[0].authorities, Identity(sent.id_type, sent.data)
+    server = Identity(sent.id_type, sent.data)
     alone = _proven_by_eap_alone(sa.peer)
     accepted = partial(_check_accepted, core, sa)
-    proven = await as_initiator.prove(core, sa, auth, authorities, server, response, accepted, alone=alone)
+    proven = await as_initiator.prove(core, sa, auth, server, response, accepted, alone=alone)
     response = await ask_peer(ExchangeType.IKE_AUTH, [eap_proof.prove(sa, proven.msk), *more])
     if any(notify.type not in _OF_CHILD for notify in _errors(response)):
         _check_accepted(core, sa, response)

@@ -27,7 +27,6 @@ async def prove(
     core: Core,
     sa: IkeSa,
     auth: LocalAuth,
-    authorities: tuple[str, ...],
     server: Identity,
     response: Message,
     accepted: Callable[[Message], None],
@@ -36,7 +35,7 @@ async def prove(
 ) -> Proven:
     """Speak EAP from the first request in `response` to Success; `accepted` raises Close for an error of the peer's.
 
-    `server` is the responder, whose certificate one of `authorities` must have issued where EAP shows one.
+    `server` is the responder: where EAP shows a certificate, it must be for it.
 
     <-- HDR, SK {IDr, AUTH, EAP(Request)}
     --> HDR, SK {EAP(Response)}                and so on
@@ -50,7 +49,7 @@ async def prove(
 
     talk = PeerTalk(carry)
     try:
-        account = _account(core, sa, auth, authorities, server, alone=alone)
+        account = _account(core, sa, auth, server, alone=alone)
         if sa.attempt:
             sa.attempt.eap_identity = account.identity.decode("utf-8", "replace")
         proven = await peer.prove(talk, account, _packet(response))
@@ -77,14 +76,12 @@ def check(core: Core, sa: IkeSa, proven: Proven, sent: wire.Identification, resp
         raise core.give_up(sa, "eap-key", Step.IDENTITY, NotifyType.AUTHENTICATION_FAILED, why)
 
 
-def _account(
-    core: Core, sa: IkeSa, auth: LocalAuth, authorities: tuple[str, ...], server: Identity, *, alone: bool
-) -> Account:
+def _account(core: Core, sa: IkeSa, auth: LocalAuth, server: Identity, *, alone: bool) -> Account:
     """Who we are to EAP, and the methods that we have the means for."""
     assert sa.local_id is not None
     identity = (auth.eap_identity or sa.local_id.text).encode()
     account = Account(identity, auth.eap_password, (), core.random)
-    account = certificates.arm_client(core, account, auth, authorities, server)
+    account = certificates.arm_client(core, sa, account, auth, server)
     fit = [method for method in chosen(auth.eap_methods) if method.alone or not alone]
     able = [method.number for method in fit if (account.password if method.password else account.tls)]
     if not able:

@@ -62,7 +62,7 @@ async def hear(
         raise core.give_up(sa, "auth-method", Step.IDENTITY, _FAILED, why)
     assert sa.peer is not None
     talk = _Talk(core, first)
-    gate = _gate(core, sa, sa.peer, wanted)
+    gate = _gate(core, sa, wanted)
     serving = ServerTalk(talk.carry, core.random(1)[0])
     claimed = ""
 
@@ -130,7 +130,7 @@ def _methods(wanted: RemoteAuth, *, alone: bool) -> list[EapMethod]:
     return found
 
 
-def _gate(core: Core, sa: IkeSa, peer: Peer, wanted: RemoteAuth) -> Gate:
+def _gate(core: Core, sa: IkeSa, wanted: RemoteAuth) -> Gate:
     assert sa.local_id is not None
     gate = Gate(
         core.snapshot.users,
@@ -141,7 +141,7 @@ def _gate(core: Core, sa: IkeSa, peer: Peer, wanted: RemoteAuth) -> Gate:
         core.random,
         sa.local_id.text.encode()[:64],
     )
-    certificates.arm_server(core, gate, peer, wanted)
+    certificates.arm_server(core, sa, gate, wanted)
     return gate
 
 

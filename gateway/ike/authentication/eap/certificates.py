@@ -1,72 +1,64 @@
-"""Whose certificate it is in EAP-TLS, and which of ours is shown (RFC 5216 5.2, 5.3; RFC 9190 2.1.8, 2.2)."""
+"""Whose certificate it is in EAP-TLS, and which of ours is shown (RFC 5216 5.2, 5.3; RFC 9190 2.1.8, 2.2).
 
-from collections.abc import Iterable
+OpenSSL judges the other end's chain during the handshake, so that its alert tells what is wrong; then it is judged once
+more by the rules that hold for certificates in IKE, with revocation, and by the name.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
+from gateway.crypto.certificates import Certificate
+from gateway.crypto.chains import Chain, Untrusted
 from gateway.ike.authentication.eap.gate import Account, Gate
 from gateway.ike.authentication.eap.talk import Failed, clean
 from gateway.ike.authentication.eap.tls_machine import TlsTerms
+from gateway.ike.authentication.trust import authorities, verify_chain
 from gateway.ike.core import Core
+from gateway.ike.sa import Evidence, IkeSa
 from gateway.policy.authentication import Authority, Credential, LocalAuth, RemoteAuth
 from gateway.policy.identities import Identity
-from gateway.policy.peers import Peer
-from gateway.wire.numbers import IdType
+from gateway.policy.naming import confirms
 
 _UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 """A Windows user's name among a certificate's other names."""
+_UTF8_STRING = 0x0C
 _SHOWN = 4
 
 
-def names_of(certificate: x509.Certificate) -> list[str]:
-    """The names that a certificate gives its holder as text; its common name only where it has no others."""
-    found: list[str] = []
-    try:
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        alternatives = None
-    for name in alternatives or ():
-        if isinstance(name, x509.RFC822Name | x509.DNSName):
-            found.append(name.value)
-        elif isinstance(name, x509.IPAddress):
-            found.append(str(name.value))
-        elif isinstance(name, x509.OtherName) and name.type_id == _UPN and name.value[:1] == b"\x0c":
-            found.append(name.value[2:].decode("utf-8", "replace"))
-    if not found:
-        found = [str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    return found
+def names_of(certificate: Certificate) -> list[str]:
+    """The names that a certificate gives a user; the common name, as many have it, only where there is no other."""
+    alternative = certificate.extension(x509.SubjectAlternativeName)
+    others = alternative.get_values_for_type(x509.OtherName) if alternative else []
+    upns = [one.value for one in others if one.type_id == _UPN and one.value[:1] == bytes((_UTF8_STRING,))]
+    found = [*certificate.names.mail, *(value[2:].decode("utf-8", "replace") for value in upns)]
+    found += certificate.names.dns
+    return found or [str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
 
 
 def _same(name: str, other: str) -> bool:
-    """Equal as names are: a domain without case, what is before an @ with it."""
+    """Equal as names are: what is behind an @ without case."""
     user, at, domain = name.rpartition("@")
     user_of_other, at_of_other, domain_of_other = other.rpartition("@")
+    if not at:
+        return name == other
     return (user, at, domain.lower()) == (user_of_other, at_of_other, domain_of_other.lower())
 
 
-def _load(chain: tuple[bytes, ...]) -> x509.Certificate:
-    try:
-        certificate = x509.load_der_x509_certificate(chain[0])
-        certificate.extensions  # noqa: B018 - it is read when asked for, and may be malformed
-    except (ValueError, IndexError, x509.DuplicateExtension):
-        raise Failed("eap-tls", "the other end's certificate cannot be read") from None
-    return certificate
-
-
 def _told(names: Iterable[str]) -> str:
-    shown = [clean(name.encode()) for name in names]
+    shown = [clean(name.encode("utf-8", "replace")) for name in names]
     return ", ".join(shown[:_SHOWN]) or "nobody"
 
 
-def holder(claimed: str, chain: tuple[bytes, ...]) -> str:
+def holder(claimed: str, certificate: Certificate) -> str:
     """As whom the holder of this certificate comes in: as it says it is, if the certificate agrees. Raises Failed.
 
     Who keeps his name to himself (`@realm`, or `anonymous`; RFC 7542 2.4, RFC 9190 2.1.8) comes in as the certificate's
     first name.
     """
-    names = names_of(_load(chain))
+    names = names_of(certificate)
     user, _, realm = claimed.rpartition("@")
     if names and ((user or realm).lower() == "anonymous" or claimed.startswith("@")):
         return names[0]
@@ -75,20 +67,16 @@ def holder(claimed: str, chain: tuple[bytes, ...]) -> str:
     raise Failed("eap-tls", f"the certificate is for {_told(names)}, not for {clean(claimed.encode())}")
 
 
-def check_server(expected: Identity, chain: tuple[bytes, ...]) -> None:
-    """The EAP server must be who the responder says it is, or another may stand between. Raises Failed."""
-    certificate = _load(chain)
-    if expected.id_type == IdType.ID_DER_ASN1_DN:
-        if expected.same(Identity(IdType.ID_DER_ASN1_DN, certificate.subject.public_bytes())):
-            return
-    elif any(_same(name, expected.text) for name in names_of(certificate)):
-        return
-    raise Failed("eap-tls", f"the EAP server's certificate is for {_told(names_of(certificate))}, not for {expected}")
-
-
-def _trusted(core: Core, names: tuple[str, ...]) -> list[Authority]:
-    known = core.snapshot.authorities
-    return [known[name] for name in names or known if name in known]
+def _verified(core: Core, sa: IkeSa, wanted: RemoteAuth, chain: Sequence[bytes]) -> Chain:
+    try:
+        found = verify_chain(core, wanted, chain, (), initiator=not sa.initiator)
+    except Untrusted as error:
+        if sa.attempt:
+            sa.attempt.chain = error.links
+        raise Failed("eap-tls", f"the certificate is refused by the check of its {error.check}: {error.why}") from None
+    if sa.attempt:
+        sa.attempt.chain = found.links
+    return found
 
 
 def _terms(core: Core, own: Credential, trusted: list[Authority], *, server: bool) -> TlsTerms:
@@ -98,24 +86,39 @@ def _terms(core: Core, own: Credential, trusted: list[Authority], *, server: boo
     return TlsTerms(server, own.key.unwrapped, own.chain, anchors, between, unix)
 
 
-def arm_server(core: Core, gate: Gate, peer: Peer, wanted: RemoteAuth) -> None:
+def arm_server(core: Core, sa: IkeSa, gate: Gate, wanted: RemoteAuth) -> None:
     """Give the gate a TLS machine, where we have a certificate for this peer and somebody is trusted to know it."""
-    maker, trusted = core.extensions.tls, _trusted(core, wanted.authorities)
-    ours = (core.snapshot.credentials.get(auth.credential) for auth in peer.local_auth)
+    assert sa.peer is not None
+    maker, trusted = core.extensions.tls, authorities(core.snapshot, wanted)
+    ours = (core.snapshot.credentials.get(auth.credential) for auth in sa.peer.local_auth)
     own = next((one for one in ours if one is not None and one.chain), None)
-    if maker is not None and own is not None and trusted:
-        terms = _terms(core, own, trusted, server=True)
-        gate.tls = lambda: maker(terms)
-        gate.certified = holder
+    if maker is None or own is None or not trusted:
+        return
+
+    def certified(claimed: str, chain: tuple[bytes, ...]) -> str:
+        found = _verified(core, sa, wanted, chain)
+        identity = holder(claimed, found.leaf)
+        if sa.evidence is None:  # by what IKE itself was proven comes first
+            sa.evidence = Evidence(tuple(one.der for one in found.certificates), found.leaf.key.spki)
+        return identity
+
+    terms = _terms(core, own, trusted, server=True)
+    gate.tls, gate.certified = lambda: maker(terms), certified
 
 
-def arm_client(
-    core: Core, account: Account, auth: LocalAuth, authorities: tuple[str, ...], server: Identity
-) -> Account:
+def arm_client(core: Core, sa: IkeSa, account: Account, auth: LocalAuth, server: Identity) -> Account:
     """The same account with a TLS machine, where we have a certificate; `server` is who the other end must be."""
-    maker, trusted = core.extensions.tls, _trusted(core, authorities)
+    assert sa.peer is not None
+    wanted = sa.peer.remote_auth[0]
+    maker, trusted = core.extensions.tls, authorities(core.snapshot, wanted)
     own = core.snapshot.credentials.get(auth.credential)
     if maker is None or own is None or not own.chain or not trusted:
         return account
+
+    def certified(chain: tuple[bytes, ...]) -> None:
+        leaf = _verified(core, sa, wanted, chain).leaf
+        if fault := confirms(leaf, server):
+            raise Failed("eap-tls", f"the EAP server's certificate {leaf.text}: {fault}")
+
     terms = _terms(core, own, trusted, server=False)
-    return replace(account, tls=lambda: maker(terms), certified=lambda chain: check_server(server, chain))
+    return replace(account, tls=lambda: maker(terms), certified=certified)
