@@ -60,6 +60,8 @@ CURES: dict[str, str] = {
     "eap-refused": "The server's own log says why; most likely the name or the password is not the one it has.",
     "eap-server": "Somebody may be in the server's place: compare its certificate and the password on both sides.",
     "eap-tls": "The reason names the certificate's check that failed: renew it, or trust the authority that issued it.",
+    "eap-radius": "The RADIUS server's own log says why it refuses this name.",
+    "radius-silent": "Check that the RADIUS servers run, that UDP reaches them, and that the shared secrets agree.",
     "eap-key": "Somebody may stand between the two ends; look at both logs.",
     "auth-method": "Configure the same way of authentication for this direction on both sides.",
     "no-credential": "Choose a credential of this gateway's for this peer.",

@@ -15,8 +15,9 @@ _GRACE = 10.0
 
 
 def user_of(core: Core, sa: IkeSa) -> User | None:
-    """The user whose identity the peer proved."""
-    return core.snapshot.user_by_identity(sa.remote_id) if sa.remote_id else None
+    """The user whose identity the peer proved; or a guest, whom a certificate or a RADIUS server lets in."""
+    known = core.snapshot.user_by_identity(sa.remote_id) if sa.remote_id else None
+    return known or sa.guest
 
 
 def admit(core: Core, sa: IkeSa) -> None:

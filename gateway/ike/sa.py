@@ -19,6 +19,7 @@ from gateway.policy.peers import Child, Peer
 from gateway.policy.pools import Lease
 from gateway.policy.proposals import Chosen
 from gateway.policy.selectors import Selector
+from gateway.policy.users import User
 from gateway.wire.numbers import ExchangeType
 
 
@@ -166,6 +167,8 @@ class IkeSa:
     signature_hashes: tuple[int, ...] = ()
     local_id: Identity | None = None
     remote_id: Identity | None = None
+    guest: User | None = None
+    """Who so proved himself and is no user of the configuration: by a certificate, or by a RADIUS server's word."""
     asked: int = 0
     """The number of the question that somebody outside is to answer; 0 for none."""
     eap_identity: str = ""

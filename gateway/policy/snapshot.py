@@ -11,6 +11,7 @@ from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
 from gateway.policy.pools import Pool
 from gateway.policy.ppks import Ppk
+from gateway.policy.radius import RadiusServer
 from gateway.policy.trust import foundations, proofs
 from gateway.policy.users import User, user_identity
 
@@ -48,6 +49,8 @@ class Snapshot:
     authorities: Mapping[str, Authority] = field(default_factory=lambda: MappingProxyType({}))
     users: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     """Whom EAP lets in, by name."""
+    radius: tuple[RadiusServer, ...] = ()
+    """Asked in this order about those whose EAP is not ours to decide."""
     pools: Mapping[str, Pool] = field(default_factory=lambda: MappingProxyType({}))
     ppks: Mapping[str, Ppk] = field(default_factory=lambda: MappingProxyType({}))
     _by_identity: Mapping[object, User] = field(default_factory=dict, repr=False, compare=False)
@@ -69,6 +72,7 @@ class Snapshot:
         credentials: Iterable[Credential] = (),
         authorities: Iterable[Authority] = (),
         users: Iterable[User] = (),
+        radius: Iterable[RadiusServer] = (),
         pools: Iterable[Pool] = (),
         ppks: Iterable[Ppk] = (),
     ) -> "Snapshot":
@@ -105,6 +109,7 @@ class Snapshot:
             MappingProxyType({credential.name: credential for credential in credentials}),
             MappingProxyType({authority.name: authority for authority in authorities}),
             MappingProxyType({user.name: user for user in people}),
+            tuple(radius),
             MappingProxyType({pool.name: pool for pool in pools}),
             MappingProxyType({ppk.name: ppk for ppk in ppks}),
             by_identity,

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 
 from gateway.dataplane.driver import Driver
-from gateway.ike.effects import Effect, Event, KeysMade, Leased, Locate, Send, Solve
+from gateway.ike.effects import Ask, Effect, Event, KeysMade, Leased, Locate, Send, Solve, Withdraw
 from gateway.ike.engine import Engine
+from gateway.ike.flow import NoAnswer
 from gateway.ike.path import Path
 from gateway.ike.plane import PlaneEvent
 from gateway.ike.puzzles import Search
@@ -19,6 +20,7 @@ from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
 from gateway.service.listening import Listening
 from gateway.service.outages import Outages
+from gateway.service.radius.asking import Radius
 from gateway.service.transport import PortTaken, Transport, locate
 
 log = logging.getLogger("ikegate")
@@ -61,6 +63,8 @@ class Runner:
         self._timer_at = float("inf")
         self._solving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[int, asyncio.Task[None]] = {}
+        self.radius = Radius()
 
     def open(self) -> str:
         """Bind the ports and listen to the data plane; returns what is missing, as a sentence, or nothing."""
@@ -87,6 +91,7 @@ class Runner:
 
     def apply(self, snapshot: Snapshot) -> Changes:
         """Hand a new configuration to the engine; says what it meant."""
+        self.radius.apply(snapshot.radius)
         difference, effects = self.engine.apply(snapshot, self.clock())
         if self._blocking:
             self._blocking.want(snapshot.blocked)
@@ -113,6 +118,11 @@ class Runner:
                 task.add_done_callback(self._tasks.discard)
             elif isinstance(effect, Leased):
                 self.leases[effect.lease.pool, effect.lease.address] = effect.lease
+            elif isinstance(effect, Ask):
+                self._asking[effect.token] = asyncio.get_running_loop().create_task(self._ask(effect))
+            elif isinstance(effect, Withdraw):
+                if (unwanted := self._asking.get(effect.token)) is not None:
+                    unwanted.cancel()
             elif isinstance(effect, KeysMade) and self._key_log:
                 self._key_log.write(effect)
         self._rearm()
@@ -154,6 +164,17 @@ class Runner:
                 solution = await loop.run_in_executor(None, search.step, _TRIES)
         self.perform(self.engine.solved(question.token, solution or b"", self.clock()))
 
+    async def _ask(self, asked: Ask) -> None:
+        """Ask beside the loop; the engine has its own patience."""
+        answer: object
+        try:
+            answer = await self.radius.answer(asked.question)
+        except NoAnswer as silent:
+            answer = silent
+        finally:
+            del self._asking[asked.token]
+        self.perform(self.engine.answered(asked.token, answer, self.clock()))
+
     def _rearm(self) -> None:
         due = self.engine.next_deadline()
         if due is None or due >= self._timer_at:
@@ -176,11 +197,12 @@ class Runner:
             await asyncio.sleep(0.02)
         if self._timer:
             self._timer.cancel()
-        for task in list(self._tasks):
+        for task in [*self._tasks, *self._asking.values()]:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.transport.close()
+        self.radius.close()
         if self._blocking:
             self._blocking.close()
         self.plane.close()

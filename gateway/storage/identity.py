@@ -18,13 +18,13 @@ REASONS = Literal[
 ]
 Pem = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LARGEST_PEM)]
 Reference = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$")]
-EapMethods = Annotated[
-    tuple[Literal["tls", "mschapv2", "md5"], ...],
-    Field(
-        max_length=8,
-        description="Methods of EAP, the best first; none: tls and mschapv2, each where there are the means for it",
-    ),
-]
+_METHODS = Field(
+    max_length=8,
+    description="Methods of EAP, the best first; none: tls and mschapv2, each where there are the means for it. As "
+    "responder radius alone leaves all of EAP to the RADIUS servers",
+)
+EapMethods = Annotated[tuple[Literal["tls", "mschapv2", "md5"], ...], _METHODS]
+EapServerMethods = Annotated[tuple[Literal["tls", "mschapv2", "md5", "radius"], ...], _METHODS]
 Uri = Annotated[str, StringConstraints(pattern=r"^(http://[!-~]+)?$", max_length=1024)]
 
 
@@ -66,7 +66,7 @@ class RemoteAuthFields(BaseModel):
             "refused where one says that it is revoked; off: nobody is asked"
         ),
     ] = "if-reachable"
-    eap_methods: EapMethods = ()
+    eap_methods: EapServerMethods = ()
 
 
 class CertificateFields(Described):

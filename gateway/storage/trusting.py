@@ -202,4 +202,10 @@ def _remote(one: RemoteAuthFields, trust: Trust, at: str, found: Findings) -> Re
         found.add(f"{at}/public_keys", "missing", "give the public key that the peer must hold")
     if one.method == "certificate" and not one.authorities and not trust.authorities:
         found.add(f"{at}/authorities", "missing", "no authority is stored that could have issued its certificate")
+    if "radius" in one.eap_methods and len(one.eap_methods) > 1:
+        found.add(
+            f"{at}/eap_methods",
+            "radius-alone",
+            "where RADIUS servers decide, they choose the method: name radius alone",
+        )
     return RemoteAuth(Method(one.method), one.authorities, keys, Revocation(one.revocation), one.eap_methods)

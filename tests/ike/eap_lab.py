@@ -82,7 +82,7 @@ def account(
     return Account(name, password, methods, random=lambda octets: bytes(range(octets, 0, -1)), **more)
 
 
-def _step(script: Coroutine[EAP, EAP, Proven], packet: EAP | None) -> EAP | Proven | Failed:
+def step(script: Coroutine[EAP, EAP, Proven], packet: EAP | None) -> EAP | Proven | Failed:
     try:
         return script.send(packet)  # type: ignore[arg-type]
     except StopIteration as end:
@@ -95,7 +95,7 @@ def meet(server: Server, who: Account, to_server: Twist | None = None, to_peer: 
     """Let them talk to the end; a twist changes packets on their way."""
     ended, serving = Ended(), server.conversation()
     proving: Coroutine[EAP, EAP, Proven] | None = None
-    said: EAP | Proven | Failed = _step(serving, None)
+    said: EAP | Proven | Failed = step(serving, None)
     while True:
         if isinstance(said, EAP):
             packet = said
@@ -107,9 +107,9 @@ def meet(server: Server, who: Account, to_server: Twist | None = None, to_peer: 
         ended.packets.append(packet)
         if proving is None:
             proving = eap_peer.prove(PeerTalk(carry), who, packet)
-            answer = _step(proving, None)
+            answer = step(proving, None)
         else:
-            answer = _step(proving, packet)
+            answer = step(proving, packet)
         if not isinstance(answer, EAP):
             ended.peer = answer
             break
@@ -117,7 +117,7 @@ def meet(server: Server, who: Account, to_server: Twist | None = None, to_peer: 
             break
         answer = again(to_server(answer) if to_server else answer)
         ended.packets.append(answer)
-        said = _step(serving, answer)
+        said = step(serving, answer)
     serving.close()
     if proving:
         proving.close()

@@ -1,85 +1,20 @@
 """EAP with strongSwan in both roles: each method that both have, two rounds, EAP alone, and what is refused."""
 
-import time
-from pathlib import Path
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.ike.eap_lab import CLIENT, SERVER, Issued, issue
+from tests.interop.eap_ends import PASSWORD, TLS_CARD, USER, assert_works, give_files, load, they_call, we_call
 from tests.interop.planes import userspace_only
 from tests.interop.test_refusals import failed
-from tests.interop.tunnels import Pair, Settings, Tunnel, text_of
+from tests.interop.tunnels import Pair
 from tests.lab.appliance import Plain
 
 pytestmark = userspace_only
 
-USER, PASSWORD = "anna", "open sesame"
-NOW = time.time()
-ROOT = issue("Lab root", ca=True, now=NOW)
-LEFT = issue("gateway", ROOT, san=(x509.DNSName("left.lab"),), usage=SERVER, now=NOW)
-RIGHT = issue("their gateway", ROOT, san=(x509.DNSName("right.lab"),), usage=SERVER, now=NOW)
-CARD = issue("card", ROOT, san=(x509.RFC822Name("anna@lab"),), usage=CLIENT, now=NOW)
-
-
-def pem(issued: Issued) -> str:
-    return issued.certificate.public_bytes(Encoding.PEM).decode()
-
-
-def key(issued: Issued) -> str:
-    return issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
 
 @pytest.fixture(scope="module", autouse=True)
 def files(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """strongSwan has the root, a gateway's certificate and a user's; we know the user."""
-    folder: Path = tmp_path_factory.mktemp("certificates")
-    for name, issued in (("right", RIGHT), ("card", CARD)):
-        (folder / f"{name}.pem").write_text(pem(issued))
-        (folder / f"{name}.key").write_text(key(issued))
-        pair.charon.certificate(folder / f"{name}.pem", folder / f"{name}.key")
-    (folder / "root.pem").write_text(pem(ROOT))
-    pair.charon.certificate(folder / "root.pem", authority=True)
-    pair.gateway.ask("people", users={USER: PASSWORD})
-
-
-def load(pair: Pair, tunnel: Tunnel, password: str = PASSWORD) -> None:
-    """Both ends' configuration, with a password where we are the client, and certificates at our end."""
-    secrets = {f"ike-{tunnel.name}": tunnel.their_psk(), "eap-anna": {"id": USER, "secret": password}}
-    pair.charon.load(text_of({"connections": {tunnel.name: tunnel.connection()}, "secrets": secrets}))
-    document = {
-        "proposals": tunnel.proposals(),
-        "peers": [tunnel.peer()],
-        "psks": [tunnel.psk()],
-        "authorities": [{"name": "root", "certificate": pem(ROOT)}],
-        "certificates": [
-            {"name": "left", "certificate": pem(LEFT), "private_key": key(LEFT)},
-            {"name": "card", "certificate": pem(CARD), "private_key": key(CARD)},
-        ],
-    }
-    pair.gateway.apply(document, prune=True)
-
-
-def they_call(name: str, theirs: Settings, ours: Settings) -> Tunnel:
-    """strongSwan is the client: `theirs` are its rounds, `ours` what we ask for."""
-    connection = {"remote": {"auth": "psk", "id": "left.lab"}, **theirs}
-    peer = {"remote_id": "%any", "local_id": "left.lab", **ours}
-    return Tunnel(name=name, left_id="left.lab", right_id="laptop.lab", ours=peer, theirs=connection)
-
-
-def we_call(name: str, theirs: Settings, ours: Settings) -> Tunnel:
-    """We are the client."""
-    connection = {"local": {"auth": "psk", "id": "right.lab"}, **theirs}
-    return Tunnel(name=name, left_id="laptop.lab", right_id="right.lab", ours=ours, theirs=connection)
-
-
-def assert_works(pair: Pair, tunnel: Tunnel, initiator: str) -> None:
-    pair.up(tunnel, initiator=initiator)
-    assert pair.pings()
-    attempt = pair.gateway.attempt()
-    assert attempt["outcome"] == "established" and attempt["eap_identity"]
-    pair.down(tunnel, initiator=initiator)
+    """Certificates and a user at both ends."""
+    give_files(pair, tmp_path_factory.mktemp("certificates"))
 
 
 EAP = [{"method": "eap"}]
@@ -156,8 +91,6 @@ def test_we_prove_ourselves_twice(pair: Pair) -> None:
 
 
 # --- EAP-TLS ---
-
-TLS_CARD = {"auth": "eap-tls", "certs": "card.pem", "id": "laptop.lab", "eap_id": "anna@lab"}
 
 
 def test_strongswan_and_we_prove_each_other_by_eap_alone(pair: Pair) -> None:

@@ -19,8 +19,8 @@ import httpx2
 
 from gateway.dataplane.choose import open_driver
 from gateway.ike.plane import Refused
+from gateway.policy.radius import RadiusServer
 from gateway.policy.snapshot import Changes, EngineSettings, Snapshot
-from gateway.policy.users import User
 from gateway.service.access import Scope
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Conflict, Invalid, NotFound, PreconditionFailed, Terms
@@ -38,7 +38,7 @@ class Desk:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.limits: dict[str, Any] = {}
-        self.users: dict[str, User] = {}
+        self.servers: tuple[RadiusServer, ...] = ()
         self._token: str | None = None
         # The engine's limits have no place in the configuration, so they are put into every snapshot on its way.
         # Configuration got its way to the engine when it was made: this one takes its place.
@@ -46,17 +46,17 @@ class Desk:
         gateway.config._push = self._with_limits
 
     def _with_limits(self, snapshot: Snapshot) -> Changes:
-        users = {**snapshot.users, **self.users}
-        return self._push(replace(snapshot, settings=replace(EngineSettings(), **self.limits), users=users))
+        radius = (*snapshot.radius, *self.servers)
+        return self._push(replace(snapshot, settings=replace(EngineSettings(), **self.limits), radius=radius))
 
     async def limit(self, **limits: Any) -> None:
         """Other limits for the engine (fields of EngineSettings), from now on."""
         self.limits = limits
         self._with_limits(self.gateway.config.snapshot())
 
-    async def people(self, users: dict[str, str]) -> None:
-        """These users, name and password, in every snapshot from now on."""
-        self.users = {name: User(name, password.encode()) for name, password in users.items()}
+    async def radius(self, **server: Any) -> None:
+        """This RADIUS server (fields of RadiusServer) in every snapshot from now on."""
+        self.servers = (RadiusServer(**{**server, "secret": server["secret"].encode()}),)
         self._with_limits(self.gateway.config.snapshot())
 
     async def apply(self, document: dict[str, Any], prune: bool = False) -> Any:

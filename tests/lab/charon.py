@@ -21,7 +21,7 @@ KEY_PLUGINS = (
 PLUGINS = (
     "random nonce drbg openssl aesni gmp curve25519 chapoly ccm ctr sha1 sha2 md5 mgf1 hmac kdf pem pkcs1 pkcs8 pkcs12 "
     "pubkey x509 revocation constraints attr {kernel} socket-default vici updown eap-identity eap-md5 eap-mschapv2 "
-    "eap-tls eap-radius resolve"
+    "eap-tls eap-ttls eap-radius resolve"
 )
 KEY_FOLDERS = "x509 x509ca x509aa x509ac x509crl x509ocsp private pubkey rsa ecdsa bliss pkcs8 pkcs12"
 

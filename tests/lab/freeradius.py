@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.lab.namespaces import stop
+from tests.lab.namespaces import Namespace, stop
 
 ROOT = Path(__file__).parents[2] / ".venv" / "lab" / "freeradius"
 """Where `install-packages` unpacks it."""
@@ -47,6 +47,7 @@ modules {{
     }}
     mschapv2 {{
     }}
+    {tls}
   }}
 }}
 client here {{
@@ -83,7 +84,47 @@ server default {{
     detail
   }}
 }}
+server inner {{
+  authorize {{
+    files
+    eap {{
+      ok = return
+    }}
+    mschap
+    pap
+  }}
+  authenticate {{
+    Auth-Type MS-CHAP {{
+      mschap
+    }}
+    eap
+  }}
+}}
 """
+_TLS = """
+    tls-config common {{
+      private_key_file = {folder}/server.key
+      certificate_file = {folder}/server.pem
+      ca_file = {folder}/root.pem
+      tls_min_version = "1.2"
+      tls_max_version = "1.2"
+      ecdh_curve = "prime256v1"
+    }}
+    tls {{
+      tls = common
+    }}
+    ttls {{
+      tls = common
+      default_eap_type = md5
+      virtual_server = "inner"
+    }}
+    peap {{
+      tls = common
+      default_eap_type = mschapv2
+      virtual_server = "inner"
+    }}
+"""
+"""With `server.key`, `server.pem` and `root.pem` in the server's folder."""
 
 
 class FreeRadiusError(Exception):
@@ -96,10 +137,22 @@ def unpacked() -> str:
 
 
 class FreeRadius:
-    """One server; `with FreeRadius(…) as radius` starts and stops it. `users` are lines of its users file."""
+    """One server; `with FreeRadius(…) as radius` starts and stops it. `users` are lines of its users file.
 
-    def __init__(self, folder: Path, users: str, *, secret: str = "a secret of two", method: str = "mschapv2") -> None:
+    It runs in the namespace `ns`, where one is given. A folder with certificates in it makes it speak TLS too.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        users: str,
+        *,
+        secret: str = "a secret of two",
+        method: str = "mschapv2",
+        ns: Namespace | None = None,
+    ) -> None:
         self.folder = folder
+        self._ns = ns
         self.secret = secret.encode()
         self.port, self.accounting_port = _free_ports()
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,15 +165,17 @@ class FreeRadius:
                 method=method,
                 port=self.port,
                 accounting_port=self.accounting_port,
+                tls=_TLS.format(folder=folder) if (folder / "root.pem").exists() else "",
             )
         )
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "FreeRadius":
         words = ["-f", "-X", "-d", str(self.folder), "-n", "radiusd", "-D", str(ROOT / "usr/share/freeradius")]
+        program = [str(ROOT / "usr/sbin/freeradius"), *words]
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", str(ROOT / "usr/sbin/freeradius"), *words],
+                ["setpriv", "--pdeathsig", "KILL", *(self._ns.command(*program) if self._ns else program)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -3,9 +3,10 @@
 import heapq
 import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gateway.dataplane.memory import MemoryPlane
-from gateway.ike.effects import Effect, Event, KeysMade, Locate, Send, Solve
+from gateway.ike.effects import Ask, Effect, Event, KeysMade, Locate, Send, Solve, Withdraw
 from gateway.ike.engine import Engine
 from gateway.ike.fragments import ip_overhead
 from gateway.ike.path import Path
@@ -37,6 +38,17 @@ class Weather:
     jitter: float = 0.0
 
 
+class Outside:
+    """Somebody whom an engine asks, such as a RADIUS server."""
+
+    withdrawn = 0
+    """Questions that nobody waits for any more."""
+
+    def answer(self, question: Any) -> tuple[float, object]:
+        """How long it thinks (seconds), and what it says."""
+        raise NotImplementedError
+
+
 @dataclass(slots=True)
 class Host:
     """One end: an engine, its data plane, and what it said happened."""
@@ -48,6 +60,8 @@ class Host:
     events: list[Event] = field(default_factory=list)
     keys: list[KeysMade] = field(default_factory=list)
     alive: bool = True
+    outside: Outside | None = None
+    """Who answers its questions."""
 
     def protecting(self) -> list[Policy]:
         """The policies that protect; those that drop while a child is down are not among them."""
@@ -95,6 +109,7 @@ class Network:
         """Whether datagrams wait in `held` until the test delivers them."""
         self.held: list[Letter] = []
         self._flying: list[tuple[float, int, str, str, bytes, Path]] = []
+        self._thinking: list[tuple[float, int, Host, int, object]] = []
         self._count = 0
 
     def host(self, name: str, address: str) -> Host:
@@ -121,6 +136,12 @@ class Network:
                 case Solve():
                     solution = solve(effect.prf, effect.data, effect.difficulty)
                     self.perform(host, host.engine.solved(effect.token, solution, self.now))
+                case Ask() if host.outside is not None:
+                    delay, answer = host.outside.answer(effect.question)
+                    self._count += 1
+                    heapq.heappush(self._thinking, (self.now + delay, self._count, host, effect.token, answer))
+                case Withdraw() if host.outside is not None:
+                    host.outside.withdrawn += 1
                 case Locate():
                     there = self.names.get(effect.host, effect.host)
                     found, why = (host.address, there) if there else None, "" if there else "it does not resolve"
@@ -207,11 +228,15 @@ class Network:
             ]
             tick = min(ticks, key=lambda entry: entry[0], default=None)
             flight = self._flying[0][0] if self._flying else float("inf")
-            nearest = min(flight, tick[0] if tick else float("inf"))
+            thought = self._thinking[0][0] if self._thinking else float("inf")
+            nearest = min(flight, thought, tick[0] if tick else float("inf"))
             if nearest > end:
                 break
             self.now = max(self.now, nearest)
-            if flight <= nearest:
+            if thought <= nearest:
+                _, _, host, token, answer = heapq.heappop(self._thinking)
+                self.perform(host, host.engine.answered(token, answer, self.now))
+            elif flight <= nearest:
                 _, _, _, to, data, path = heapq.heappop(self._flying)
                 if (target := self.hosts.get(to)) and target.alive:
                     self.perform(target, target.engine.receive(data, path, self.now))

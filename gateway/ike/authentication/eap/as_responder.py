@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.ike.attempts import Step
-from gateway.ike.authentication.eap import certificates, proof, server
+from gateway.ike.authentication.eap import certificates, proof, radius, server
 from gateway.ike.authentication.eap.gate import Gate, Proven
 from gateway.ike.authentication.eap.methods import Method as EapMethod
 from gateway.ike.authentication.eap.methods import chosen
+from gateway.ike.authentication.eap.radius import AskRadius
 from gateway.ike.authentication.eap.talk import Failed, ServerTalk, clean, method_name
 from gateway.ike.core import Core
 from gateway.ike.flow import respond
@@ -15,7 +16,7 @@ from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Method, RemoteAuth
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
-from gateway.policy.users import user_identity
+from gateway.policy.users import User, user_identity
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import EapCode, NotifyType
@@ -69,12 +70,20 @@ async def hear(
     def doomed(failed: Failed) -> None:
         _tell(core, sa, claimed, failed)
 
+    def claim(name: str) -> None:
+        nonlocal claimed
+        claimed = name
+        if sa.attempt:
+            sa.attempt.eap_identity = name
+
     gate.doomed = doomed
     try:
-        claimed = await server.ask_identity(serving)
-        if sa.attempt:
-            sa.attempt.eap_identity = claimed
-        proven = await server.admit(serving, gate, claimed, _methods(wanted, alone=alone))
+        if radius.KEYWORD in wanted.eap_methods:
+            question = _for_radius(sa, alone=alone)
+            proven = await radius.pass_through(talk.carry, gate, core.random(1)[0], question, claim)
+        else:
+            claim(await server.ask_identity(serving))
+            proven = await server.admit(serving, gate, claimed, _methods(wanted, alone=alone))
         identity = _place(core, sa, sa.peer, proven)
     except Failed as failed:
         closing = _tell(core, sa, claimed, failed)
@@ -87,6 +96,7 @@ async def hear(
         why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
         raise core.give_up(sa, "eap-key", Step.IDENTITY, _FAILED, why)
     sa.eap_identity = proven.identity
+    sa.guest = None if proven.user in core.snapshot.users.values() else proven.user or User(proven.identity)
     how = f"by {method_name(proven.kind)}"
     return Heard(request, [proof.prove(sa, proven.msk)], identity, how)
 
@@ -128,6 +138,14 @@ def _methods(wanted: RemoteAuth, *, alone: bool) -> list[EapMethod]:
     if not found:
         raise Failed("eap-method", "no EAP method of ours is fit for this: EAP alone needs one that proves both ends")
     return found
+
+
+def _for_radius(sa: IkeSa, *, alone: bool) -> AskRadius:
+    assert sa.local_id is not None
+    if alone:
+        raise Failed("eap-method", "only a method of our own is known to prove us by EAP alone, not a RADIUS server's")
+    host = f"[{sa.path.local}]" if ":" in sa.path.local else sa.path.local
+    return AskRadius(b"", b"", sa.path.text, f"{host}:{4500 if sa.path.marked else 500}", sa.local_id.text)
 
 
 def _gate(core: Core, sa: IkeSa, wanted: RemoteAuth) -> Gate:
