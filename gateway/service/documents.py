@@ -30,7 +30,7 @@ from gateway.storage.objects import (
     SettingsObject,
     ShuntObject,
 )
-from gateway.storage.people import PoolObject, UserFields
+from gateway.storage.people import PoolObject, RadiusFields, UserFields
 
 API_VERSION = "ikegate/v1"
 Secret = Annotated[
@@ -69,6 +69,15 @@ UserPassword = Annotated[
         json_schema_extra={"writeOnly": True},
     ),
 ]
+RadiusSecret = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=1024,
+        description="What the server and we share, long and random; never shown again",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -96,6 +105,12 @@ class UserEntry(UserFields, Named):
     password: UserPassword | None = None
 
 
+class RadiusEntry(RadiusFields, Named):
+    """A RADIUS server as it comes in; without `secret` the one that is stored stays."""
+
+    secret: RadiusSecret | None = None
+
+
 class PeerEntry(PeerFields, Named):
     """A peer as it comes in; without `eap_password` the one that is stored stays."""
 
@@ -114,6 +129,7 @@ class Document(BaseModel):
     certificates: Annotated[tuple[CertificateEntry, ...], Field(max_length=100_000)] = ()
     pools: Annotated[tuple[PoolObject, ...], Field(max_length=10_000)] = ()
     users: Annotated[tuple[UserEntry, ...], Field(max_length=100_000)] = ()
+    radius: Annotated[tuple[RadiusEntry, ...], Field(max_length=1_000)] = ()
     peers: Annotated[tuple[PeerEntry, ...], Field(max_length=100_000)] = ()
     shunts: Annotated[tuple[ShuntObject, ...], Field(max_length=10_000)] = ()
     blocks: Annotated[tuple[BlockObject, ...], Field(max_length=100_000)] = ()
@@ -301,6 +317,7 @@ SINGULAR = {
     "certificates": "certificate",
     "pools": "pool",
     "users": "user",
+    "radius": "RADIUS server",
     "peers": "peer",
     "shunts": "shunt",
     "blocks": "block",
@@ -334,6 +351,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "authorities": AuthorityEntry,
     "certificates": CertificateEntry,
     "users": UserEntry,
+    "radius": RadiusEntry,
     "peers": PeerEntry,
 }
 
@@ -348,6 +366,7 @@ OPENERS: Mapping[str, Callable[[str], bytes]] = {
     "certificates": _private_key,
     "peers": str.encode,
     "users": str.encode,
+    "radius": str.encode,
 }
 
 

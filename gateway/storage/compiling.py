@@ -286,6 +286,7 @@ def compile_snapshot(
         authorities=trust.authorities.values(),
         users=people.users,
         pools=people.pools,
+        radius=people.radius,
     )
 
 

@@ -161,6 +161,23 @@ class UserRow(Base):
     password: Mapped[str]  # sealed, or empty
 
 
+class RadiusRow(Base):
+    __tablename__ = "radius"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    address: Mapped[str]
+    port: Mapped[int]
+    accounting_port: Mapped[int]
+    timeout: Mapped[float]
+    tries: Mapped[int]
+    priority: Mapped[int]
+    secret: Mapped[str]  # sealed
+
+
 class LeaseRow(Base):
     """Who holds, or held last, an address of a pool: `gateway.policy.pools.Lease`."""
 

@@ -19,10 +19,10 @@ from gateway.storage.fields import (
     Seconds,
 )
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
-from gateway.storage.people import PoolObject, UserObject
+from gateway.storage.people import PoolObject, RadiusObject, UserObject
 
 # In the order in which they may refer to each other.
-KINDS = ("proposals", "psks", "authorities", "certificates", "pools", "users", "peers", "shunts", "blocks")
+KINDS = ("proposals", "psks", "authorities", "certificates", "pools", "users", "radius", "peers", "shunts", "blocks")
 SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
 SEALED = {  # kinds that have a secret beside them, and the field that it comes in by
     "psks": "secret",
@@ -30,6 +30,7 @@ SEALED = {  # kinds that have a secret beside them, and the field that it comes 
     "certificates": "private_key",
     "peers": "eap_password",
     "users": "password",
+    "radius": "secret",
 }
 CHILDREN = "children"  # objects inside a peer; one is named as `peer/child`
 KEYS = {"blocks": "network"}  # the field that names an object, where that is not `name`
@@ -280,6 +281,7 @@ ConfigObject = (
     | CertificateObject
     | PoolObject
     | UserObject
+    | RadiusObject
     | PeerObject
     | ShuntObject
     | BlockObject
@@ -292,6 +294,7 @@ STORED: Mapping[str, type[ConfigObject]] = {
     "certificates": CertificateObject,
     "pools": PoolObject,
     "users": UserObject,
+    "radius": RadiusObject,
     "peers": PeerObject,
     "shunts": ShuntObject,
     "blocks": BlockObject,
@@ -337,6 +340,7 @@ class Inventory:
     certificates: Mapping[str, CertificateObject] = field(default_factory=dict)
     pools: Mapping[str, PoolObject] = field(default_factory=dict)
     users: Mapping[str, UserObject] = field(default_factory=dict)
+    radius: Mapping[str, RadiusObject] = field(default_factory=dict)
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
         """The objects of one of KINDS, by name; of the settings, which are one."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway.policy.identities import Identity
 from gateway.policy.pools import Pool, Reservation
+from gateway.policy.radius import RadiusServer
 from gateway.policy.selectors import Selector
 from gateway.policy.users import User, user_identity
 from gateway.storage.findings import Findings
@@ -23,6 +24,7 @@ class People:
 
     users: tuple[User, ...] = ()
     pools: tuple[Pool, ...] = ()
+    radius: tuple[RadiusServer, ...] = ()
 
 
 def host(text: str) -> str:
@@ -67,7 +69,22 @@ def compile_people(inventory: Inventory, pointer: Pointers, found: Findings) -> 
     ]
     _check_names(inventory, users, pointer, found)
     owned = _fixed(inventory, users, pools, pointer, found)
-    return People(tuple(users), tuple(_with(pool, owned.get(name, ())) for name, pool in pools.items()))
+    given = tuple(_with(pool, owned.get(name, ())) for name, pool in pools.items())
+    return People(tuple(users), given, _servers(inventory, pointer, found))
+
+
+def _servers(inventory: Inventory, pointer: Pointers, found: Findings) -> tuple[RadiusServer, ...]:
+    """In the order in which they are asked."""
+    servers = []
+    for one in sorted(inventory.radius.values(), key=lambda server: (server.priority, server.name)):
+        at, secret = pointer("radius", one.name), inventory.secrets.get(("radius", one.name))
+        address = found.parse(f"{at}/address", "invalid-address", host, one.address)
+        if secret is None:
+            found.add(f"{at}/secret", "missing", "a RADIUS server needs the secret that it shares with us")
+        elif address is not None:
+            ports = one.port, one.accounting_port
+            servers.append(RadiusServer(one.name, address, secret, *ports, one.timeout, one.tries))
+    return tuple(servers)
 
 
 def _pool(document: PoolObject, at: str, found: Findings) -> Pool:

@@ -21,6 +21,7 @@ from gateway.storage.models import (
     PoolRow,
     ProposalRow,
     PskRow,
+    RadiusRow,
     RevisionRow,
     SettingsRow,
     ShuntRow,
@@ -38,7 +39,7 @@ from gateway.storage.objects import (
     RetransmitFields,
     SettingsObject,
 )
-from gateway.storage.people import PoolFields, UserFields
+from gateway.storage.people import PoolFields, RadiusFields, UserFields
 from gateway.storage.secrets import Place, SecretBox
 
 _COMPRESSION = 3
@@ -128,6 +129,7 @@ _TABLES = (
     _Table("certificates", CertificateRow, ("description", "certificate", "request", "authority", "renew")),
     _Table("pools", PoolRow, tuple(PoolFields.model_fields)),
     _Table("users", UserRow, tuple(UserFields.model_fields)),
+    _Table("radius", RadiusRow, tuple(RadiusFields.model_fields)),
     _Table("shunts", ShuntRow, ("description", "action", "local_selectors", "remote_selectors", "priority")),
     _Table("blocks", BlockRow, ("reason", "expires_at")),
 )

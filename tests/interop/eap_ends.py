@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -38,7 +39,9 @@ def give_files(pair: Pair, folder: Path) -> None:
     pair.charon.certificate(folder / "root.pem", authority=True)
 
 
-def load(pair: Pair, tunnel: Tunnel, password: str = PASSWORD, *, users: tuple[str, ...] = (USER,)) -> None:
+def load(
+    pair: Pair, tunnel: Tunnel, password: str = PASSWORD, *, users: tuple[str, ...] = (USER,), **more: Any
+) -> None:
     """Both ends: strongSwan has this password; we have certificates, and these users with the right one."""
     secrets = {f"ike-{tunnel.name}": tunnel.their_psk(), "eap-anna": {"id": USER, "secret": password}}
     pair.charon.load(text_of({"connections": {tunnel.name: tunnel.connection()}, "secrets": secrets}))
@@ -52,6 +55,7 @@ def load(pair: Pair, tunnel: Tunnel, password: str = PASSWORD, *, users: tuple[s
             {"name": "left", "certificate": pem(LEFT), "private_key": key(LEFT)},
             {"name": "card", "certificate": pem(CARD), "private_key": key(CARD)},
         ],
+        **more,
     }
     pair.gateway.apply(document, prune=True)
 

@@ -44,8 +44,13 @@ def radius(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fre
     (folder / "server.key").write_text(key(server))
     (folder / "root.pem").write_text(pem(ROOT))
     with FreeRadius(folder, USERS, ns=pair.left) as running:
-        pair.gateway.ask("radius", name="one", address="127.0.0.1", secret=running.secret.decode(), port=running.port)
         yield running
+
+
+def load_asking(pair: Pair, tunnel: Tunnel, radius: FreeRadius, password: str = PASSWORD) -> None:
+    """Of the users we know none."""
+    server = {"name": "one", "address": "127.0.0.1", "port": radius.port, "secret": radius.secret.decode()}
+    load(pair, tunnel, password, users=(), radius=[server])
 
 
 def passed_through(name: str, local: Settings) -> Tunnel:
@@ -56,7 +61,7 @@ def passed_through(name: str, local: Settings) -> Tunnel:
 def test_a_password_that_only_the_server_knows(pair: Pair, radius: FreeRadius, method: str) -> None:
     local = {"auth": f"eap-{method}", "eap_id": USER, "id": "laptop.lab", "aaa_id": "aaa.lab"}
     tunnel = passed_through(f"radius-{method}", local)
-    load(pair, tunnel, users=())
+    load_asking(pair, tunnel, radius)
     assert_works(pair, tunnel, "theirs")
     assert pair.gateway.attempt()["remote_id"] == USER
     assert "Access-Accept" in radius.log()
@@ -64,14 +69,14 @@ def test_a_password_that_only_the_server_knows(pair: Pair, radius: FreeRadius, m
 
 def test_a_certificate_that_the_server_judges(pair: Pair, radius: FreeRadius) -> None:
     tunnel = passed_through("radius-tls", {**TLS_CARD, "aaa_id": "aaa.lab"})
-    load(pair, tunnel, users=())
+    load_asking(pair, tunnel, radius)
     assert_works(pair, tunnel, "theirs")
     assert pair.gateway.attempt()["remote_id"] == "anna@lab"
 
 
-def test_a_password_that_the_server_refuses(pair: Pair) -> None:
+def test_a_password_that_the_server_refuses(pair: Pair, radius: FreeRadius) -> None:
     local = {"auth": "eap-md5", "eap_id": USER, "id": "laptop.lab"}
     tunnel = passed_through("radius-wrong", local)
-    load(pair, tunnel, password="no")
+    load_asking(pair, tunnel, radius, "no")
     attempt = failed(pair, tunnel, "theirs", charon_says="EAP_FAILURE")
     assert attempt["cause"] == "eap-radius" and "refused" in attempt["reason"]

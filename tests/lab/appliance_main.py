@@ -19,7 +19,6 @@ import httpx2
 
 from gateway.dataplane.choose import open_driver
 from gateway.ike.plane import Refused
-from gateway.policy.radius import RadiusServer
 from gateway.policy.snapshot import Changes, EngineSettings, Snapshot
 from gateway.service.access import Scope
 from gateway.service.gateway import Gateway
@@ -38,7 +37,6 @@ class Desk:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.limits: dict[str, Any] = {}
-        self.servers: tuple[RadiusServer, ...] = ()
         self._token: str | None = None
         # The engine's limits have no place in the configuration, so they are put into every snapshot on its way.
         # Configuration got its way to the engine when it was made: this one takes its place.
@@ -46,17 +44,11 @@ class Desk:
         gateway.config._push = self._with_limits
 
     def _with_limits(self, snapshot: Snapshot) -> Changes:
-        radius = (*snapshot.radius, *self.servers)
-        return self._push(replace(snapshot, settings=replace(EngineSettings(), **self.limits), radius=radius))
+        return self._push(replace(snapshot, settings=replace(EngineSettings(), **self.limits)))
 
     async def limit(self, **limits: Any) -> None:
         """Other limits for the engine (fields of EngineSettings), from now on."""
         self.limits = limits
-        self._with_limits(self.gateway.config.snapshot())
-
-    async def radius(self, **server: Any) -> None:
-        """This RADIUS server (fields of RadiusServer) in every snapshot from now on."""
-        self.servers = (RadiusServer(**{**server, "secret": server["secret"].encode()}),)
         self._with_limits(self.gateway.config.snapshot())
 
     async def apply(self, document: dict[str, Any], prune: bool = False) -> Any:

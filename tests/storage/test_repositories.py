@@ -28,7 +28,7 @@ from gateway.storage.objects import (
     SettingsObject,
     ShuntObject,
 )
-from gateway.storage.people import PoolObject, ReservationFields, UserObject
+from gateway.storage.people import PoolObject, RadiusObject, ReservationFields, UserObject
 from gateway.storage.repositories import (
     Revision,
     add_revision,
@@ -150,6 +150,16 @@ POOL = PoolObject(
     subnets=("10.1.0.0/16",),
     reservations=(ReservationFields(identity="boss@example.com", address="10.9.0.7"),),
 )
+RADIUS = RadiusObject(
+    name="one",
+    description="in the cellar",
+    address="192.0.2.9",
+    port=11812,
+    accounting_port=11813,
+    timeout=1.5,
+    tries=4,
+    priority=7,
+)
 USER = UserObject(
     name="anna",
     description="at the desk",
@@ -196,6 +206,7 @@ FULL = _numbered(
             ("certificates", "moon"): b"our key",
             ("peers", "sun"): b"our password",
             ("users", "anna"): b"his password",
+            ("radius", "one"): b"a secret of two",
         },
         shunts={"lan": SHUNT},
         blocks={BLOCK.network: BLOCK},
@@ -204,6 +215,7 @@ FULL = _numbered(
         certificates={"moon": CERTIFICATE},
         pools={"people": POOL},
         users={"anna": USER},
+        radius={"one": RADIUS},
     )
 )
 
@@ -228,6 +240,7 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         (PEER.remote_auth, RemoteAuthFields()),
         ((POOL,), PoolObject(name="x", networks=("y",))),
         ((USER,), UserObject(name="x")),
+        ((RADIUS,), RadiusObject(name="x", address="192.0.2.1")),
         ((SETTINGS,), SettingsObject()),
     ],
     ids=[
@@ -241,6 +254,7 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         "theirs",
         "pools",
         "users",
+        "radius",
         "settings",
     ],
 )
