@@ -172,7 +172,12 @@ def see(attempt: Attempt | None, now: float, message: Message, octets: int, *, o
     """Note a message of the negotiation by the names of its payloads."""
     if attempt is None or len(attempt.messages) >= _MESSAGES_KEPT:
         return
-    names = tuple(map(payload_name, message.payloads[:32]))
+    names = tuple(
+        [
+            payload_name(payload) if type(payload) is Notify else type(payload).__name__
+            for payload in message.payloads[:32]
+        ]
+    )
     seen = MessageSeen(now, outgoing, message.exchange, message.response, message.message_id, octets, names)
     attempt.messages.append(seen)
 

@@ -20,6 +20,6 @@ def offer() -> list[wire.Payload]:
 def agree(sa: IkeSa, message: Message) -> list[wire.Payload]:
     """Note what the other end can do; a responder says of that, and of nothing else, that it can do it, too."""
     said = {kind: ability for kind, ability in _SAID_BY.items() if message.notify(kind)}
-    for ability in said.values():
-        sa.abilities |= ability
+    if said:
+        sa.abilities |= sum(said.values())
     return [wire.Notify(0, b"", kind, b"") for kind in said]

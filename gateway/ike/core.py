@@ -180,10 +180,9 @@ class Core:
         if self.sas.get(sa.our_spi) is sa:
             del self.sas[sa.our_spi]
         self._leave(sa)
-        identities = _identities(sa)
-        others = tuple(other for other in self._by_identities.pop(identities, ()) if other is not sa)
+        others = tuple(other for other in self._by_identities.pop(sa.between, ()) if other is not sa)
         if others:
-            self._by_identities[identities] = others
+            self._by_identities[sa.between] = others
 
     def _leave(self, sa: IkeSa) -> None:
         of_peer = self._by_peer.get(sa.peer_name or "", {})
@@ -192,17 +191,19 @@ class Core:
 
     def proven(self, sa: IkeSa) -> None:
         """Both identities are known now: another SA between the same two can be found by them."""
-        identities = _identities(sa)
-        self._by_identities[identities] = (*self._by_identities.get(identities, ()), sa)
+        local, remote = sa.local_id, sa.remote_id
+        assert local is not None and remote is not None
+        sa.between = sa.peer_name, local.canonical, remote.canonical
+        self._by_identities[sa.between] = (*self._by_identities.get(sa.between, ()), sa)
 
     def same_identities(self, sa: IkeSa) -> list[IkeSa]:
         """Other established IKE SAs of the same peer between the same identities."""
-        found = self._by_identities.get(_identities(sa), ())
+        found = self._by_identities.get(sa.between, ())
         return [other for other in found if other is not sa and other.state == Lifecycle.ESTABLISHED]
 
     def leftovers(self, sa: IkeSa) -> list[IkeSa]:
         """IKE SAs between the same identities that only wait for their end, oldest first."""
-        found = self._by_identities.get(_identities(sa), ())
+        found = self._by_identities.get(sa.between, ())
         return [other for other in found if other.state in (Lifecycle.REKEYED, Lifecycle.DELETING)]
 
     def of_peer(self, name: str) -> list[IkeSa]:
@@ -236,9 +237,3 @@ class Core:
 
     def reach(self, sa: IkeSa, step: Step, text: str = "") -> None:
         attempt_log.reach(sa.attempt, step, self.now, text)
-
-
-def _identities(sa: IkeSa) -> object:
-    """What two SAs of one peer between the same two identities have in common."""
-    local, remote = sa.local_id, sa.remote_id
-    return sa.peer_name, local.canonical if local else None, remote.canonical if remote else None

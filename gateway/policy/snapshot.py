@@ -15,6 +15,8 @@ from gateway.policy.radius import RadiusServer
 from gateway.policy.trust import foundations, proofs
 from gateway.policy.users import User, user_identity
 
+_PATHS_KEPT = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
@@ -58,6 +60,8 @@ class Snapshot:
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
     _psk_by_remote: Mapping[object, tuple[Psk, ...]] = field(default_factory=dict, repr=False, compare=False)
     _psk_patterns: tuple[Psk, ...] = field(default=(), repr=False, compare=False)
+    _found: dict[tuple[str, str], tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """What `peers_for` said last: with many peers that may call from anywhere, each call would look at all of them."""
 
     @classmethod
     def build(  # noqa: PLR0913 - a kind of object each
@@ -129,6 +133,14 @@ class Snapshot:
 
     def peers_for(self, local: str, remote: str) -> list[Peer]:
         """Enabled peers that may be at `remote` and be served at `local`, the most particular first."""
+        known = self._found.get((local, remote))
+        if known is None:
+            if len(self._found) >= _PATHS_KEPT:
+                self._found.clear()
+            known = self._found[local, remote] = tuple(self._peers_for(local, remote))
+        return list(known)
+
+    def _peers_for(self, local: str, remote: str) -> list[Peer]:
         ranked: list[tuple[int, Peer]] = [(3, peer) for peer in self._by_address.get(remote, ())]
         ranked += [(rank, peer) for peer in self._anywhere if 0 < (rank := peer.accepts_address(remote)) < 3]
         served = [(rank, peer) for rank, peer in ranked if not peer.local_addresses or local in peer.local_addresses]
