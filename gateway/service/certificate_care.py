@@ -57,4 +57,4 @@ class CertificateCare:
             except (Invalid, NotFound, PreconditionFailed, StorageFailed) as failed:
                 _log.warning("certificate %s is not renewed: %s", name, failed)
         await self._fetching.look(self._config.inventory, self._proven())
-        await self._config.lay_lists(self._fetching.lists)
+        await self._config.lay_lists(self._fetching.lists, self._fetching.answers)

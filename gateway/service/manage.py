@@ -307,11 +307,17 @@ class Configuration:
         """The list of an authority of ours in DER. Raises NotFound, Invalid."""
         return self._lists.own(self._inventory, authority, self._clock())
 
-    async def lay_lists(self, fetched: Mapping[str, tuple[bytes, ...]] | None = None) -> Changes:
-        """Push the same configuration with lists that are fresh, and with those that were fetched by authority."""
+    async def lay_lists(
+        self,
+        fetched: Mapping[str, tuple[bytes, ...]] | None = None,
+        answers: Mapping[str, tuple[bytes, ...]] | None = None,
+    ) -> Changes:
+        """Push the same configuration with lists that are fresh, and what was fetched: lists and OCSP answers."""
         async with self._writing:
             if fetched is not None:
                 self._lists.fetched = fetched
+            if answers is not None:
+                self._lists.answers = answers
             laid = await asyncio.to_thread(self._lists.lay, self._inventory, self._snapshot, self._clock())
             if laid.authorities == self._snapshot.authorities:
                 return Changes()

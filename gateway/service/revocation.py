@@ -30,6 +30,7 @@ class RevocationLists:
     def __init__(self) -> None:
         self._own: dict[str, _Made] = {}
         self.fetched: Mapping[str, tuple[bytes, ...]] = {}
+        self.answers: Mapping[str, tuple[bytes, ...]] = {}
 
     def own(self, inventory: Inventory, name: str, now: float) -> bytes:
         """The list of an authority of ours, in DER. Raises NotFound, Invalid."""
@@ -55,7 +56,7 @@ class RevocationLists:
         laid: dict[str, Authority] = {}
         for name, one in snapshot.authorities.items():
             crls = tuple(dict.fromkeys(crl for part in sorted(below[name]) for crl in lists[part]))
-            laid[name] = replace(one, crls=crls)
+            laid[name] = replace(one, crls=crls, ocsp=self.answers.get(name, ()))
         return replace(snapshot, authorities=MappingProxyType(laid))
 
     def _of(self, inventory: Inventory, name: str, now: float) -> tuple[bytes, ...]:

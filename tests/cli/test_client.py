@@ -15,8 +15,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from gateway.cli.shown import duration, octets, safe
+from gateway.crypto import authority, containers
+from gateway.crypto.authority import Wanted
+from gateway.crypto.signatures import PrivateKey
 from gateway.service.tls import ensure_certificate, server_context
 from tests.cli.served import Served, ask, document, environment
 
@@ -397,6 +401,27 @@ def test_nobody_at_home(tmp_path: Path) -> None:
     assert "is damaged" in ask("status", IKEGATE_DATA=str(tmp_path)).stderr
 
 
+def test_a_certificate_from_issue_to_revoke(lone: Served) -> None:
+    assert lone.ask("certificates").stdout == "No certificates are stored.\n"
+    key = PrivateKey(ed25519.Ed25519PrivateKey.generate())
+    root = authority.create_root(key, Wanted("Lab", life=1e8), time.time(), os.urandom)
+    entry = {"name": "ca", "certificate": containers.pem(root), "private_key": containers.key_pem(key)}
+    assert lone.apply({"apiVersion": "ikegate/v1", "authorities": [entry]}).exit_code == 0
+    made = lone.ask("issue", "moon", "--authority", "ca", "--for", "moon.example", "--for", "192.0.2.1", "--days", "30")
+    assert made.exit_code == 0, made.stderr
+    assert made.stdout.startswith("moon is issued: CN=moon.example, until ")
+    (stored,) = lone.told("certificates")
+    assert stored["chain"][0]["names"] == ["moon.example", "192.0.2.1"]
+    listed = lone.ask("certificates").stdout.splitlines()
+    assert listed[1].split()[:2] == ["moon", "CN=moon.example"]
+    assert lone.ask("renew", "moon").stdout.startswith("moon is renewed, until ")
+    assert lone.ask("revoke", "moon", "--reason", "superseded").stdout == "moon is revoked.\n"
+    assert "revoked" in lone.ask("certificates").stdout.splitlines()[1]
+    assert lone.ask("authorities").stdout.splitlines()[1].split()[:2] == ["ca", "CN=Lab"]
+    refused = lone.ask("issue", "sun", "--authority", "none")
+    assert (refused.exit_code, "There is no authority 'none'" in refused.stderr) == (1, True)
+
+
 def test_health_needs_no_token(lone: Served) -> None:
     door = lone.data / "cli-token"
     hidden = door.rename(lone.data / "hidden")
@@ -414,6 +439,7 @@ def test_help_names_every_command() -> None:
     shown = ask("--help").stdout
     commands = "serve demo status peers up down rekey attempts events apply diff export setup-url health decode".split()
     commands += ["redirect", "shunts", "blocks", "block", "unblock"]
+    commands += ["certificates", "authorities", "issue", "renew", "revoke"]
     assert all(re.search(rf"^  {command} ", shown, re.MULTILINE) for command in commands)
     assert all(ask(command, "--help").exit_code == 0 for command in commands)
     assert ask("--version").stdout.startswith("ikegate, version ")

@@ -2,18 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509 import ocsp
 
 from gateway.crypto import authority as ca
 from gateway.crypto.authority import DAY, Profile, Wanted
 from gateway.crypto.containers import pem
-from gateway.crypto.revoking import Revoked, revocation_list
+from gateway.crypto.revoking import Revoked, answer_ocsp, revocation_list
 from gateway.crypto.signatures import PrivateKey
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.service.authorities import facts_of, warnings
@@ -27,6 +28,7 @@ from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
 
 ME = Terms("me")
+RESPONDER = "http://ca.example/ocsp"
 START = 1_800_000_000.0
 
 
@@ -41,14 +43,19 @@ class Years:
         self.config = Configuration(self.database, box, self._push, Journal(), lambda: self.now)
         self.issuing = Issuing(self.config, lambda: self.now)
         self.fetching = RevocationFetching(lambda: self.now, self._fetch)
-        self.care = CertificateCare(self.config, self.issuing, self.fetching)
+        self.care = CertificateCare(self.config, self.issuing, self.fetching, lambda: self.proven)
         self.there: dict[str, bytes | str] = {}
         self.asked: list[tuple[str, bool]] = []
+        self.responder: Callable[[bytes], bytes] | None = None
+        self.proven: list[x509.Certificate] = []
 
-    async def _fetch(self, uri: str, *, private: bool = False) -> bytes:
+    async def _fetch(self, uri: str, *, private: bool = False, body: bytes = b"", media_type: str = "") -> bytes:
         """The web of this test: octets, or why there are none."""
         self.asked.append((uri, private))
         found = self.there.get(uri, "has a name that is not found")
+        if uri == RESPONDER and self.responder is not None:
+            assert media_type == "application/ocsp-request"
+            return self.responder(body)
         if isinstance(found, str):
             raise FetchFailed(found)
         return found
@@ -176,9 +183,9 @@ URI = "http://ca.example/elsewhere.crl"
 class Elsewhere:
     """An authority that is not ours, with what it issues."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "Elsewhere") -> None:
         key = PrivateKey(ed25519.Ed25519PrivateKey.generate())
-        made = ca.create_root(key, Wanted("Elsewhere", life=3650 * DAY), START, os.urandom)
+        made = ca.create_root(key, Wanted(name, life=3650 * DAY), START, os.urandom)
         self.issuer = ca.Issuer(made, key, "http://ca.example")
 
     def crl(self, at: float, *serials: int, by: PrivateKey | None = None) -> bytes:
@@ -249,12 +256,48 @@ async def test_only_addresses_that_somebody_vouches_for_are_asked(years: Years, 
     await years.prepare()
     await trust(years, elsewhere)
     leaf = elsewhere.leaf()
-    stranger = Elsewhere().leaf()
-    inventory = years.config.inventory
-    assert sources(inventory) == {"ca": (), "far": ()}
-    assert sources(inventory, [stranger, leaf])["far"] == ("http://ca.example/crl",)
+    stranger = Elsewhere("Nowhere").leaf()
+
+    def asked(*proven: x509.Certificate) -> list[tuple[str, str, str]]:
+        return [(one.authority, one.uri, one.about) for one in sources(years.config.inventory, proven)]
+
+    assert asked() == []
+    assert asked(stranger) == []
+    about_sun = ("far", "http://ca.example/ocsp", "CN=sun")
+    assert asked(stranger, leaf) == [("far", "http://ca.example/crl", ""), about_sun]
     await years.config.put("certificates", "sun", {"certificate": pem(leaf)}, ME)
-    assert sources(years.config.inventory)["far"] == ("http://ca.example/crl",)
+    assert asked() == [("far", "http://ca.example/crl", "")]
+
+
+async def test_a_proven_certificate_is_asked_about(years: Years, elsewhere: Elsewhere) -> None:
+    await trust(years, elsewhere)
+    leaf = elsewhere.leaf()
+    years.proven = [leaf, elsewhere.issuer.certificate]
+    revoked: list[Revoked] = []
+
+    def respond(question: bytes) -> bytes:
+        return answer_ocsp(elsewhere.issuer, question, {leaf.serial_number}, revoked, years.now)
+
+    years.responder = respond
+    await years.care.look()
+    (good,) = years.config.snapshot().authorities["far"].ocsp
+    assert ocsp.load_der_ocsp_response(good).certificate_status == ocsp.OCSPCertStatus.GOOD
+    revoked.append(Revoked(leaf.serial_number, years.now))
+    years.now += 3601
+    await years.care.look()
+    (bad,) = years.config.snapshot().authorities["far"].ocsp
+    assert ocsp.load_der_ocsp_response(bad).certificate_status == ocsp.OCSPCertStatus.REVOKED
+    other = Elsewhere()
+    for responder, told in (
+        (lambda question: b"nonsense", "does not say how it stands"),
+        (lambda question: answer_ocsp(other.issuer, question, (), [], years.now), "does not say how it stands"),
+        (lambda question: good, "was fresh until"),
+    ):
+        years.responder = responder
+        years.now += 3601
+        await years.care.look()
+        assert years.config.snapshot().authorities["far"].ocsp == (bad,)
+        assert told in next(one.error for one in years.fetching.of("far") if one.source.about)
 
 
 async def test_an_authority_that_is_gone_leaves_nothing(years: Years, elsewhere: Elsewhere) -> None:

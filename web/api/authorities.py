@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
 from gateway.crypto.authority import DAY
@@ -17,7 +17,7 @@ from gateway.service.manage import Configuration, Invalid, NotFound
 from gateway.storage.fields import Name, Named
 from gateway.storage.identity import AuthorityFields, AuthorityObject, Reference, Uri
 from web.api.certificates import FactsAnswer, Subject, chain_answer
-from web.api.common import WRITE, ObjectName, WriteAnswer, WriteConfig, problems, write_answer
+from web.api.common import READ, WRITE, ObjectName, Page, ReadConfig, WriteAnswer, WriteConfig, problems, write_answer
 from web.api.resource import AskedTerms, Kind, ReadOnly, routes
 from web.dependencies import current_gateway
 
@@ -32,6 +32,18 @@ class AuthorityAnswer(AuthorityFields, Named):
     private_key_set: bool = Field(False, json_schema_extra=_READ_ONLY, description="It is ours, and issues")
     chain: list[FactsAnswer] = Field([], json_schema_extra=_READ_ONLY)
     used_by: list[str] = Field([], json_schema_extra=_READ_ONLY, examples=[["peers/sun", "certificates/moon"]])
+
+
+class SourceAnswer(BaseModel):
+    """Where an authority's word is fetched, and how fresh it is; times are Unix seconds."""
+
+    uri: str
+    about: str = Field(description="The certificate that an OCSP answer is about; empty for a list")
+    tried_at: float
+    fetched_at: float | None
+    this_update: float | None
+    next_update: float | None
+    error: str = Field(description="Why the last try failed; empty when it did not")
 
 
 class AuthorityBody(AuthorityFields):
@@ -88,6 +100,26 @@ async def create_authority(
     written = await gateway.issuing.create_authority(body.order(), known, body.issuer, body.publish_uri)
     shown = cast("AuthorityAnswer | None", _KIND.as_shown(gateway.config, written.document))
     return write_answer(written, response, shown)
+
+
+@router.get("/authorities/{name}/sources", responses=READ)
+async def list_sources(request: Request, _: ReadConfig, name: ObjectName) -> Page[SourceAnswer]:
+    """What was fetched of its lists of revoked certificates and OCSP answers, and what failed."""
+    gateway = current_gateway(request)
+    gateway.config.object("authorities", name)
+    items = [
+        SourceAnswer(
+            uri=one.source.uri,
+            about=one.source.about,
+            tried_at=one.tried_at,
+            fetched_at=one.fetched_at,
+            this_update=one.this_update or None,
+            next_update=one.next_update,
+            error=one.error,
+        )
+        for one in gateway.fetching.of(name)
+    ]
+    return Page(items=items)
 
 
 @router.get(

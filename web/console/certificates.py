@@ -262,7 +262,7 @@ def _draw_authority(sheet: Sheet[AuthorityObject]) -> Response:
         users=view.users(inventory, "authorities", base.name),
         key_here=("authorities", base.name) in inventory.secrets,
         chain=view.chain_of(inventory, base, time.time()),
-        lists=(),
+        lists=sheet.gateway.fetching.of(base.name),
         revoked=base.revoked,
         action=f"/authorities/{base.name}",
         call=sheet.call(f"/authorities/{base.name}", form.authority_document(sheet.typed, base, {})),

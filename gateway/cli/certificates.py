@@ -1,0 +1,119 @@
+"""`ikegate certificates`, `authorities`, `issue`, `renew`, `revoke`: who is who, and who says so."""
+
+from typing import Any
+
+import click
+
+from gateway.cli.asking import as_json, asking
+from gateway.cli.connection import segment
+from gateway.cli.shown import moment, safe, show_json, show_table
+
+_REASONS = (
+    "unspecified",
+    "key-compromise",
+    "ca-compromise",
+    "affiliation-changed",
+    "superseded",
+    "cessation-of-operation",
+    "privilege-withdrawn",
+)
+_HEADERS = ("NAME", "SUBJECT", "UNTIL", "KEY", "USED BY")
+
+
+@click.command()
+@as_json
+def certificates(as_json: bool) -> None:
+    """List the certificates."""
+    with asking() as gateway:
+        found = list(gateway.items("/certificates", limit=500))
+    _show(found, as_json, "No certificates are stored.")
+
+
+@click.command()
+@as_json
+def authorities(as_json: bool) -> None:
+    """List the authorities, ours and others."""
+    with asking() as gateway:
+        found = list(gateway.items("/authorities", limit=500))
+    _show(found, as_json, "No authorities are stored.")
+
+
+def _show(found: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+    if as_json:
+        show_json(found)
+    elif not found:
+        click.echo(nothing)
+    else:
+        show_table(_HEADERS, [_row(one) for one in found])
+
+
+def _row(one: dict[str, Any]) -> list[object]:
+    nothing: dict[str, Any] = {"subject": "waits for its certificate", "not_after": None}
+    facts = one["chain"][0] if one["chain"] else nothing
+    until = "revoked" if one.get("revoked") else moment(facts["not_after"])
+    return [one["name"], facts["subject"], until, "here" if one["private_key_set"] else "", ", ".join(one["used_by"])]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--authority", required=True, help="The authority of ours that issues it.")
+@click.option("--for", "names", multiple=True, help="A DNS name, address or e-mail address; may come several times.")
+@click.option("--common-name", default="", help="Without it the first of the names, else NAME.")
+@click.option("--client", is_flag=True, help="For a person or device, not a gateway.")
+@click.option("--days", type=float, default=398, show_default=True)
+@click.option("--key", "key_type", default="ecdsa-p384", show_default=True, help="Or ecdsa-p256, rsa-3072, ed25519.")
+@as_json
+def issue(
+    name: str,
+    authority: str,
+    names: tuple[str, ...],
+    common_name: str,
+    client: bool,
+    days: float,
+    key_type: str,
+    as_json: bool,
+) -> None:
+    """Issue a certificate with a new private key, stored as NAME."""
+    order = {
+        "name": name,
+        "authority": authority,
+        "names": list(names),
+        "common_name": common_name or next(iter(names), name),
+        "profile": "client" if client else "gateway",
+        "days": days,
+        "key_type": key_type,
+    }
+    with asking() as gateway:
+        written = gateway.post("/certificates/actions/generate", order)
+    if as_json:
+        show_json(written)
+    else:
+        facts = written["object"]["chain"][0]
+        click.echo(safe(f"{name} is issued: {facts['subject']}, until {moment(facts['not_after'])}."))
+
+
+@click.command()
+@click.argument("name")
+@as_json
+def renew(name: str, as_json: bool) -> None:
+    """Issue the certificate NAME again, for as long again; no session drops."""
+    with asking() as gateway:
+        written = gateway.post(f"/certificates/{segment(name)}/actions/renew", {})
+    if as_json:
+        show_json(written)
+    else:
+        click.echo(safe(f"{name} is renewed, until {moment(written['object']['chain'][0]['not_after'])}."))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--reason", type=click.Choice(_REASONS), default="unspecified", show_default=True)
+@as_json
+def revoke(name: str, reason: str, as_json: bool) -> None:
+    """Revoke the certificate NAME, for good; sessions that rest on it end."""
+    with asking() as gateway:
+        written = gateway.post(f"/certificates/{segment(name)}/actions/revoke", {"reason": reason})
+    if as_json:
+        show_json(written)
+    else:
+        click.echo(safe(f"{name} is revoked."))
