@@ -1,6 +1,8 @@
 """Authorities and certificates through the API: made, issued, signed, revoked, exported, used by peers."""
 
 import base64
+import json
+import logging
 from typing import Any
 
 import httpx2
@@ -287,3 +289,46 @@ async def test_documents_carry_certificates_and_take_keys(client: httpx2.AsyncCl
         ("/authorities/0/private_key", "invalid-private-key")
     ]
     assert "nonsense" not in str(found)
+
+
+async def test_a_private_key_never_comes_out(
+    api: Api, client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in an answer nor in an event, a log line, a difference, an export, a representation or a file."""
+    caplog.set_level(logging.DEBUG)
+    said: list[bytes] = []
+
+    async def record(response: httpx2.Response) -> None:
+        said.append(await response.aread())
+
+    client.event_hooks = {"response": [record]}
+    await make_authority(client)
+    await issue(client)
+    await client.put(f"{V1}/peers/sun", json={**BY_CERTIFICATE, "eap_password": "tulips-in-may"})
+    await client.post(f"{V1}/certificates/moon/actions/renew", json={"key_type": "ecdsa-p384"})
+    exported = await client.get(f"{V1}/config/export?format=json")
+    await client.put(f"{V1}/config?dry_run=true&prune=true", json={"apiVersion": "ikegate/v1"})
+    for path in ("certificates", "certificates/moon", "authorities/ca", "peers/sun", "revisions", "events/history"):
+        await client.get(f"{V1}/{path}")
+    await client.get(f"{V1}/revisions/{exported.headers['etag'].strip(chr(34))}/differences")
+    keys = [containers.read_private_key(one) for kind, one in _secrets(api) if kind != "peers"]
+    assert len(keys) == 2
+    inside = [_private_number(key) for key in keys]
+    config = api.gateway.config
+    shown = repr([config.inventory, config.snapshot(), api.gateway.status(), api.gateway.journal.latest(10_000)])
+    everywhere = b"\n".join([*said, caplog.text.encode(), shown.encode(), json.dumps(config.export()).encode()])
+    stored = b"\n".join(path.read_bytes() for path in api.data.rglob("*") if path.is_file())
+    for octets in (*inside, b"tulips-in-may"):
+        for shape in (octets, octets.hex().encode(), base64.b64encode(octets)[:-4], repr(octets).encode()[2:-1]):
+            assert shape not in everywhere
+            assert shape not in stored
+    assert b"PRIVATE KEY" not in everywhere + stored
+
+
+def _secrets(api: Api) -> list[tuple[str, bytes]]:
+    return [(kind, secret) for (kind, _), secret in api.gateway.config.inventory.secrets.items()]
+
+
+def _private_number(key: PrivateKey) -> bytes:
+    assert isinstance(key.unwrapped, ec.EllipticCurvePrivateKey)
+    return key.unwrapped.private_numbers().private_value.to_bytes(48)
