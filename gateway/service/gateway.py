@@ -17,6 +17,7 @@ from gateway.ike.plane import Disturbed, EspState, Policy
 from gateway.ike.reasons import Kind
 from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
+from gateway.policy.authentication import Method
 from gateway.policy.peers import Start
 from gateway.policy.pools import Lease
 from gateway.service.authorities import warnings
@@ -29,6 +30,8 @@ from gateway.service.manage import Configuration, NotFound
 from gateway.service.network_watch import NetworkWatch
 from gateway.service.observe import Observer
 from gateway.service.outages import Outage
+from gateway.service.profiles import PLATFORMS
+from gateway.service.profiles.joining import Unfit, join
 from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.runner import Runner
 from gateway.service.status import Status
@@ -36,6 +39,7 @@ from gateway.service.tls_machine import make_tls
 from gateway.settings import Settings
 from gateway.storage.database import Database, StorageFailed
 from gateway.storage.history import load_leases, load_outages, save_leases, save_outages
+from gateway.storage.people import UserObject
 from gateway.storage.secrets import SecretBox
 
 log = logging.getLogger("ikegate")
@@ -134,6 +138,22 @@ class Gateway:
     def _write_leases(self, changed: list[Lease]) -> None:
         with self._database.write() as session:
             save_leases(session, changed)
+
+    def profile(self, user: str, peer: str, platform: str) -> bytes:
+        """A file that makes a device ready to come in as this user by this peer. Raises NotFound, Unfit.
+
+        Without a name it is the only peer that asks for a password.
+        """
+        document, snapshot = self.config.object("users", user), self.config.snapshot()
+        assert isinstance(document, UserObject)
+        names = [one.name for one in snapshot.peers.values() if one.remote_auth[0].method == Method.EAP]
+        if not peer and len(names) != 1:
+            raise Unfit(f"name the peer: {len(names)} of them ask for a password ({', '.join(names) or 'none'})")
+        found = snapshot.peers.get(peer or names[0])
+        if found is None:
+            raise NotFound("peer", peer)
+        person = snapshot.users[document.login or document.name]
+        return PLATFORMS[platform].make(join(snapshot, found, person, self.settings.public_name))
 
     def leases(self) -> list[Lease]:
         """Every address that was given out, in use or kept, by pool; times are Unix seconds."""

@@ -6,9 +6,11 @@ import httpx2
 import pytest
 
 from gateway.policy.users import User
+from tests.pki import issue, root
 from tests.web.api_lab import SUN, Api, problem
 
 V1 = "/api/v1"
+ROOT = root("O=Lab, CN=People Root")
 POOL: dict[str, Any] = {"networks": ["10.9.0.0/24", "fd00:9::/64"], "dns": ["10.1.0.53"], "domains": ["Corp.example."]}
 ANNA: dict[str, Any] = {"login": "anna@example.com", "password": "her secret words", "addresses": ["10.9.0.7"]}
 WARRIORS: dict[str, Any] = {
@@ -121,3 +123,28 @@ async def test_nobody_is_two_nor_has_what_is_anothers(
     await client.put(f"{V1}/users/anna", json=ANNA)
     answer = problem(await client.put(f"{V1}/users/bert", json=change), 422, "invalid")
     assert (answer["errors"][0]["pointer"], answer["errors"][0]["code"]) == (pointer, code)
+
+
+async def test_a_file_for_a_device_is_served_or_said_why_not(client: httpx2.AsyncClient, api: Api) -> None:
+    await client.put(f"{V1}/pools/office", json=POOL)
+    await client.put(f"{V1}/users/anna", json=ANNA)
+    answer = problem(await client.get(f"{V1}/users/anna/profiles/apple"), 422, "invalid")
+    assert "0 of them ask for a password" in answer["errors"][0]["detail"]
+    gate = issue("CN=gate", ROOT, "dns:gate.example")
+    await client.put(f"{V1}/authorities/root", json={"certificate": ROOT.pem})
+    await client.put(f"{V1}/certificates/gate", json={"certificate": gate.pem, "private_key": gate.key_pem})
+    eap = {
+        "local_id": "gate.example",
+        "local_auth": [{"method": "certificate", "certificate": "gate"}],
+        "remote_auth": [{"method": "eap"}],
+    }
+    made = await client.put(f"{V1}/peers/people", json=WARRIORS | eap)
+    assert made.status_code == 201, made.text
+    for device, kind in (("apple", "application/x-apple-aspen-config"), ("swanctl", "text/plain; charset=utf-8")):
+        file = await client.get(f"{V1}/users/anna/profiles/{device}")
+        assert (file.status_code, file.headers["content-type"]) == (200, kind)
+        assert 'filename="anna.' in file.headers["content-disposition"]
+        assert b"secret words" not in file.content and b"anna@example.com" in file.content
+    problem(await client.get(f"{V1}/users/nobody/profiles/apple"), 404, "not-found")
+    problem(await client.get(f"{V1}/users/anna/profiles/apple?peer=nobody"), 404, "not-found")
+    problem(await client.get(f"{V1}/users/anna/profiles/toaster"), 422, "invalid")

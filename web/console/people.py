@@ -15,6 +15,13 @@ from web.console.words import tunnel
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _LIST = "/access"
+_DEVICES = (
+    ("apple", "iPhone, iPad, Mac (.mobileconfig)"),
+    ("android", "Android, with strongSwan's app (.sswan)"),
+    ("windows", "Windows (PowerShell)"),
+    ("networkmanager", "Linux, NetworkManager (.nmconnection)"),
+    ("swanctl", "Linux, swanctl (.conf)"),
+)
 
 
 @router.get(_LIST)
@@ -41,6 +48,7 @@ def _draw_user(sheet: Sheet[UserObject]) -> Response:
         "user.html",
         title=name or "New user",
         name=name,
+        devices=_DEVICES,
         password_set=("users", name) in sheet.gateway.config.inventory.secrets,
         action=f"/access/users/{name or 'new'}",
         call=sheet.call(f"/users/{name or body.get('name') or 'NAME'}", body),

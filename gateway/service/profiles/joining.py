@@ -1,0 +1,124 @@
+"""What a device has to know to come in, read from the configuration once for every platform's file."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cryptography import x509
+
+from gateway.crypto.signatures import PrivateKey
+from gateway.policy.authentication import Method
+from gateway.policy.peers import Peer
+from gateway.policy.proposals import Proposal
+from gateway.policy.selectors import Selector
+from gateway.policy.snapshot import Snapshot
+from gateway.policy.users import User
+
+Word = TypeVar("Word")
+_ALL = frozenset({Selector.parse("0.0.0.0/0"), Selector.parse("::/0")})
+
+
+class Unfit(Exception):
+    """A device of this kind cannot come in as the peer is configured; the text says why, and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """One person's way in by one peer.
+
+    `server` is what the device calls, `server_id` whom it finds there. `anchor` is the certificate (DER) of the
+    authority that it has to trust for that, empty where it is expected to know it. `networks` are those on our side,
+    none for all traffic. `signer` signs what can be signed: our key and its chain, own certificate first.
+    """
+
+    title: str
+    server: str
+    server_id: str
+    login: str
+    ike: tuple[Proposal, ...]
+    esp: tuple[Proposal, ...]
+    anchor: bytes = b""
+    networks: tuple[str, ...] = ()
+    signer: tuple[PrivateKey, tuple[bytes, ...]] | None = field(default=None, repr=False)
+
+    def identifier(self, part: str) -> str:
+        """A UUID that is the same each time, so that a file loaded again takes the place of the last."""
+        name = "/".join(("ikegate", self.server, self.title, self.login, part))
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, name)).upper()
+
+
+def join(snapshot: Snapshot, peer: Peer, user: User, public_name: str) -> Joining:
+    """Raises Unfit."""
+    if peer.remote_auth[0].method != Method.EAP:
+        raise Unfit(f"{peer.name} does not ask for a password: set its remote_auth to eap")
+    ours = peer.local_auth[0]
+    credential = snapshot.credentials.get(ours.credential)
+    if ours.method != Method.CERTIFICATE or credential is None or not credential.chain:
+        raise Unfit(f"{peer.name} has no certificate to prove itself to devices: set its local_auth to certificate")
+    server_id = peer.local_id.text if peer.local_id else public_name
+    server = public_name or server_id
+    if not server:
+        raise Unfit("the gateway's name is not known: set IKEGATE_PUBLIC_NAME, or the peer's local_id")
+    children = peer.children
+    if not children:
+        raise Unfit(f"{peer.name} has no child: there is nothing to come in to")
+    local = [selector for child in children for selector in child.local]
+    return Joining(
+        title=peer.name,
+        server=server,
+        server_id=server_id,
+        login=user.name,
+        ike=peer.proposals,
+        esp=children[0].proposals,
+        anchor=_anchor(snapshot, credential.chain),
+        networks=() if _ALL & set(local) else tuple(dict.fromkeys(net for one in local for net in one.networks())),
+        signer=(credential.key, credential.chain),
+    )
+
+
+def _anchor(snapshot: Snapshot, chain: tuple[bytes, ...]) -> bytes:
+    """The stored authority to which the chain leads."""
+    last = x509.load_der_x509_certificate(chain[-1])
+    for authority in snapshot.authorities.values():
+        certificate = x509.load_der_x509_certificate(authority.certificate)
+        if certificate == last or certificate.subject == last.issuer:
+            return authority.certificate
+    return b""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One algorithm of each kind in a platform's own words; `group` is empty without a key exchange."""
+
+    encryption: str
+    integrity: str
+    group: str
+
+
+def suite(
+    proposals: tuple[Proposal, ...],
+    encryption: Mapping[str, str],
+    integrity: Mapping[str, str],
+    groups: Mapping[str, str],
+    who: str,
+) -> Suite:
+    """The first that the platform can do; the maps are from our keywords to its words. Raises Unfit.
+
+    With a combined-mode cipher the pseudo-random function stands for the integrity algorithm, as Apple and Windows
+    have one word for both.
+    """
+    for proposal in proposals:
+        encr = _first(encryption, [row.keyword for row in proposal.encr])
+        hashes = [row.keyword for row in proposal.integ] or [row.keyword.removeprefix("prf") for row in proposal.prf]
+        integ = _first(integrity, hashes) if hashes else ""
+        group = _first(groups, [row.keyword for row in proposal.ke]) if proposal.ke else ""
+        needed = any(None not in choices for _, choices in proposal.additional)
+        if encr is not None and integ is not None and group is not None and not needed:
+            return Suite(encr, integ, group)
+    offered = "; ".join(proposal.keywords for proposal in proposals)
+    raise Unfit(f"{who} can do none of these: {offered}. Add a proposal such as aes256gcm16-prfsha384-ecp384 (IKE)")
+
+
+def _first(words: Mapping[str, Word], keywords: list[str]) -> Word | None:
+    return next((words[keyword] for keyword in keywords if keyword in words), None)
