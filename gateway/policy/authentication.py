@@ -72,7 +72,8 @@ class LocalAuth:
     `credential` names one of the snapshot's, for certificates and public keys. `scheme` is the keyword of the only
     signature scheme to use (`gateway.crypto.signatures`), empty for the best that the peer can verify. `eap_identity`
     is our name to EAP where it is not our IKE identity; `eap_methods` are keywords of the methods that we take, the
-    best first, of none those for which there is a password or a credential, without those that make no key.
+    best first, of none those for which there is a password or a credential, without those that make no key. `sha1`
+    lets an RSA key sign with SHA-1 for a peer that knows no RFC 7427 (Windows).
     """
 
     method: Method = Method.PSK
@@ -81,6 +82,7 @@ class LocalAuth:
     eap_password: bytes = field(default=b"", repr=False)
     scheme: str = ""
     eap_methods: tuple[str, ...] = ()
+    sha1: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class RemoteAuth:
     """One round in which the peer proves itself.
 
     `authorities` names those of the snapshot that may have issued its certificate, none for all; `public_keys` are the
-    raw keys (SubjectPublicKeyInfo) of which it must hold one; `eap_methods` are keywords, the best first.
+    raw keys (SubjectPublicKeyInfo) of which it must hold one; `eap_methods` are keywords, the best first. `sha1`
+    takes RSA signatures with SHA-1 from a peer that makes no other.
     """
 
     method: Method = Method.PSK
@@ -96,6 +99,7 @@ class RemoteAuth:
     public_keys: tuple[bytes, ...] = ()
     revocation: Revocation = Revocation.IF_REACHABLE
     eap_methods: tuple[str, ...] = ()
+    sha1: bool = False
 
 
 MOST_ROUNDS = 4

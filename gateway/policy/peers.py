@@ -165,7 +165,7 @@ class Peer:
     `local_id` None stands for our address as the peer sees it used. Times are seconds, 0 means never.
     `fragment_octets` is the largest IP datagram that an IKE message may fill before it is sent in fragments (RFC 7383);
     0 does not fragment. `dscp` marks IKE's own datagrams (0-63). Each end proves itself in one round or several (RFC
-    4739). `sha1_signatures` makes and takes RSA signatures with SHA-1, for peers that know no other (Windows).
+    4739).
     `pools` names those that it is given addresses from,
     the first that has one; a child without remote selectors is then for these addresses. With `virtual_ip` we ask the
     peer for addresses when we call it; a child without local selectors is then for these.
@@ -198,7 +198,6 @@ class Peer:
     dscp: int = 0
     local_auth: tuple[LocalAuth, ...] = (LocalAuth(),)
     remote_auth: tuple[RemoteAuth, ...] = (RemoteAuth(),)
-    sha1_signatures: bool = False
     pools: tuple[str, ...] = ()
     virtual_ip: bool = False
     redirect_to: str = ""

@@ -285,7 +285,6 @@ ADJUSTABLE_OF_PEER = frozenset(
         "ppks",
         "resumption",
         "dscp",
-        "sha1_signatures",
         "pools",
     }
 )

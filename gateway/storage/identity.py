@@ -41,6 +41,9 @@ class LocalAuthFields(BaseModel):
     scheme: Annotated[
         Reference, Field(description="Sign by this scheme only, such as rsa-pss-sha256; empty: the best that both know")
     ] = ""
+    sha1: Annotated[
+        Flag, Field(description="Sign by RSA with SHA-1 for a peer that knows no RFC 7427, such as Windows")
+    ] = False
     eap_identity: Annotated[str, StringConstraints(max_length=253), Field(description="Our user name for EAP")] = ""
     eap_methods: EapMethods = ()
 
@@ -67,6 +70,7 @@ class RemoteAuthFields(BaseModel):
         ),
     ] = "if-reachable"
     eap_methods: EapServerMethods = ()
+    sha1: Annotated[Flag, Field(description="Take RSA signatures with SHA-1 from a peer that makes no other")] = False
 
 
 class CertificateFields(Described):

@@ -146,6 +146,7 @@ def compile_local(
                 eap_password=(password or b"") if one.method == "eap" else b"",
                 scheme=one.scheme,
                 eap_methods=one.eap_methods,
+                sha1=one.sha1,
             )
         )
     return tuple(rounds)
@@ -208,4 +209,5 @@ def _remote(one: RemoteAuthFields, trust: Trust, at: str, found: Findings) -> Re
             "radius-alone",
             "where RADIUS servers decide, they choose the method: name radius alone",
         )
-    return RemoteAuth(Method(one.method), one.authorities, keys, Revocation(one.revocation), one.eap_methods)
+    revocation = Revocation(one.revocation)
+    return RemoteAuth(Method(one.method), one.authorities, keys, revocation, one.eap_methods, one.sha1)

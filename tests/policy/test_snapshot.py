@@ -168,7 +168,6 @@ LATER_OF_PEER: dict[str, Any] = {
     "ppks": ("one",),
     "resumption": False,
     "dscp": 46,
-    "sha1_signatures": True,
     "pools": ("office",),
 }
 OTHER_CHILD: dict[str, Any] = {

@@ -342,3 +342,33 @@ def test_revoking_a_certificate_cuts_the_sa_that_stands_by_it() -> None:
     pair.network.run(30)
     assert pair.b.engine.core.established("left") is None
     assert pair.b.engine.core.attempts.latest(1)[0].cause == "certificate-revocation"
+
+
+# --- peers that know no RFC 7427 ---
+
+
+@pytest.mark.parametrize(("kind", "method"), [("p256", 9), ("p384", 10), ("p521", 11)])
+def test_without_rfc_7427_a_curve_signs_by_its_own_method(
+    kind: str, method: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ike.exchanges.init._SIGNATURE_HASHES", b"")
+    pair = Pair(left(key=private(kind, 1)), right(key=private(kind, 2))).run()
+    assert pair.stands
+    told = " ".join(step.text for step in pair.attempt(pair.b).steps)
+    assert f"ECDSA with SHA-{ {9: 256, 10: 384, 11: 512}[method] }" in told
+
+
+def test_sha1_is_for_who_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ike.exchanges.init._SIGNATURE_HASHES", b"")
+
+    def made(*, ours: bool, theirs: bool) -> Pair:
+        pair = Pair(left(key=private("rsa", 1)), remote={"sha1": theirs})
+        pair.left = replace(pair.left, local_auth=(replace(pair.left.local_auth[0], sha1=ours),))
+        return pair.run()
+
+    assert made(ours=True, theirs=True).stands
+    pair = made(ours=False, theirs=True)
+    assert (pair.stands, pair.attempt(pair.a).cause) == (False, "signature-scheme")
+    pair = made(ours=True, theirs=False)
+    assert (pair.stands, pair.attempt(pair.b).cause) == (False, "wrong-signature")
+    assert "SHA-1, which is not allowed" in pair.attempt(pair.b).reason

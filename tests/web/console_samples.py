@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from gateway.ike.attempts import Attempt, MessageSeen, Outcome, Step, StepTaken
+from gateway.crypto.chains import Link
+from gateway.ike.attempts import Attempt, Considered, MessageSeen, Outcome, Step, StepTaken
 from gateway.ike.reasons import Kind
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Snapshot
@@ -222,6 +223,11 @@ KNOCK = Attempt(
     reason=f"no peer is configured for {HOSTILE}",
     advice=f"If {HOSTILE} is wanted, create it.",
     remote_id=HOSTILE,
+    considered=(Considered("acme", f"it is to say {HOSTILE}"), Considered("geneva", "it is disabled")),
+    chain=(
+        Link(HOSTILE, HOSTILE, "4711", "2026-01-01 00:00 UTC", "2027-01-01 00:00 UTC", "ECDSA P-256", HOSTILE),
+        Link("CN=Root", "CN=Root", "1", "2026-01-01 00:00 UTC", "2036-01-01 00:00 UTC", "RSA 3072"),
+    ),
 )
 RECORDS = (
     Record(3, NOW - 1, "attempt.failed", f"198.18.66.6 knocked as {HOSTILE}", None),

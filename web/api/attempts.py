@@ -1,5 +1,6 @@
 """What negotiations left behind: /attempts, /attempts/{number}, /attempts/{number}/messages."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -55,6 +56,25 @@ class AttemptAnswer(BaseModel):
     advice: str
 
 
+class ConsideredAnswer(BaseModel):
+    """A peer that came into question for a caller, and why it fell out."""
+
+    peer: str
+    why: str
+
+
+class LinkAnswer(BaseModel):
+    """One certificate of the chain by which the other side proved itself; `fault` is what is wrong with it."""
+
+    subject: str
+    issuer: str
+    serial: str = Field(description="Hexadecimal")
+    begins: str
+    ends: str
+    key: str = Field(examples=["ECDSA P-384"])
+    fault: str
+
+
 class AttemptDetail(AttemptAnswer):
     """One negotiation with its steps, and both sides' lists where they did not meet."""
 
@@ -62,6 +82,8 @@ class AttemptDetail(AttemptAnswer):
     offered: list[str]
     acceptable: list[str]
     differences: list[str]
+    considered: list[ConsideredAnswer] = Field(description="Where a caller fits no peer: the closest first")
+    chain: list[LinkAnswer] = Field(description="The other side's own certificate first, the trusted authority last")
     messages: int = Field(description="How many are kept; see /attempts/{number}/messages")
 
 
@@ -91,6 +113,8 @@ async def get_attempt(request: Request, _: ReadState, number: Number) -> Attempt
         offered=list(attempt.offered),
         acceptable=list(attempt.acceptable),
         differences=list(attempt.differences),
+        considered=[ConsideredAnswer(**asdict(one)) for one in attempt.considered],
+        chain=[LinkAnswer(**asdict(one)) for one in attempt.chain],
         messages=len(attempt.messages),
     )
 

@@ -28,7 +28,6 @@ def prove_ourselves(core: Core, sa: IkeSa, auth: LocalAuth) -> list[wire.Payload
 
     They go out whether the peer asked for certificates or not: it may know what to do with them (RFC 7296 3.7).
     """
-    assert sa.peer is not None
     credential = core.snapshot.credentials.get(auth.credential)
     if credential is None:
         why = f"we are to prove ourselves by the credential {auth.credential!r}, which does not exist"
@@ -38,7 +37,7 @@ def prove_ourselves(core: Core, sa: IkeSa, auth: LocalAuth) -> list[wire.Payload
         octets_of(sa, our_body(sa), ours=True),
         sa.signature_hashes,
         wanted=auth.scheme,
-        sha1=sa.peer.sha1_signatures,
+        sha1=auth.sha1,
     )
     if made is None:
         raise core.give_up(sa, "signature-scheme", Step.IDENTITY, _FAILED, _why_no_scheme(sa, credential, auth))
@@ -75,7 +74,6 @@ def check_peer(
     core: Core, sa: IkeSa, wanted: RemoteAuth, sent: wire.Identification, message: Message, auth: wire.AUTH
 ) -> str:
     """How the peer proved itself, over its ID payload just as sent; its chain is kept. Raises Close."""
-    assert sa.peer is not None
     identity = Identity(sent.id_type, sent.data)
     if wanted.method == Method.PUBLIC_KEY:
         keys, chain = _raw_keys(core, sa, wanted, identity, message), None
@@ -85,7 +83,7 @@ def check_peer(
     octets, why = octets_of(sa, sent.octets(), ours=False), ""
     for key in keys:
         try:
-            scheme = check(auth.method, auth.data, key, octets, sha1=sa.peer.sha1_signatures)
+            scheme = check(auth.method, auth.data, key, octets, sha1=wanted.sha1)
         except InvalidProof as error:
             why = why or str(error)
             continue

@@ -38,7 +38,7 @@ def _typed_local(rounds: tuple[LocalAuthFields, ...]) -> Typed:
 
 def _typed_remote(rounds: tuple[RemoteAuthFields, ...]) -> Typed:
     first = rounds[0]
-    if len(rounds) > 1 or first.method == "eap" or first.eap_methods or len(first.authorities) > 1:
+    if len(rounds) > 1 or first.method == "eap" or first.eap_methods or first.sha1 or len(first.authorities) > 1:
         return {"remote_method": KEEP, "revocation": first.revocation}
     return {
         "remote_method": first.method,
