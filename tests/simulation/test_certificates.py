@@ -25,6 +25,9 @@ SCHEMES = [
     ("p521", "ecdsa-sha512"),
     ("ed25519", "ed25519"),
     ("ed448", "ed448"),
+    ("ml-dsa-44", "ml-dsa-44"),
+    ("ml-dsa-65", "ml-dsa-65"),
+    ("ml-dsa-87", "ml-dsa-87"),
 ]
 
 
