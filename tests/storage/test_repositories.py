@@ -90,7 +90,7 @@ PEER = PeerObject(
     pools=("people", "guests"),
     virtual_ip=True,
     local_auth=(
-        LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519"),
+        LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519", sha1=True),
         LocalAuthFields(method="eap", eap_identity="moon", eap_methods=("md5",)),
     ),
     remote_auth=(
@@ -100,6 +100,7 @@ PEER = PeerObject(
             public_keys=("-----BEGIN PUBLIC KEY-----",),
             revocation="strict",
             eap_methods=("tls",),
+            sha1=True,
         ),
     ),
     children=(ODD_CHILD, CHILD, CHILD.model_copy(update={"name": "net2", "start": "passive", "replay_window": 0})),
