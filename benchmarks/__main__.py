@@ -8,7 +8,7 @@ import time
 _PARTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float], ...] = (
     ("primitives", (), ("x25519", "aes256gcm16", "prfsha256"), 60.0),
     ("codec", (), (), 60.0),
-    ("engines", (), ("--quick",), 60.0),
+    ("engines", (), ("--quick",), 120.0),
     ("handshakes", (), ("--quick",), 180.0),
     ("hybrid", (), ("--quick",), 120.0),
     ("rekeys", (), ("--quick",), 120.0),
