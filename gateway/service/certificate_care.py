@@ -32,6 +32,7 @@ class CertificateCare:
         self._issuing = issuing
         self._fetching = fetching
         self._proven = proven
+        self._looking = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -56,5 +57,14 @@ class CertificateCare:
                 await self._issuing.renew(name, Terms("ikegate", f"Two thirds of the life of {name} are over"))
             except (Invalid, NotFound, PreconditionFailed, StorageFailed) as failed:
                 _log.warning("certificate %s is not renewed: %s", name, failed)
-        await self._fetching.look(self._config.inventory, self._proven())
-        await self._config.lay_lists(self._fetching.lists, self._fetching.answers)
+        await self._fetch()
+
+    async def fetch(self, authority: str) -> None:
+        """Fetch all that an authority says of revoked certificates now, fresh or not."""
+        self._fetching.forget_freshness(authority)
+        await self._fetch()
+
+    async def _fetch(self) -> None:
+        async with self._looking:
+            await self._fetching.look(self._config.inventory, self._proven())
+            await self._config.lay_lists(self._fetching.lists, self._fetching.answers)

@@ -362,6 +362,11 @@ class Gateway:
         chains = {octets for sa in self._engine.ike_sas() if sa.evidence for octets in sa.evidence.chain}
         return [x509.load_der_x509_certificate(octets) for octets in sorted(chains)]
 
+    async def fetch_revocation(self, authority: str) -> None:
+        """Fetch what an authority says of revoked certificates, now; `fetching` knows what came. Raises NotFound."""
+        self.config.object("authorities", authority)
+        await self._caring.fetch(authority)
+
     async def export_pkcs12(self, name: str, password: str, author: str) -> bytes:
         """A private key of ours with its certificates, sealed; that it left is told. Raises NotFound, Invalid."""
         octets = await asyncio.to_thread(self.issuing.export_pkcs12, name, password)

@@ -106,6 +106,12 @@ class RevocationFetching:
                 found.setdefault(name, {})[one.octets] = None
         return {name: tuple(octets) for name, octets in found.items()}
 
+    def forget_freshness(self, authority: str) -> None:
+        """Everything of this authority is due; what came stays until something newer comes."""
+        for key, one in self.known.items():
+            if key[0] == authority:
+                self.known[key] = replace(one, tried_at=0.0)
+
     async def look(self, inventory: Inventory, proven: Iterable[x509.Certificate] = ()) -> None:
         """Fetch what is due, for certificates stored and `proven` ones of peers."""
         wanted = {source.key: source for source in sources(inventory, list(proven))}

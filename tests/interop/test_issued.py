@@ -3,11 +3,19 @@
 What is revoked is cut off within five seconds; what is renewed drops nothing.
 """
 
+import os
+import sys
+import time
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.crypto import authority as ca
 from gateway.crypto import containers
+from gateway.crypto.authority import Wanted
+from gateway.crypto.revoking import Revoked, revocation_list
+from gateway.crypto.signatures import PrivateKey
 from tests.interop.planes import roles, userspace_only
 from tests.interop.tunnels import OUTER, Pair, text_of
 from tests.lab.appliance import Appliance, until
@@ -33,7 +41,7 @@ def issue(gateway: Appliance, name: str, identity: str, key_type: str) -> dict[s
     return made
 
 
-def proofs(gateway: Appliance, revocation: str = "strict") -> None:
+def proofs(gateway: Appliance, revocation: str = "strict", authority: str = "root") -> None:
     """Our peer: both sides by certificates of our authority."""
     child = {"name": "net", "local_selectors": ["10.1.0.0/24"], "remote_selectors": ["10.2.0.0/24"], "start": "passive"}
     body = {
@@ -41,7 +49,7 @@ def proofs(gateway: Appliance, revocation: str = "strict") -> None:
         "remote_id": RIGHT,
         "remote_addresses": [OUTER[4][1]],
         "local_auth": [{"method": "certificate", "certificate": "left"}],
-        "remote_auth": [{"method": "certificate", "authorities": ["root"], "revocation": revocation}],
+        "remote_auth": [{"method": "certificate", "authorities": [authority], "revocation": revocation}],
         "children": [child],
     }
     gateway.rest("PUT", "/peers/right", body)
@@ -64,17 +72,8 @@ def hand_over(pair: Pair, key_type: str) -> None:
     root = pair.charon.folder / "root.pem"
     root.write_text(pair.gateway.rest("GET", "/authorities/root")["certificate"])
     pair.charon.certificate(root, authority=True)
-    connection = {
-        "version": "2",
-        "local_addrs": OUTER[4][1],
-        "remote_addrs": OUTER[4][0],
-        "rekey_time": "0",
-        "local": {"auth": "pubkey", "id": RIGHT},
-        "remote": {"auth": "pubkey", "id": LEFT},
-        "children": {"right-net": {"local_ts": "10.2.0.0/24", "remote_ts": "10.1.0.0/24", "rekey_time": "0"}},
-    }
     secrets = {"pkcs12-right": {"file": "right.p12", "secret": PASSWORD}} if key_type != "ed25519" else {}
-    pair.charon.load(text_of({"connections": {"right": connection}, "secrets": secrets}))
+    pair.charon.load(text_of({"connections": {"right": connection()}, "secrets": secrets}))
 
 
 def up(pair: Pair, initiator: str) -> None:
@@ -136,6 +135,62 @@ def test_renewing_our_certificate_drops_nothing_and_is_used_next(fresh_pair: Any
     assert pair.pings()
 
 
+def test_what_another_authority_revokes_is_fetched_and_cut_off(fresh_pair: Any) -> None:
+    """Its list is at strongSwan's end and read by HTTP; its address comes with the certificate that was proven."""
+    pair = fresh_pair()
+    make_authorities(pair.gateway, "ecdsa-p384")
+    issue(pair.gateway, "left", LEFT, "ecdsa-p384")
+    there = PrivateKey(ec.generate_private_key(ec.SECP384R1()))
+    now = time.time()
+    root = ca.create_root(there, Wanted("Elsewhere"), now, os.urandom)
+    issuer = ca.Issuer(root, there, f"http://{OUTER[4][1]}:8080")
+    key = PrivateKey(ec.generate_private_key(ec.SECP384R1()))
+    leaf = ca.issue(issuer, key.public, Wanted(RIGHT, (RIGHT,)), now, os.urandom)
+    served = pair.charon.folder / "served"
+    served.mkdir()
+    (served / "crl").write_bytes(revocation_list(issuer, [], now, 3600))
+    server = [sys.executable, "-m", "http.server", "8080", "--bind", OUTER[4][1], "--directory", str(served)]
+    pair.right.start(*server, output=pair.charon.folder / "served.log")
+    anchor = {"certificate": containers.pem(root), "fetch_private": True}
+    pair.gateway.rest("PUT", "/authorities/elsewhere", anchor)
+    proofs(pair.gateway, "if-reachable", authority="elsewhere")
+    (pair.charon.swanctl_folder / "private" / "right.pem").write_text(containers.key_pem(key))
+    (pair.charon.swanctl_folder / "x509" / "right.pem").write_text(containers.pem(leaf))
+    ours = pair.charon.folder / "root.pem"
+    ours.write_text(pair.gateway.rest("GET", "/authorities/root")["certificate"])
+    pair.charon.certificate(ours, authority=True)
+    pair.charon.load(text_of({"connections": {"right": connection("right.pem")}}))
+    up(pair, "theirs")
+    (source,) = [one for one in fetched(pair.gateway) if not one["about"]]
+    assert (source["uri"], source["error"]) == (f"http://{OUTER[4][1]}:8080/crl", "")
+    assert pair.pings()
+    (served / "crl").write_bytes(revocation_list(issuer, [Revoked(leaf.serial_number, now)], time.time(), 3600))
+    fetched(pair.gateway)
+    until(lambda: not pair.gateway.ike_sas("right"), "the SA is cut off at our end", seconds=CUT)
+    assert not pair.gateway.connect("right")["ok"]
+    assert "revoked" in pair.gateway.attempt("right")["reason"]
+
+
+def fetched(gateway: Appliance) -> list[dict[str, Any]]:
+    """What came of fetching now."""
+    items: list[dict[str, Any]] = gateway.rest("POST", "/authorities/elsewhere/actions/fetch")["items"]
+    return items
+
+
+def connection(certificate: str = "") -> dict[str, Any]:
+    """strongSwan's end; without a file's name it takes the certificate that fits its identity."""
+    local = {"auth": "pubkey", "id": RIGHT, **({"certs": certificate} if certificate else {})}
+    return {
+        "version": "2",
+        "local_addrs": OUTER[4][1],
+        "remote_addrs": OUTER[4][0],
+        "rekey_time": "0",
+        "local": local,
+        "remote": {"auth": "pubkey", "id": LEFT},
+        "children": {"right-net": {"local_ts": "10.2.0.0/24", "remote_ts": "10.1.0.0/24", "rekey_time": "0"}},
+    }
+
+
 def test_another_ends_certificate_for_a_request_of_its_own(fresh_pair: Any) -> None:
     """strongSwan's key never leaves its end: OpenSSL asks for it there, our authority signs."""
     pair = fresh_pair()
@@ -158,14 +213,6 @@ def test_another_ends_certificate_for_a_request_of_its_own(fresh_pair: Any) -> N
     pair.charon.certificate(root, authority=True)
     pair.charon.certificate(between, authority=True)
     pair.charon.certificate(certificate, key)
-    connection = {
-        "version": "2",
-        "local_addrs": OUTER[4][1],
-        "remote_addrs": OUTER[4][0],
-        "local": {"auth": "pubkey", "id": RIGHT, "certs": "right.pem"},
-        "remote": {"auth": "pubkey", "id": LEFT},
-        "children": {"right-net": {"local_ts": "10.2.0.0/24", "remote_ts": "10.1.0.0/24"}},
-    }
-    pair.charon.load(text_of({"connections": {"right": connection}}))
+    pair.charon.load(text_of({"connections": {"right": connection("right.pem")}}))
     up(pair, "theirs")
     assert pair.pings()

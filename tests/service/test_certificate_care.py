@@ -226,6 +226,16 @@ async def test_lists_of_others_are_fetched_laid_and_fetched_again(years: Years, 
     assert (known.fetched_at, known.next_update, known.error) == (years.now, years.now + 7 * DAY, "")
 
 
+async def test_an_administrator_need_not_wait(years: Years, elsewhere: Elsewhere) -> None:
+    await trust(years, elsewhere, crl_uris=[URI])
+    years.there[URI] = elsewhere.crl(START)
+    await years.care.look()
+    years.now += 1
+    years.there[URI] = second = elsewhere.crl(years.now, 4711)
+    await years.care.fetch("far")
+    assert laid(years) == (second,)
+
+
 async def test_what_fails_keeps_the_list_that_was_there(years: Years, elsewhere: Elsewhere) -> None:
     await trust(years, elsewhere, crl_uris=[URI])
     years.there[URI] = good = elsewhere.crl(START, 1)

@@ -201,3 +201,18 @@ async def test_a_private_key_is_never_shown_again(person: Person) -> None:
     await person.send("/certificates/new", {**form, "name": "raw"})
     for path in ("/certificates/raw", "/credentials", "/certificates/raw/delete"):
         assert pem.splitlines()[1] not in (await person.look(path)).source
+
+
+async def test_what_cannot_be_fetched_is_shown_with_its_reason(person: Person) -> None:
+    key = PrivateKey(ec.generate_private_key(ec.SECP384R1()))
+    root = authority.create_root(key, Wanted("Elsewhere"), 1_760_000_000.0, lambda n: b"\7" * n)
+    trust = {"how": "trust", "name": "elsewhere", "certificate": containers.pem(root)}
+    await person.send("/authorities/new", trust)
+    etag = person.gateway.config.etag("authorities", "elsewhere")
+    form = {"crl_uris": "http://127.0.0.1:1/<script>", "etag": etag}
+    await person.send("/authorities/elsewhere", form)
+    told = await person.send("/authorities/elsewhere/fetch", {})
+    assert told.headers["location"] == "/authorities/elsewhere"
+    page = await person.look("/authorities/elsewhere")
+    assert "leads to 127.0.0.1, which is not public" in page.source
+    assert "<script>" not in page.source.replace("<script src", "")

@@ -12,12 +12,25 @@ from pydantic.config import JsonDict
 from gateway.crypto.authority import DAY
 from gateway.service.authorities import facts_of
 from gateway.service.documents import PrivateKeyText
+from gateway.service.gateway import Gateway
 from gateway.service.issuing import KeyType, Order
 from gateway.service.manage import Configuration, Invalid, NotFound
 from gateway.storage.fields import Name, Named
 from gateway.storage.identity import AuthorityFields, AuthorityObject, Reference, Uri
 from web.api.certificates import FactsAnswer, Subject, chain_answer
-from web.api.common import READ, WRITE, ObjectName, Page, ReadConfig, WriteAnswer, WriteConfig, problems, write_answer
+from web.api.common import (
+    ACTION,
+    READ,
+    WRITE,
+    Act,
+    ObjectName,
+    Page,
+    ReadConfig,
+    WriteAnswer,
+    WriteConfig,
+    problems,
+    write_answer,
+)
 from web.api.resource import AskedTerms, Kind, ReadOnly, routes
 from web.dependencies import current_gateway
 
@@ -107,6 +120,18 @@ async def list_sources(request: Request, _: ReadConfig, name: ObjectName) -> Pag
     """What was fetched of its lists of revoked certificates and OCSP answers, and what failed."""
     gateway = current_gateway(request)
     gateway.config.object("authorities", name)
+    return _sources(gateway, name)
+
+
+@router.post("/authorities/{name}/actions/fetch", responses=ACTION)
+async def fetch_sources(request: Request, _: Act, name: ObjectName) -> Page[SourceAnswer]:
+    """Fetch them now, fresh or not, and say what came: after it, SAs of what is revoked there are gone."""
+    gateway = current_gateway(request)
+    await gateway.fetch_revocation(name)
+    return _sources(gateway, name)
+
+
+def _sources(gateway: Gateway, name: str) -> Page[SourceAnswer]:
     items = [
         SourceAnswer(
             uri=one.source.uri,

@@ -19,6 +19,7 @@ from web.console.objects import TAKEN, Deletion, Pages, Sheet, kept_pages, store
 from web.console.render import go, page
 from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views import certificates as view
+from web.console.words import counted
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _LIST = "/credentials"
@@ -275,6 +276,15 @@ def _delete_authority(gateway: Gateway, name: str) -> Deletion:
     told = "Its private key is gone with it, for good. " if key else ""
     more = "These rest on it; free them from it first:" if users else "Nothing rests on it."
     return Deletion("authority", told + more, users, refused=True)
+
+
+@router.post("/authorities/{name}/fetch")
+async def fetch_sources(session: SignedIn, gateway: ThisGateway, name: str) -> Response:
+    await gateway.fetch_revocation(name)
+    failed = sum(bool(one.error) for one in gateway.fetching.of(name))
+    return go(
+        f"/authorities/{name}", f"{counted(failed, 'source')} could not be fetched." if failed else "All is fetched."
+    )
 
 
 @router.get("/authorities/{name}/pem")
