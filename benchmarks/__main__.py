@@ -10,6 +10,7 @@ _PARTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float], ...] = (
     ("codec", (), (), 60.0),
     ("engines", (), ("--quick",), 120.0),
     ("handshakes", (), ("--quick",), 180.0),
+    ("signed", (), ("--quick",), 120.0),
     ("hybrid", (), ("--quick",), 120.0),
     ("rekeys", (), ("--quick",), 120.0),
     ("floods", (), ("--seconds", "2"), 120.0),

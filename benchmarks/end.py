@@ -1,7 +1,8 @@
 """One end of the handshake benchmarks: engine, runner and journal as in production.
 
-`python -m benchmarks.end responder|initiator COUNT PROPOSAL PLANE`, PLANE the name of a data plane. Commands come as
-JSON lines on the standard input, one answer each on the standard output; the end of the input ends the process.
+`python -m benchmarks.end responder|initiator COUNT PROPOSAL PLANE [KEYS]`, PLANE the name of a data plane. With KEYS, a
+folder of `benchmarks.signed`, both ends prove themselves by certificates. Commands come as JSON lines on the standard
+input, one answer each on the standard output; the end of the input ends the process.
 """
 
 import asyncio
@@ -12,13 +13,20 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.crypto.signature_keys import Private
+from gateway.crypto.signatures import PrivateKey
 from gateway.dataplane.choose import open_driver
 from gateway.ike.engine import Engine
+from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
 from gateway.policy.identities import Identity, IdentityPattern
-from gateway.policy.peers import Child, Peer, Psk, Start
+from gateway.policy.peers import Child, Peer, Psk, Start, Unique
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings, Snapshot
@@ -63,6 +71,21 @@ def configuration(role: str, count: int, proposal: str = IKE) -> Snapshot:
     return Snapshot.build(1, peers, [Psk("all", SECRET.encode())], EngineSettings(keepalive=0.0))
 
 
+def signed(role: str, snapshot: Snapshot, keys: Path) -> Snapshot:
+    """The same, proven by certificates: one for all clients, which is why none of them takes another's place."""
+    key = load_pem_private_key((keys / f"{role}.key").read_bytes(), None)
+    own = Credential("own", PrivateKey(cast(Private, key)), ((keys / f"{role}.der").read_bytes(),))
+    one, authority = Identity.parse("c.example"), Authority("lab", (keys / "root.der").read_bytes())
+    auth = {
+        "local_auth": (LocalAuth(Method.CERTIFICATE, "own"),),
+        "remote_auth": (RemoteAuth(Method.CERTIFICATE, revocation=Revocation.OFF),),
+        "unique": Unique.NEVER,
+        **({"remote_id": IdentityPattern.parse("c.example")} if role == "responder" else {"local_id": one}),
+    }
+    peers = [replace(peer, **auth) for peer in snapshot.peers.values()]  # type: ignore[arg-type]
+    return Snapshot.build(1, peers, [], snapshot.settings, credentials=[own], authorities=[authority])
+
+
 ENDS = frozenset(
     {"child-sa.installed", "child-sa.rekeyed", "ike-sa.rekeyed", "ike-sa.closed", "ike-sa.failed", "exchange.failed"}
 )
@@ -83,13 +106,15 @@ class WatchedJournal(Journal):
 class End:
     """An engine with its runner, and the commands of the benchmark."""
 
-    def __init__(self, role: str, count: int, proposal: str, name: str) -> None:
+    def __init__(self, role: str, count: int, proposal: str, name: str, keys: Path | None = None) -> None:
         self.journal = WatchedJournal()
         self.lags: list[float] = []
         plane = open_driver(name)
-        self.engine = Engine(plane, os.urandom)
+        self.engine = Engine(plane, os.urandom, unix_offset=time.time() - time.monotonic())
         self.runner = Runner(self.engine, (500, 4500), plane, self.journal, None)
         self.snapshot = configuration(role, count, proposal)
+        if keys is not None:
+            self.snapshot = signed(role, self.snapshot, keys)
         self._noting: asyncio.Task[None] | None = None
 
     def open(self) -> str:
@@ -181,8 +206,8 @@ class End:
         return {"sas": len(self.engine.ike_sas()), "counters": dict(self.engine.core.counters)}
 
 
-async def serve(role: str, count: int, proposal: str, plane: str) -> None:
-    end = End(role, count, proposal, plane)
+async def serve(role: str, count: int, proposal: str, plane: str, keys: str = "") -> None:
+    end = End(role, count, proposal, plane, Path(keys) if keys else None)
     problem = end.open()
     tidy()
     print(json.dumps({"problem": problem}), flush=True)

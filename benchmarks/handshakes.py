@@ -96,9 +96,18 @@ class OurEnd:
     """A process of `benchmarks.end` in a namespace."""
 
     def __init__(
-        self, ns: Namespace, role: str, count: int, errors: Path, proposal: str, plane: str = "memory"
+        self,
+        ns: Namespace,
+        role: str,
+        count: int,
+        errors: Path,
+        proposal: str,
+        plane: str = "memory",
+        keys: Path | None = None,
     ) -> None:
         words = (sys.executable, "-m", "benchmarks.end", role, str(count), proposal, plane)
+        if keys is not None:
+            words = (*words, str(keys))
         with errors.open("ab") as sink:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *ns.command(*words)],

@@ -3,15 +3,19 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
+from tests.interop.credentials import ROOT as LAB_ROOT
+from tests.interop.credentials import Proven
+from tests.interop.credentials import ends as certificates
 from tests.interop.flows import flood, stream
 from tests.interop.planes import roles
 from tests.interop.tunnels import HOSTS, INNER, OUTER, SECRET, Net, Tunnel
-from tests.lab.appliance import Appliance, until
+from tests.lab.appliance import Appliance, Plain, until
 from tests.lab.libreswan import Libreswan
 from tests.lab.namespaces import Namespace, Network, two_sites
 
@@ -61,8 +65,10 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
         yield Ends(left, right, gateway, pluto)
 
 
-def load(ends: Ends, tunnel: Tunnel, ike: str, esp: str, **more: str) -> None:
-    """The tunnel on both ends; `ike` and `esp` are its algorithms in libreswan's words."""
+def load(
+    ends: Ends, tunnel: Tunnel, ike: str, esp: str, *, ours: dict[str, list[Plain]] | None = None, **more: str
+) -> None:
+    """The tunnel on both ends; `ike` and `esp` are its algorithms in libreswan's words, `ours` more of our document."""
     left, right = tunnel.ids()
     connection = {
         "left": OUTER[4][1],
@@ -77,7 +83,46 @@ def load(ends: Ends, tunnel: Tunnel, ike: str, esp: str, **more: str) -> None:
         **more,
     }
     ends.pluto.load({tunnel.name: connection}, f'@{right} @{left} : PSK "{SECRET}"')
-    ends.gateway.apply({"proposals": tunnel.proposals(), "peers": [tunnel.peer()], "psks": [tunnel.psk()]}, prune=True)
+    document = {"proposals": tunnel.proposals(), "peers": [tunnel.peer()], "psks": [tunnel.psk()], **(ours or {})}
+    ends.gateway.apply(document, prune=True)
+
+
+SIGNED = {
+    "rsa": ("rsa3072", "rsa-sha2", "RSA-PSS with SHA-"),
+    "ecdsa-256": ("p256", "ecdsa", "ECDSA with SHA-"),
+    "ecdsa-384": ("p384", "ecdsa", "ECDSA with SHA-"),
+}
+
+
+@roles
+@pytest.mark.parametrize("kind", SIGNED)
+def test_proof_by_certificates_with_libreswan(ends: Ends, kind: str, initiator: str) -> None:
+    key, authby, label = SIGNED[kind]
+    name = f"cert-{kind}-{initiator}"
+    both = certificates(name, key)
+    proven = Proven(name=name, **both)
+    tunnel = replace(proven.tunnel(), ike="aes256gcm16-prfsha512-ecp256", nets=(Net(esp="aes256gcm16"),))
+    right = both["right"]
+    password = BestAvailableEncryption(b"lab")
+    octets = pkcs12.serialize_key_and_certificates(name.encode(), right.key, right.certificate, None, password)
+    ends.pluto.trust(f"root-{name}", LAB_ROOT.pem)
+    ends.pluto.own(name, octets, "lab")
+    signed = {"authby": authby, "leftcert": name, "leftsendcert": "always", "rightca": "%any"}
+    authorities = [{"name": "lab", "certificate": LAB_ROOT.pem}]
+    load(
+        ends,
+        tunnel,
+        "aes_gcm256-sha2_512;dh19",
+        "aes_gcm256",
+        ours={"authorities": authorities, "certificates": [proven.certificate()]},
+        **signed,
+    )
+    ends.up(tunnel, initiator)
+    assert ends.pings()
+    told = " ".join(step["text"] for step in ends.gateway.attempt(name)["steps"])
+    assert label in told
+    ends.down(tunnel, initiator)
+    ends.pluto.whack("--name", name, "--delete")
 
 
 SUITES = {

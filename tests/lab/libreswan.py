@@ -121,6 +121,21 @@ class Libreswan:
                 env=self._environment,
             )
 
+    def trust(self, name: str, authority: str) -> None:
+        """Take this authority's certificate (PEM) for a root."""
+        path = self.folder / f"{name}.pem"
+        path.write_text(authority)
+        self._nss("certutil", "-A", "-n", name, "-t", "CT,,", "-i", str(path))
+
+    def own(self, name: str, octets: bytes, password: str) -> None:
+        """Take a certificate with its key (PKCS#12) for a connection's `leftcert`."""
+        path = self.folder / f"{name}.p12"
+        path.write_bytes(octets)
+        self._nss("pk12util", "-i", str(path), "-W", password, "-K", "")
+
+    def _nss(self, program: str, *words: str) -> None:
+        run(*self._program(f"usr/bin/{program}"), *words, "-d", f"sql:{self.folder}/nss", env=self._environment)
+
     def whack(self, *words: str, check: bool = True, timeout: float = 30.0) -> str:
         """Pluto's control program; raises CommandFailedError when it refuses, if `check`."""
         command = (*self._program("usr/libexec/ipsec/whack"), "--ctlsocket", self._socket, *words)
