@@ -151,7 +151,8 @@ class Observer:
             down = [child for child in children if child.state in (TunnelState.DOWN, TunnelState.DEGRADED)]
             up = [child for child in children if child.state in (TunnelState.UP, TunnelState.DEGRADED)]
             if not down and (up or not children):
-                return TunnelState.UP, ""
+                told = next((f"{child.name}: {child.reason}" for child in up if child.reason), "")
+                return TunnelState.UP, told
             if down:
                 # without a child that carries traffic it is not up, however well the IKE SA stands
                 state = TunnelState.DEGRADED if up else TunnelState.DOWN

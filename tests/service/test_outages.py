@@ -298,6 +298,7 @@ def test_two_children_for_the_same_traffic_are_told() -> None:
     sa.children[extra.spi_in] = extra
     told = "2 CHILD_SAs carry the same traffic, where one should; one of them goes"
     assert here.status().children[0].reason == told, "at once"
+    assert (here.status().state, here.status().reason) == (TunnelState.UP, f"net: {told}")
     child.successor = extra
     assert here.status().children[0].reason == "", "one that only waits for its delete is none too many"
 

@@ -6,6 +6,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 import uvicorn
 
+from gateway.dataplane.memory import MemoryPlane
 from gateway.service.gateway import Gateway
 from gateway.service.tls import ensure_certificate, server_context
 from tests.web.api_lab import ME, NET, Api, problem, running
@@ -162,6 +164,42 @@ async def test_outages_outlive_the_gateway(tmp_path: Path, far: Gateway) -> None
         assert (stopped.reason, stopped.ended_at) == ("this gateway stops", None)
         assert (ended.id, first.id) == (before[0].id, before[1].id)
         assert ended.ended_by == "we called and the peer answered"
+
+
+async def test_the_status_says_in_a_sentence_why_a_tunnel_carries_nothing(
+    api: Api, client: httpx2.AsyncClient, far: Gateway
+) -> None:
+    """At once, not after a while: never up when no CHILD_SA can carry traffic, and said when there is one too many."""
+
+    async def told() -> tuple[str, str, str]:
+        peer = (await client.get(f"{V1}/status/sun")).json()
+        return peer["state"], peer["reason"], peer["children"][0]["state"]
+
+    await _configure(client, far)
+    wanted = _sun(far) | {"children": [{**NET, "start": "always"}], "remote_port": far.settings.nat_port}
+    await client.put(f"{V1}/peers/sun", json=wanted | {"remote_addresses": ["127.0.0.9"], "remote_port": 9})
+    state, reason, child = await told()
+    assert state in ("connecting", "down")
+    assert reason
+    assert child == "down"
+    await client.put(f"{V1}/peers/sun", json=wanted)
+    answer = await client.post(f"{V1}/peers/sun/actions/connect", params={"wait": 20})
+    assert answer.is_success, answer.text
+    assert await told() == ("up", "", "up")
+    (sa,) = api.gateway._engine.ike_sas()
+    (made,) = sa.children.values()
+    extra = replace(made, id=made.id + 1)
+    sa.children[extra.spi_in ^ 1] = extra
+    sentence = "net: 2 CHILD_SAs carry the same traffic, where one should; one of them goes"
+    assert await told() == ("up", sentence, "up")
+    del sa.children[extra.spi_in ^ 1]
+    plane = api.gateway._plane
+    assert isinstance(plane, MemoryPlane)
+    plane.take_away([made.outbound.key])
+    await asyncio.sleep(1.1)  # the data plane is read at most once a second
+    state, reason, child = await told()
+    assert (state, child) == ("down", "down")
+    assert reason.startswith("net: its states were removed from the data plane, and not by this gateway")
 
 
 async def test_a_begun_action_is_accepted_at_once(client: httpx2.AsyncClient, far: Gateway) -> None:
