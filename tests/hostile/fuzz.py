@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gateway.ike.path import Path
-from gateway.ike.plane import Acquire, EventsLost, Expire, Remapped, StateKey, UnknownSpi
+from gateway.ike.plane import Acquire, Disturbed, EventsLost, Expire, Remapped, StateKey, UnknownSpi
 from gateway.policy.peers import Child, Shunt, ShuntAction, Start, Unique, WhenDown
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings, Snapshot
@@ -245,6 +245,7 @@ class Story:
             Remapped(key, other, self.chance.choice((1, 4500, 65535))),
             UnknownSpi(self.chance.getrandbits(32), other),
             EventsLost(),
+            Disturbed(),
         ))  # fmt: skip
         self.scene.do(lambda engine, now: engine.kernel(event, now))
 
