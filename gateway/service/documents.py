@@ -31,6 +31,7 @@ from gateway.storage.objects import (
     ShuntObject,
 )
 from gateway.storage.people import PoolObject, RadiusFields, UserFields
+from gateway.storage.quantum import PpkFields, check_strength
 
 API_VERSION = "ikegate/v1"
 Secret = Annotated[
@@ -87,6 +88,12 @@ class PskEntry(PskFields, Named):
     secret: Secret | None = None
 
 
+class PpkEntry(PpkFields, Named):
+    """A post-quantum pre-shared key as it comes in; without `secret` the one that is stored stays."""
+
+    secret: Secret | None = None
+
+
 class AuthorityEntry(AuthorityFields, Named):
     """An authority as it comes in; without `private_key` the one that is stored stays."""
 
@@ -125,6 +132,7 @@ class Document(BaseModel):
     apiVersion: Literal["ikegate/v1"]
     proposals: Annotated[tuple[ProposalObject, ...], Field(max_length=10_000)] = ()
     psks: Annotated[tuple[PskEntry, ...], Field(max_length=100_000)] = ()
+    ppks: Annotated[tuple[PpkEntry, ...], Field(max_length=100_000)] = ()
     authorities: Annotated[tuple[AuthorityEntry, ...], Field(max_length=1_000)] = ()
     certificates: Annotated[tuple[CertificateEntry, ...], Field(max_length=100_000)] = ()
     pools: Annotated[tuple[PoolObject, ...], Field(max_length=10_000)] = ()
@@ -313,6 +321,7 @@ def summary(found: tuple[Difference, ...]) -> str:
 SINGULAR = {
     "proposals": "proposal",
     "psks": "key",
+    "ppks": "post-quantum key",
     "authorities": "authority",
     "certificates": "certificate",
     "pools": "pool",
@@ -348,6 +357,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 MODELS: Mapping[str, type[BaseModel]] = {
     **STORED,
     "psks": PskEntry,
+    "ppks": PpkEntry,
     "authorities": AuthorityEntry,
     "certificates": CertificateEntry,
     "users": UserEntry,
@@ -360,8 +370,13 @@ def _private_key(text: str) -> bytes:
     return key_octets(read_private_key(text.encode()))
 
 
+def _post_quantum(text: str) -> bytes:
+    return check_strength(parse_secret(text))
+
+
 OPENERS: Mapping[str, Callable[[str], bytes]] = {
     "psks": parse_secret,
+    "ppks": _post_quantum,
     "authorities": _private_key,
     "certificates": _private_key,
     "peers": str.encode,

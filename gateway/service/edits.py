@@ -129,6 +129,8 @@ def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
     match kind:
         case "proposals":
             return tuple(path for peer in inventory.peers.values() for path in _uses_of_proposal(peer, name))
+        case "ppks":
+            return tuple(f"peers/{peer.name}" for peer in inventory.peers.values() if name in peer.ppks)
         case "certificates":
             users = [
                 peer.name

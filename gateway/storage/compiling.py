@@ -22,9 +22,17 @@ from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
 from gateway.storage.findings import Findings, address, destination
+from gateway.storage.mixing import check_ppks, compile_ppks
 from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
 from gateway.storage.peopling import check_addressing, check_pools, compile_people
-from gateway.storage.rules import blocked_at, check_blocks, check_interfaces, compile_settings, compile_shunts
+from gateway.storage.rules import (
+    blocked_at,
+    check_blocks,
+    check_interfaces,
+    compile_redirect,
+    compile_settings,
+    compile_shunts,
+)
 from gateway.storage.trusting import Trust, compile_local, compile_remote, compile_trust
 from gateway.wire.numbers import Protocol
 
@@ -88,6 +96,7 @@ def compile_peer(
         for index, entry in enumerate(document.children)
         if (child := _compile_child(entry, suites, f"{at}/children/{index}", found))
     )
+    elsewhere = compile_redirect(document.redirect_to, at, found)
     _check_fragments(document, at, found)
     check_addressing(document, at, found)
     peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
@@ -126,6 +135,9 @@ def compile_peer(
         remote_auth=remote_auth,
         pools=document.pools,
         virtual_ip=document.virtual_ip,
+        redirect_to=elsewhere,
+        ppks=document.ppks,
+        ppk_required=document.ppk_required,
     )
 
 
@@ -258,6 +270,8 @@ def compile_snapshot(
     trust = compile_trust(inventory, pointer, found)
     people = compile_people(inventory, pointer, found)
     check_pools(inventory, pointer, found)
+    ppks = compile_ppks(inventory, pointer, found)
+    check_ppks(inventory, pointer, found)
     unchanged = _unchanged_peers(inventory, trust, known) if known else {}
     passwords = {name: inventory.secrets.get(("peers", name)) for name in inventory.peers}
     peers = [
@@ -287,6 +301,7 @@ def compile_snapshot(
         users=people.users,
         pools=people.pools,
         radius=people.radius,
+        ppks=ppks,
     )
 
 

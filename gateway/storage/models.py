@@ -93,6 +93,18 @@ class PskRow(Base):
     secret: Mapped[str]  # sealed
 
 
+class PpkRow(Base):
+    __tablename__ = "ppks"
+    __table_args__ = _STRICT
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    changed: Mapped[int]
+    description: Mapped[str]
+    identity: Mapped[str]
+    secret: Mapped[str]  # sealed
+
+
 class AuthorityRow(Base):
     __tablename__ = "authorities"
     __table_args__ = _STRICT
@@ -226,6 +238,9 @@ class PeerRow(Base):
     eap_password: Mapped[str]  # sealed, or empty
     pools: Mapped[tuple[str, ...]]
     virtual_ip: Mapped[bool]
+    redirect_to: Mapped[str]
+    ppks: Mapped[tuple[str, ...]]
+    ppk_required: Mapped[bool]
     proposals: Mapped[list["PeerProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="PeerProposalRow.position", lazy="selectin", passive_deletes=True
     )

@@ -20,12 +20,26 @@ from gateway.storage.fields import (
 )
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
 from gateway.storage.people import PoolObject, RadiusObject, UserObject
+from gateway.storage.quantum import PpkObject
 
 # In the order in which they may refer to each other.
-KINDS = ("proposals", "psks", "authorities", "certificates", "pools", "users", "radius", "peers", "shunts", "blocks")
+KINDS = (
+    "proposals",
+    "psks",
+    "ppks",
+    "authorities",
+    "certificates",
+    "pools",
+    "users",
+    "radius",
+    "peers",
+    "shunts",
+    "blocks",
+)
 SETTINGS = ("settings", "gateway")  # the one object of its kind, by kind and name
 SEALED = {  # kinds that have a secret beside them, and the field that it comes in by
     "psks": "secret",
+    "ppks": "secret",
     "authorities": "private_key",
     "certificates": "private_key",
     "peers": "eap_password",
@@ -198,6 +212,24 @@ class PeerFields(Described):
         Field(max_length=16, description="Where the peer's address comes from, when it asks for one", examples=[[]]),
     ] = ()
     virtual_ip: Annotated[Flag, Field(description="Ask the peer for addresses of its own network when we call")] = False
+    redirect_to: Annotated[
+        str,
+        StringConstraints(max_length=253),
+        Field(
+            description="Where this peer is sent when it has proven itself (RFC 5685): an address or a DNS name; "
+            "empty: it is served here",
+            examples=[""],
+        ),
+    ] = ""
+    ppks: Annotated[
+        tuple[Name, ...],
+        Field(
+            max_length=8,
+            description="Post-quantum pre-shared keys (RFC 8784): the first is offered, any is accepted",
+            examples=[[]],
+        ),
+    ] = ()
+    ppk_required: Annotated[Flag, Field(description="No IKE SA without one of them")] = False
     children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
 
 
@@ -277,6 +309,7 @@ class SettingsObject(BaseModel):
 ConfigObject = (
     ProposalObject
     | PskObject
+    | PpkObject
     | AuthorityObject
     | CertificateObject
     | PoolObject
@@ -290,6 +323,7 @@ ConfigObject = (
 STORED: Mapping[str, type[ConfigObject]] = {
     "proposals": ProposalObject,
     "psks": PskObject,
+    "ppks": PpkObject,
     "authorities": AuthorityObject,
     "certificates": CertificateObject,
     "pools": PoolObject,
@@ -338,6 +372,7 @@ class Inventory:
     settings: SettingsObject = field(default_factory=SettingsObject)
     authorities: Mapping[str, AuthorityObject] = field(default_factory=dict)
     certificates: Mapping[str, CertificateObject] = field(default_factory=dict)
+    ppks: Mapping[str, PpkObject] = field(default_factory=dict)
     pools: Mapping[str, PoolObject] = field(default_factory=dict)
     users: Mapping[str, UserObject] = field(default_factory=dict)
     radius: Mapping[str, RadiusObject] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from gateway.storage.models import (
     PeerProposalRow,
     PeerRow,
     PoolRow,
+    PpkRow,
     ProposalRow,
     PskRow,
     RadiusRow,
@@ -66,6 +67,9 @@ _PEER_FIELDS = (
     "remote_auth",
     "pools",
     "virtual_ip",
+    "redirect_to",
+    "ppks",
+    "ppk_required",
 )
 _CHILD_FIELDS = (
     "description",
@@ -112,6 +116,7 @@ class _Table:
 _TABLES = (
     _Table("proposals", ProposalRow, ("description", "protocol", "suites")),
     _Table("psks", PskRow, ("description", "local_ids", "remote_ids")),
+    _Table("ppks", PpkRow, ("description", "identity")),
     _Table(
         "authorities",
         AuthorityRow,

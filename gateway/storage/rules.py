@@ -34,9 +34,13 @@ def compile_settings(document: SettingsObject, at: str, found: Findings) -> Engi
     if document.cookie_threshold > document.half_open_limit:
         detail = "no cookie would ever be asked for: write at most half_open_limit"
         found.add(f"{at}/cookie_threshold", "above-limit", detail)
-    if document.redirect_to:
-        found.parse(f"{at}/redirect_to", "invalid-address", _redirect, document.redirect_to)
+    compile_redirect(document.redirect_to, at, found)
     return EngineSettings(**document.model_dump())
+
+
+def compile_redirect(to: str, at: str, found: Findings) -> str:
+    """Where somebody is sent; empty for nowhere."""
+    return (found.parse(f"{at}/redirect_to", "invalid-address", _redirect, to) if to else "") or ""
 
 
 def _redirect(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.interop.conftest import start_pair
 from tests.interop.planes import userspace_only
 from tests.interop.tunnels import OUTER, Pair, Tunnel
 from tests.lab.appliance import until
+from tests.lab.strongswan6 import Charon6
 
 pytestmark = userspace_only
 
@@ -58,6 +60,28 @@ def test_strongswan_does_not_go_when_it_was_told_not_to(plane: str, tmp_path: Pa
         pair.up(tunnel, initiator="theirs")
         assert pair.gateway.ike_sas(tunnel.name)[0]["local"].startswith(f"{OURS}")
         assert pair.pings()
+
+
+@pytest.mark.requires("strongswan6")
+def test_we_send_strongswan_on_when_it_has_proven_itself(plane: str, tmp_path: Path) -> None:
+    """strongSwan 6; charon 5.9.8 follows, begins a new IKE_SA_INIT and ends there with a crash of its own."""
+    with ExitStack() as stack:
+        six = start_pair(stack, tmp_path, plane, charon=Charon6)
+        six.left.address("to-right", f"{OUR_OTHER}/24")
+        six.right.address("to-left", f"{THEIR_OTHER}/24")
+        tunnel = both_addresses("proven")
+        tunnel = replace(tunnel, ours={**tunnel.ours, "redirect_to": OUR_OTHER})
+        six.load(tunnel)
+        six.charon.initiate(tunnel.child_name(tunnel.nets[0]))
+        until(
+            lambda: [sa["local"].startswith(OUR_OTHER) for sa in six.gateway.ike_sas(tunnel.name)] == [True],
+            "it stands at our other address, and nowhere else",
+        )
+        until(lambda: len(six.gateway.children(tunnel.name)) == 1, "its child stands there")
+        (theirs,) = six.theirs(tunnel)
+        assert theirs["remote-host"] == OUR_OTHER
+        assert six.pings()
+        assert any("sent on to" in one["text"] for a in six.gateway.ask("attempts") for one in a["steps"])
 
 
 def test_we_send_strongswan_on_while_it_is_here(doubled: Pair) -> None:

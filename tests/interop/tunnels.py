@@ -44,6 +44,8 @@ class Tunnel:
     nets: tuple[Net, ...] = (Net(),)
     secret: str = SECRET
     their_secret: str = ""
+    ppks: Mapping[str, str] = field(default_factory=dict)
+    their_ppks: Mapping[str, str] = field(default_factory=dict)
     ours: Settings = field(default_factory=dict)
     theirs: Settings = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ class Tunnel:
             "ike_proposals": [f"{self.name}-ike"],
             "retransmit": {"tries": 4, "base": 0.5, "factor": 1.5},
             "children": children,
+            "ppks": [f"{self.name}-{number}" for number, _ in enumerate(self.ppks)],
             **self.ours,
         }
 
@@ -91,6 +94,11 @@ class Tunnel:
         """Our key for these two identities."""
         left, right = self.ids()
         return {"name": self.name, "secret": self.secret, "local_ids": [left], "remote_ids": [right]}
+
+    def our_ppks(self) -> list[Plain]:
+        """Our post-quantum keys, the first one to be offered; `ppks` and `their_ppks` are secrets by identity."""
+        found = enumerate(self.ppks.items())
+        return [{"name": f"{self.name}-{n}", "identity": identity, "secret": secret} for n, (identity, secret) in found]
 
     def their_psk(self) -> Plain:
         left, right = self.ids()
@@ -150,7 +158,14 @@ class Pair:
             text_of(
                 {
                     "connections": {tunnel.name: tunnel.connection() for tunnel in wanted},
-                    "secrets": {f"ike-{tunnel.name}": tunnel.their_psk() for tunnel in wanted},
+                    "secrets": {
+                        **{f"ike-{tunnel.name}": tunnel.their_psk() for tunnel in wanted},
+                        **{
+                            f"ppk-{tunnel.name}-{number}": {"id": identity, "secret": secret}
+                            for tunnel in wanted
+                            for number, (identity, secret) in enumerate(tunnel.their_ppks.items())
+                        },
+                    },
                 }
             )
         )
@@ -159,6 +174,7 @@ class Pair:
                 "proposals": [one for tunnel in wanted for one in tunnel.proposals()],
                 "peers": [tunnel.peer() for tunnel in wanted],
                 "psks": [tunnel.psk() for tunnel in wanted],
+                "ppks": [one for tunnel in wanted for one in tunnel.our_ppks()],
                 **ours,
             },
             prune=True,

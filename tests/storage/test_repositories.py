@@ -89,6 +89,9 @@ PEER = PeerObject(
     dscp=46,
     pools=("people", "guests"),
     virtual_ip=True,
+    redirect_to="vpn2.example",
+    ppks=("this-year", "last-year"),
+    ppk_required=True,
     local_auth=(
         LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519", sha1=True),
         LocalAuthFields(method="eap", eap_identity="moon", eap_methods=("md5",)),
