@@ -43,6 +43,7 @@ CURES: dict[str, str] = {
         "Where the peer refuses networks of many addresses altogether, name single addresses on both sides."
     ),
     "too-many": "Have the peer delete what it no longer uses; a peer that works as it should comes nowhere near.",
+    "no-group": "Put the user into one of these groups, or let the child be for everybody.",
     "barred": "Enable the user, or give him a later end, if he is to come in.",
     "too-many-sessions": "End a session of the user, or allow him more.",
     "no-address": "Widen the pool, or disconnect who needs no address; of another gateway: look at its own pools.",

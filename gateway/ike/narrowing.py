@@ -9,6 +9,7 @@ from gateway.ike.attempts import Step
 from gateway.ike.children import selector_texts
 from gateway.ike.core import Core
 from gateway.ike.modes import Agreed, Wish, asked, networks_text, paired
+from gateway.ike.people import may_have
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.ike.virtual_addresses import personal
 from gateway.policy.differences import Mismatch, explain
@@ -53,13 +54,16 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
         raise core.refuse(sa, "too-many", Step.NETWORKS, NotifyType.NO_ADDITIONAL_SAS, why)
     offered = request.one(wire.SA).proposals
     wishes = asked(sa.path, sa.nat, request)
-    fits = [fit for wish in wishes for fit in _fits(sa, wish, prefer)]
+    children = [personal(sa, child) for child in sa.peer.children if may_have(core, sa, child)]
+    if sa.peer.children and not children:
+        raise _for_others(core, sa, sa.peer.children)
+    fits = [fit for wish in wishes for fit in _fits(sa, children, wish, prefer)]
     for fit in fits:
         chosen = choose(fit.agreed.config.proposals, offered, with_ke=with_ke, additional=with_ke)
         if chosen is not None and usable_spi(chosen.spi):
             return Found(chosen, fit.agreed, fit.more)
     if not fits:
-        raise _unacceptable(core, sa, request, wishes)
+        raise _unacceptable(core, sa, children, request, wishes)
     proposals = tuple(dict.fromkeys(proposal for fit in fits for proposal in fit.agreed.config.proposals))
     attempt_log.mismatch(sa.attempt, explain(proposals, offered, with_ke=with_ke))
     why = f"no ESP proposal of the peer is acceptable for {fits[0].agreed.config.name} (NO_PROPOSAL_CHOSEN)"
@@ -71,13 +75,13 @@ def usable_spi(spi: bytes) -> bool:
     return len(spi) == 4 and int.from_bytes(spi) > 255
 
 
-def _fits(sa: IkeSa, wish: Wish, prefer: ChildSa | None) -> list[_Fit]:
+def _fits(sa: IkeSa, children: Sequence[Child], wish: Wish, prefer: ChildSa | None) -> list[_Fit]:
     """The children that carry some of the wish, the best first.
 
     Among equals one that carries the same already comes last, then it goes by the order of configuration.
     """
     found = []
-    for config in [personal(sa, child) for child in sa.peer.children] if sa.peer else ():
+    for config in children:
         overlap = _overlap(config, wish) if config.mode is wish.mode else None
         if overlap is None:
             continue
@@ -128,11 +132,10 @@ def _first_pair(
     return (ours,), (next((one for one in theirs if one.contains(wish.remote[0])), theirs[0]),)
 
 
-def _unacceptable(core: Core, sa: IkeSa, request: Message, wishes: Sequence[Wish]) -> Reject:
+def _unacceptable(core: Core, sa: IkeSa, children: Sequence[Child], request: Message, wishes: Sequence[Wish]) -> Reject:
     """TS_UNACCEPTABLE, and in the attempt why: the networks, or nothing but the mode."""
     assert sa.peer is not None
     sent = f"{selector_texts(request.one(wire.TSr))} = {selector_texts(request.one(wire.TSi))}"
-    children = [personal(sa, child) for child in sa.peer.children]
     acceptable = tuple(networks_text(config.local, config.remote) for config in children)
     modes = {wish.mode for wish in wishes}
     others = [config for config in children if config.mode not in modes]
@@ -150,3 +153,10 @@ def _unacceptable(core: Core, sa: IkeSa, request: Message, wishes: Sequence[Wish
     attempt_log.mismatch(sa.attempt, Mismatch((sent,), acceptable, (difference,)))
     why = f"no child of {sa.peer.name} covers {sent} (its side on the right), as the peer asks (TS_UNACCEPTABLE)"
     return core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+
+
+def _for_others(core: Core, sa: IkeSa, children: Sequence[Child]) -> Reject:
+    """The peer is proven, but no child is for it."""
+    groups = ", ".join(dict.fromkeys(group for child in children for group in child.groups))
+    why = f"{sa.remote_id} is in none of the groups that {sa.peer_name} has a child for: {groups} (TS_UNACCEPTABLE)"
+    return core.refuse(sa, "no-group", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)

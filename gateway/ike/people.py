@@ -6,7 +6,7 @@ from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.sa import IkeSa, Lifecycle
-from gateway.policy.peers import Unique
+from gateway.policy.peers import Child, Unique
 from gateway.policy.users import User
 from gateway.wire.numbers import NotifyType
 
@@ -18,6 +18,14 @@ def user_of(core: Core, sa: IkeSa) -> User | None:
     """The user whose identity the peer proved; or a guest, whom a certificate or a RADIUS server lets in."""
     known = core.snapshot.user_by_identity(sa.remote_id) if sa.remote_id else None
     return known or sa.guest
+
+
+def may_have(core: Core, sa: IkeSa, child: Child) -> bool:
+    """Whether the child is for who is behind the IKE SA: for everybody, or for a group that the user is in."""
+    if not child.groups:
+        return True
+    user = user_of(core, sa)
+    return user is not None and not set(child.groups).isdisjoint(user.groups)
 
 
 def admit(core: Core, sa: IkeSa) -> None:
@@ -68,6 +76,9 @@ def cut(core: Core, other_secrets: Collection[str] = ()) -> None:
         else:
             barred = user.barred(unix)
             why = f"the user {user.name} {barred}" if barred else ""
+        lost = [made.name for made in sa.children.values() if not sa.initiator and not may_have(core, sa, made.config)]
+        if lost and not why:  # he comes again, with what he may have now
+            why = f"{lost[0]} is not for {sa.remote_id} any more"
         if why:
             delete_sa(core, sa, why)
     ends = (user.expires for user in core.snapshot.users.values() if user.expires is not None and user.expires > unix)

@@ -111,7 +111,8 @@ class Child:
     `interface_id` other than 0 makes the child route-based: only what is routed into the XFRM interface of that id
     (named `interface`, or `ipsec<id>`) is protected. `single_pair` asks for a CHILD_SA for each pair of selectors, for
     peers that cannot hold several. `mss` other than 0 clamps TCP's maximum segment size in SYN packets. No `remote`
-    selectors stand for the addresses of our pools that the peer holds, no `local` ones for those that it gave us.
+    selectors stand for the addresses of our pools that the peer holds, no `local` ones for those that it gave us. With
+    `groups` it is for users of one of these alone.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Child:
     copy_dscp: bool = False
     copy_df: bool = True
     mss: int = 0
+    groups: tuple[str, ...] = ()
 
     @property
     def interface_name(self) -> str:

@@ -211,6 +211,7 @@ def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findin
         copy_dscp=document.copy_dscp,
         copy_df=document.copy_df,
         mss=document.mss,
+        groups=document.groups,
     )
 
 

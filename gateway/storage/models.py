@@ -289,6 +289,7 @@ class ChildRow(Base):
     copy_dscp: Mapped[bool]
     copy_df: Mapped[bool]
     mss: Mapped[int]
+    groups: Mapped[tuple[str, ...]]
     proposals: Mapped[list["ChildProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="ChildProposalRow.position", lazy="selectin", passive_deletes=True
     )

@@ -141,6 +141,9 @@ class ChildFields(Described):
         Count,
         Field(ge=0, le=65_495, description="Largest TCP segment let through, in octets, from 536; 0: as it is"),
     ] = 0
+    groups: Annotated[
+        tuple[Name, ...], Field(max_length=64, description="For users of these groups alone; none: for everybody")
+    ] = ()
 
 
 class ChildObject(ChildFields, Named):

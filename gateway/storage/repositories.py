@@ -91,6 +91,7 @@ _CHILD_FIELDS = (
     "copy_dscp",
     "copy_df",
     "mss",
+    "groups",
 )
 _SETTINGS_FIELDS = tuple(SettingsObject.model_fields)
 

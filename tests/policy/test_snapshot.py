@@ -185,6 +185,7 @@ OTHER_CHILD: dict[str, Any] = {
     "copy_dscp": True,
     "copy_df": False,
     "mss": 1300,
+    "groups": ("staff",),
 }
 LATER_OF_CHILD: dict[str, Any] = {
     "description": "words",

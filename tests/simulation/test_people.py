@@ -5,12 +5,13 @@ from typing import Any
 
 from gateway.ike.sa import Lifecycle
 from gateway.policy.identities import Identity
-from gateway.policy.peers import Unique
+from gateway.policy.peers import Child, Unique
 from gateway.policy.pools import Pool
+from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
 from tests.simulation.network import Host, Network, psk
-from tests.simulation.test_virtual_addresses import OFFICE, addresses, device, failure, gate_peer, gateway, sas
+from tests.simulation.test_virtual_addresses import GATE, OFFICE, addresses, device, failure, gate_peer, gateway, sas
 
 ANNA = User("user1@people.example", sessions=1)
 BERT = User("bert", identities=(Identity.parse("user2@people.example"),))
@@ -112,3 +113,43 @@ def test_a_rekeyed_session_is_cut_off_too() -> None:
     network.run(5)
     assert not [sa for sa in gate.engine.ike_sas() if sa.state is Lifecycle.ESTABLISHED]
     assert not gate.plane.states()
+
+
+def test_each_group_has_its_own_networks() -> None:
+    network = Network(7)
+    gate = network.host("gate", GATE)
+    base = gate_peer()
+    narrow, wide = Selector.parse("10.1.0.0/28"), Selector.parse("10.1.0.0/24")
+    children = (
+        replace(base.children[0], name="guests", local=(narrow,)),
+        replace(base.children[0], name="staff", local=(wide,), groups=("staff",)),
+    )
+    anna, bert = replace(ANNA, sessions=0, groups=("lab", "staff")), BERT
+
+    def apply(*users: User, only: tuple[Child, ...] = children) -> None:
+        peers = [replace(base, children=only)]
+        number = network.random.getrandbits(30)
+        network.apply(gate, Snapshot.build(number, peers, [psk()], pools=[OFFICE], users=users))
+
+    def reached() -> dict[str, list[str]]:
+        found = {}
+        for sa in sas(gate):
+            (made,) = sa.children.values()
+            found[str(sa.remote_id).partition("@")[0]] = [one.text for one in made.local]
+        return found
+
+    apply(anna, bert)
+    for number in (1, 2):
+        device(network, number)
+    network.run(1)
+    assert reached() == {"user1": ["10.1.0.0/24"], "user2": ["10.1.0.0/28"]}
+    apply(replace(anna, groups=("lab",)), bert)
+    assert "user1" not in reached()
+    network.run(60)
+    assert reached() == {"user1": ["10.1.0.0/28"], "user2": ["10.1.0.0/28"]}
+    apply(replace(anna, groups=("lab",)), bert, only=children[1:])
+    network.run(60)
+    assert not gate.plane.states()
+    attempt = failure(gate)
+    assert attempt.cause == "no-group"
+    assert "in none of the groups that people has a child for: staff" in attempt.reason

@@ -69,6 +69,7 @@ ODD_CHILD = ChildObject(
     copy_dscp=True,
     copy_df=False,
     mss=1300,
+    groups=("staff",),
 )
 PEER = PeerObject(
     name="sun",

@@ -85,7 +85,8 @@ def take(core: Core, sa: IkeSa, response: Message) -> None:
 def _usable(packed: bytes) -> str:
     """An address that a host can have. Raises Reject: who trusts the peer with his traffic lends it no loopback."""
     address = ipaddress.ip_address(packed)
-    if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+    special = address.is_loopback, address.is_multicast, address.is_unspecified, address.is_link_local
+    if any(special) or address.is_reserved:
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer gives us {address}, which no host can have for its own")
     return str(address)
 

@@ -1,0 +1,18 @@
+"""Children for users of some groups alone."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("children", sa.Column("groups", sa.Text(), server_default="[]", nullable=False))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("children") as batch:
+        batch.drop_column("groups")
