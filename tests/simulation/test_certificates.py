@@ -157,6 +157,17 @@ def test_a_responder_whose_certificate_does_not_hold_is_left(what: str) -> None:
     assert not pair.b.engine.core.established("left")  # it was told AUTHENTICATION_FAILED
 
 
+def test_a_request_for_certificates_tells_why_ours_was_refused() -> None:
+    """The responder names the one authority that it trusts; ours is of another, which we know."""
+    pair = Pair(left(ELSEWHERE))
+    both = (ROOT.authority(), ELSEWHERE.authority("elsewhere"))
+    pair.apply(pair.b, pair.right, pair.theirs.credential())
+    pair.apply(pair.a, pair.left, pair.ours.credential(), both)
+    pair.network.run(2)
+    assert pair.attempt(pair.a).cause == "peer-refused-us"
+    assert "asked for certificates of other authorities" in pair.attempt(pair.a).reason
+
+
 def test_a_client_s_certificate_does_not_make_a_responder() -> None:
     assert Pair(left(purposes=[CLIENT])).run().stands
     pair = Pair(None, right(purposes=[CLIENT])).run()

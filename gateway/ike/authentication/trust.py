@@ -7,7 +7,7 @@ from gateway.crypto.certificates import Certificate, InvalidCertificate, at_time
 from gateway.crypto.chains import Chain, Check, Trust, Untrusted, verify
 from gateway.crypto.revocation import State, standing
 from gateway.ike.core import Core
-from gateway.policy.authentication import Authority, Method, RemoteAuth, Revocation
+from gateway.policy.authentication import Authority, Credential, Method, RemoteAuth, Revocation
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
@@ -65,6 +65,23 @@ def readable(certificates: Iterable[bytes]) -> list[Certificate]:
     return found
 
 
+def asks_for_others(snapshot: Snapshot, credential: Credential, asked: Sequence[wire.CERTREQ]) -> bool:
+    """Whether the peer named authorities (RFC 7296 3.7), and none of those that stand above our certificate.
+
+    False where that cannot be told: the request is a hint, and our root is known only if it is trusted here too.
+    """
+    named = {octets for one in asked for octets in one.authorities}
+    chain = readable(credential.chain)
+    roots = readable(one.certificate for one in snapshot.authorities.values())
+    above = chain[1:] + [one for one in roots if chain and one.subject_der == chain[-1].issuer_der]
+    return bool(named) and len(above) > len(chain[1:]) and named.isdisjoint(_name(one.key.spki) for one in above)
+
+
+def _name(spki: bytes) -> bytes:
+    """How a CERTREQ names an authority."""
+    return hashlib.sha1(spki).digest()  # noqa: S324 - a name, no proof
+
+
 def requests(snapshot: Snapshot, peers: Sequence[Peer]) -> list[wire.Payload]:
     """CERTREQ payloads for the proof that any of these peers may bring (RFC 7296 3.7, RFC 7670 3)."""
     rounds = [wanted for peer in peers for wanted in peer.remote_auth[:1]]
@@ -72,8 +89,7 @@ def requests(snapshot: Snapshot, peers: Sequence[Peer]) -> list[wire.Payload]:
     keys = dict.fromkeys(one.key.spki for one in readable(dict.fromkeys(one.certificate for one in named)))
     asked: list[wire.Payload] = []
     if keys:
-        hashes = [hashlib.sha1(spki).digest() for spki in list(keys)[:_MOST_ASKED]]  # noqa: S324 - a name, no proof
-        asked.append(wire.CERTREQ(CertEncoding.X509_SIGNATURE, b"".join(hashes)))
+        asked.append(wire.CERTREQ(CertEncoding.X509_SIGNATURE, b"".join(map(_name, list(keys)[:_MOST_ASKED]))))
     if any(wanted.method == Method.PUBLIC_KEY for wanted in rounds):
         asked.append(wire.CERTREQ(CertEncoding.RAW_PUBLIC_KEY, b""))
     return asked
