@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,27 +13,18 @@ from typing import Any, Self
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
+from tests.lab.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
+FORCED = "graceful shutdown exceeded"
+"""What uvicorn says of an end that it had to force after some seconds."""
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """This process's, with no other IKEGATE_ settings than these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IKEGATE_")}
     return {**kept, "PYTHONPATH": str(ROOT), **settings}
-
-
-def free_ports(count: int) -> list[int]:
-    """UDP ports that are free now."""
-    sockets = [socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("::", 0))
-        return [int(sock.getsockname()[1]) for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 class Served:

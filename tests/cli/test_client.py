@@ -22,7 +22,7 @@ from gateway.crypto import authority, containers
 from gateway.crypto.authority import Wanted
 from gateway.crypto.signatures import PrivateKey
 from gateway.service.tls import ensure_certificate, server_context
-from tests.cli.served import Served, ask, document, environment
+from tests.cli.served import FORCED, Served, ask, document, environment
 
 NOBODY = 65534
 PASSWORD = "seven lamps on a wet pier"
@@ -294,9 +294,8 @@ def test_the_stream_ends_with_the_gateway(tmp_path: Path) -> None:
         ) as follower:
             assert follower.stdout is not None
             assert "local-command" in follower.stdout.readline()
-            begun = time.monotonic()
             assert gateway.stop() == 0
-            assert time.monotonic() - begun < 4
+            assert FORCED not in gateway.err
             _, complaint = follower.communicate(timeout=10)
             assert follower.returncode == 1
             assert complaint == "The gateway ended the stream: it stops, or the token does.\n"
@@ -313,7 +312,7 @@ def test_the_first_administrator(tmp_path: Path) -> None:
         connection.request("POST", "/api/v1/setup", body, {"content-type": "application/json"})
         assert connection.getresponse().status == 201
         connection.close()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while (gateway.data / "setup-link").exists():
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.served import Served, ask, document, environment
+from tests.cli.served import FORCED, Served, ask, document, environment
 
 
 def failed_start(tmp_path: Path, *words: str, **settings: str) -> tuple[int, str]:
@@ -54,9 +54,8 @@ def test_it_introduces_itself_and_ends_when_told(tmp_path: Path) -> None:
         assert "PROBLEM" not in gateway.out
         assert answer(gateway, "/readyz")[0] == 200
         assert answer(gateway, "/api/v1/status")[0] == 200
-        begun = time.monotonic()
         assert gateway.stop() == 0
-        assert time.monotonic() - begun < 4
+        assert FORCED not in gateway.err
         assert gateway.err.splitlines()[-1].endswith("INFO stopped")
         assert not (gateway.data / "setup-link").exists(), "a link that no longer works"
 
@@ -94,7 +93,7 @@ def test_an_open_stream_does_not_hold_up_the_end(number: signal.Signals, deaf: b
             reader.join(10)
         response.close()
         connection.close()
-        assert "graceful shutdown exceeded" not in gateway.err  # uvicorn's word for an end that had to be forced
+        assert FORCED not in gateway.err
 
 
 def test_a_second_signal_cuts_off_the_answer_under_way_and_nothing_else(tmp_path: Path) -> None:

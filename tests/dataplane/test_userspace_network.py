@@ -435,6 +435,9 @@ async def test_a_device_deleted_by_somebody_is_said_once(
 ) -> None:
     plane.listen(lambda event: None)
     site.ip("link", "delete", "ikegate0")
+    async with asyncio.timeout(20):
+        while not caplog.records:
+            await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "ikegate0 is gone" in caplog.text

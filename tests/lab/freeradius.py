@@ -1,12 +1,12 @@
 """Runs Debian's FreeRADIUS from its unpacked package on loopback, with a configuration of the test's own."""
 
 import os
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 from tests.lab.namespaces import Namespace, stop
+from tests.lab.ports import free_ports
 
 ROOT = Path(__file__).parents[2] / ".venv" / "lab" / "freeradius"
 """Where `install-packages` unpacks it."""
@@ -154,7 +154,7 @@ class FreeRadius:
         self.folder = folder
         self._ns = ns
         self.secret = secret.encode()
-        self.port, self.accounting_port = _free_ports()
+        self.port, self.accounting_port = free_ports(2)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "users").write_text(users)
         (folder / "radiusd.conf").write_text(
@@ -240,13 +240,3 @@ def radclient(where: str, code: str, secret: str, *attributes: str) -> str:
 def _environment() -> dict[str, str]:
     libraries = (ROOT / part for part in ("usr/lib/freeradius", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"))
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
-
-
-def _free_ports() -> tuple[int, int]:
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
-    ):
-        for sock in (one, two):
-            sock.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(two.getsockname()[1])

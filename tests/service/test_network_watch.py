@@ -32,7 +32,7 @@ async def told(site: Namespace) -> AsyncIterator[list[tuple[str, ...]]]:
 
 
 async def until(found: list[tuple[str, ...]], count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(found) < count:
             await asyncio.sleep(0.02)
 
@@ -50,12 +50,11 @@ async def test_addresses_are_told_at_the_start_and_after_each_change(
 
 
 async def test_many_changes_at_once_are_one(site: Namespace, told: list[tuple[str, ...]]) -> None:
-    for number in range(2, 30):
-        site.address(DEVICE, f"192.0.2.{number}/24")
+    lines = [f"address add 192.0.2.{number}/24 dev {DEVICE}" for number in range(2, 30)]
+    site.run("ip", "-batch", "-", stdin="\n".join(lines))
     await until(told, 2)
     await asyncio.sleep(1)
-    assert len(told) <= 3
-    assert len(told[-1]) == 29
+    assert [len(addresses) for addresses in told] == [1, 29]
 
 
 async def test_routes_and_links_are_changes_but_not_those_of_other_tables(

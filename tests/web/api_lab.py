@@ -1,9 +1,8 @@
 """A real gateway on the memory data plane with its API in this process, and another one to talk with."""
 
-import socket
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from gateway.service.manage import Terms
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
+from tests.lab.ports import free_ports
 from web.app import create_app
 from web.problems import MEANINGS
 
@@ -32,15 +32,6 @@ SUN: dict[str, Any] = {
     "children": [{**NET, "start": "passive"}],
 }
 KEY = {"secret": "the quick brown fox jumps", "remote_ids": ["sun.example"]}
-
-
-def free_ports(count: int) -> list[int]:
-    """UDP ports that nobody has now; all are held until the last is found, so that they differ."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @asynccontextmanager

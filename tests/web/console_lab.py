@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from gateway.service.tls import ensure_certificate
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
+from tests.lab.ports import free_ports
 from web.app import create_app
 
 CHROMIUM = "/usr/bin/chromium"
@@ -36,17 +36,6 @@ FLAGS = [
 ]
 SECRET = "correct horse battery staple of the lab"
 LAB = Terms(author="lab")
-
-
-def free_ports(count: int) -> list[int]:
-    """UDP ports that nobody has now; all are held until the last is found, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(count):
-            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            sock.bind(("", 0))
-            found.append(sock.getsockname()[1])
-        return found
 
 
 def make_gateway(data: Path, ports: tuple[int, int]) -> Gateway:
