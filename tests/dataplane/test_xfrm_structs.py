@@ -41,6 +41,7 @@ SIZES = {
     "xfrm_algo_auth": 72,
     "xfrm_replay_state": 12,
     "xfrm_replay_state_esn": 24,
+    "xfrm_aevent_id": 48,
     "xfrm_user_acquire": 280,
     "xfrm_user_expire": 232,
     "xfrm_user_mapping": 64,
