@@ -16,7 +16,7 @@ from gateway.cli import main
 from tests.lab.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 100.0
 FORCED = "graceful shutdown exceeded"
 """What uvicorn says of an end that it had to force after some seconds."""
 
