@@ -159,3 +159,37 @@ def test_a_gateway_does_not_prove_itself_by_a_servers_eap():
     b.outside = Radius()
     network.run(5)
     assert not established_any(a)
+
+
+class Blind(Radius):
+    """Accepts whoever says a name."""
+
+    def answer(self, question: AskRadius) -> tuple[float, object]:
+        self.asked.append(question)
+        return self.delay, RadiusAccept("anna", bytes(range(64)) if self.grant else b"")
+
+
+@pytest.mark.parametrize("grant", ["", "with a key"])
+def test_a_name_alone_proves_nothing(grant):
+    """Without a method there is nothing but SK_pi to make AUTH of, which whoever made the IKE SA has."""
+    network = Network(31)
+    a, b = radius_scene(network, Blind(grant=grant))
+    network.run(5)
+    assert not established_any(b) and not a.protecting()
+    failures = [one for one in b.engine.core.attempts.latest(9) if one.outcome == "failed"]
+    assert failures and {one.cause for one in failures} == {"eap-radius"}
+    assert "a name alone" in failures[0].reason
+
+
+def test_silent_servers_lock_nobody_out():
+    network, radius = Network(32), Radius(silent=True)
+    a, b = radius_scene(network, radius)
+    for _ in range(9):
+        network.run(3)
+        network.perform(a, a.engine.connect("right", None, network.now)[1])
+    causes = {one.cause for one in b.engine.core.attempts.latest(99) if one.outcome == "failed"}
+    assert len(radius.asked) > 6 and causes == {"radius-silent"}
+    radius.silent = False
+    network.perform(a, a.engine.connect("right", None, network.now)[1])
+    network.run(10)
+    assert established(b).eap_identity == "anna"

@@ -81,10 +81,16 @@ async def pass_through(
             claim(name)
             booked = gate.attempt(name)
         asked = AskRadius(identity, got.octets(), question.address, question.ours, question.nas, state)
-        answer = await _ask(asked)
+        try:
+            answer = await _ask(asked)
+        except NoAnswer as silent:
+            gate.right(booked)  # nobody has judged him: a server that is down is not to lock out its users
+            raise Failed("radius-silent", f"no RADIUS server answers: {silent.why}") from None
         if isinstance(answer, RadiusReject):
             raise Failed("eap-radius", answer.why)
         if isinstance(answer, RadiusAccept):
+            if kind < EapType.MD5_CHALLENGE:
+                raise Failed("eap-radius", "the RADIUS server accepts a name alone: no EAP method has proven it")
             gate.right(booked)
             name = _name(answer.user.encode())
             return Proven(name, kind, answer.msk, User(name, addresses=answer.addresses, groups=answer.groups))
@@ -94,10 +100,8 @@ async def pass_through(
 
 
 async def _ask(question: AskRadius) -> RadiusChallenge | RadiusAccept | RadiusReject:
-    try:
-        answer = await ask_outside(question, PATIENCE)
-    except NoAnswer as silent:
-        raise Failed("radius-silent", f"no RADIUS server answers: {silent.why}") from None
+    """Raises NoAnswer."""
+    answer = await ask_outside(question, PATIENCE)
     assert isinstance(answer, RadiusChallenge | RadiusAccept | RadiusReject)
     return answer
 
