@@ -1,20 +1,17 @@
 """The engine's books for extensions of IKEv2: none is needed while nobody uses one."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from gateway.crypto.keys import IkeKeys
 from gateway.ike.authentication.eap.gate import Tries
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
+from gateway.ike.deferred import Deferred
 from gateway.ike.following import Following
 from gateway.ike.last_answers import LastAnswers
 from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
 from gateway.wire.payloads import PuzzleSolution
-
-if TYPE_CHECKING:
-    from gateway.ike.exchanges.auth_puzzle import Deferred
 
 
 @dataclass(slots=True)
@@ -26,7 +23,7 @@ class Extensions:
     """Half-open IKE SAs that began with a ticket of ours (RFC 5723), by our SPI."""
     sent_on: list[tuple[IkeSa, str, tuple[str, ...]]] = field(default_factory=list)
     """IKE SAs whose peer sent us on (RFC 5685), where to, and the children that are wanted there."""
-    deferred: "dict[bytes, Deferred]" = field(default_factory=dict)
+    deferred: dict[bytes, Deferred] = field(default_factory=dict)
     """Half-open IKE SAs that wait for the solution of a puzzle (RFC 8019 7.2), by our SPI."""
     solutions: dict[bytes, PuzzleSolution] = field(default_factory=dict)
     """Our solutions for the next IKE_AUTH request, by our SPI."""

@@ -4,13 +4,11 @@ The responder keeps its half of the key exchange and computes no keys until the 
 methods whose answer is made with the secret at once (ML-KEM), nor where IKE_INTERMEDIATE comes first.
 """
 
-from dataclasses import dataclass, field
-
 from gateway.crypto import groups
-from gateway.crypto.rows import PseudoRandom
 from gateway.ike import attempt_log, puzzles
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
+from gateway.ike.deferred import Deferred
 from gateway.ike.flow import ask_solution
 from gateway.ike.lifecycle import close, protect
 from gateway.ike.sa import IkeSa
@@ -19,21 +17,6 @@ from gateway.wire import payloads as wire
 from gateway.wire.message import Message, parse
 from gateway.wire.numbers import NotifyType
 from gateway.wire.outcome import Drop
-
-
-@dataclass(slots=True)
-class Deferred:
-    """A half-open IKE SA without keys: what the initiator has to solve, and what makes the keys then."""
-
-    prf: PseudoRandom
-    difficulty: int
-    chosen: Chosen
-    offer: groups.Offer = field(repr=False)
-    public: bytes
-
-    @property
-    def notify(self) -> wire.Notify:
-        return puzzles.puzzle(self.prf, self.difficulty)
 
 
 def defer(core: Core, chosen: Chosen, public: bytes) -> Deferred | None:

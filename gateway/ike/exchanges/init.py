@@ -9,8 +9,9 @@ from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import ppk
 from gateway.ike.core import Core
+from gateway.ike.deferred import Deferred
 from gateway.ike.exchanges import intermediate
-from gateway.ike.exchanges.auth_puzzle import Deferred, solve_for_auth
+from gateway.ike.exchanges.auth_puzzle import solve_for_auth
 from gateway.ike.flow import ask_peer, ask_solution
 from gateway.ike.lifecycle import protect
 from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
