@@ -7,7 +7,7 @@ from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import WORDS, Method
 from gateway.policy.peers import Peer
 from gateway.wire import payloads as wire
-from gateway.wire.message import parse
+from gateway.wire.message import parse, told_in
 from gateway.wire.numbers import AuthMethod, NotifyType, name_of
 
 _PSK = (AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE,)
@@ -42,12 +42,12 @@ def read(notify: wire.Notify | None) -> list[int]:
 
 def announced(sa: IkeSa) -> bool:
     """Whether the responder announced its methods in IKE_SA_INIT, so that we may do so in IKE_AUTH (3.1)."""
-    return parse(sa.init_response).notify(NotifyType.SUPPORTED_AUTH_METHODS) is not None
+    return NotifyType.SUPPORTED_AUTH_METHODS in told_in(sa.init_response)
 
 
 def takes_several(sa: IkeSa) -> bool:
     """Whether the responder lets us prove ourselves in several rounds (RFC 4739 2.2)."""
-    return parse(sa.init_response).notify(NotifyType.MULTIPLE_AUTH_SUPPORTED) is not None
+    return NotifyType.MULTIPLE_AUTH_SUPPORTED in told_in(sa.init_response)
 
 
 def unwelcome(sa: IkeSa) -> str:

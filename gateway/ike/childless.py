@@ -4,7 +4,7 @@ from gateway.ike import attempt_log
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.wire import payloads as wire
-from gateway.wire.message import parse
+from gateway.wire.message import told_in
 from gateway.wire.numbers import NotifyType, Protocol
 
 SUPPORTED = wire.Notify(Protocol.IKE, b"", NotifyType.CHILDLESS_IKEV2_SUPPORTED, b"")
@@ -13,7 +13,7 @@ SUPPORTED = wire.Notify(Protocol.IKE, b"", NotifyType.CHILDLESS_IKEV2_SUPPORTED,
 
 def offered(sa: IkeSa) -> bool:
     """Whether the responder takes an IKE_AUTH without SA and TS payloads; asked while its IKE_SA_INIT is kept."""
-    return parse(sa.init_response).notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is not None
+    return NotifyType.CHILDLESS_IKEV2_SUPPORTED in told_in(sa.init_response)
 
 
 def stands(core: Core, sa: IkeSa) -> None:

@@ -1,7 +1,7 @@
 """What IKE_INTERMEDIATE exchanges leave for the proof that follows them: both ends' IntAuth (RFC 9242 3.3.2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.crypto.keys import IkeKeys
 from gateway.crypto.rows import PseudoRandom
@@ -28,7 +28,10 @@ class Intermediate:
         It counts as if it had been sent in one piece and in the clear, but for the header of the Encrypted payload.
         """
         first, plain = build_payloads(inner)
-        octets = build_sk_header(replace(message, payloads=[]), first, len(plain)) + plain
+        ends, kind = (message.spi_i, message.spi_r), message.exchange
+        empty = Message(*ends, kind, message.initiator, message.response, message.message_id, [])
+        empty.version, empty.other_flags = message.version, message.other_flags
+        octets = build_sk_header(empty, first, len(plain)) + plain
         if message.initiator:
             self.auth_i = prf.compute(keys.pi, self.auth_i + octets)
         else:

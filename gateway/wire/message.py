@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple, TypeVar
 
@@ -150,6 +151,12 @@ def parse(data: bytes) -> Message:
     initiator, response = bool(flags & _INITIATOR), bool(flags & _RESPONSE)
     other = flags & ~(_INITIATOR | _RESPONSE)
     return Message(spi_i, spi_r, exchange, initiator, response, message_id, payloads, version, other)
+
+
+@lru_cache(8)
+def told_in(datagram: bytes) -> frozenset[int]:
+    """The types of the notifies in a message in the open; it is asked for one after the other. Raises Drop."""
+    return frozenset(notify.type for notify in parse(datagram).all(Notify))
 
 
 def parse_payloads(first: int, data: bytes | memoryview, offset: int = 0) -> list[Payload]:
