@@ -138,6 +138,8 @@ def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
                 if any(one.certificate == name for one in peer.local_auth)
             ]
             return tuple(f"peers/{user}" for user in users)
+        case "pools":
+            return tuple(f"peers/{peer.name}" for peer in inventory.peers.values() if name in peer.pools)
         case "authorities":
             peers = [
                 peer.name

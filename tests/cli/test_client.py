@@ -438,7 +438,7 @@ def test_help_names_every_command() -> None:
     shown = ask("--help").stdout
     commands = "serve demo status peers up down rekey attempts events apply diff export setup-url health decode".split()
     commands += ["redirect", "shunts", "blocks", "block", "unblock"]
-    commands += ["certificates", "authorities", "issue", "renew", "revoke"]
+    commands += ["users", "pools", "leases", "certificates", "authorities", "issue", "renew", "revoke"]
     assert all(re.search(rf"^  {command} ", shown, re.MULTILINE) for command in commands)
     assert all(ask(command, "--help").exit_code == 0 for command in commands)
     assert ask("--version").stdout.startswith("ikegate, version ")
@@ -450,3 +450,16 @@ def test_what_is_shown_is_safe_and_readable() -> None:
     assert safe(None) == ""
     assert [octets(n) for n in (0, 999, 1000, 12_345_678, 5e15)] == ["0 B", "999 B", "1.0 kB", "12.3 MB", "5000.0 TB"]
     assert [duration(n) for n in (0, 0.25, 59, 61, 90_061)] == ["0 s", "0.2 s", "59 s", "1 min 1 s", "1 d 1 h"]
+
+
+def test_users_pools_and_leases_are_listed(lone: Served) -> None:
+    empty = ["No users are configured.\n", "No pools are configured.\n", "No address was given out yet.\n"]
+    assert [lone.ask(name).stdout for name in ("users", "pools", "leases")] == empty
+    pool = {"name": "people", "networks": ["10.9.0.0/24"], "dns": ["10.1.0.53"], "domains": ["corp.example"]}
+    user = {"name": "anna", "login": "anna@example.com", "password": "her secret words", "groups": ["staff"]}
+    assert lone.apply({"apiVersion": "ikegate/v1", "pools": [pool], "users": [user]}).exit_code == 0
+    lines = lone.ask("users").stdout.splitlines()
+    assert re.fullmatch(r"anna +anna@example\.com +yes +no end +staff *", lines[1]), lines
+    assert "10.9.0.0/24" in lone.ask("pools").stdout
+    assert lone.told("users")[0]["password_set"] is True
+    assert "secret words" not in lone.ask("users", "--json").stdout + lone.ask("export").stdout

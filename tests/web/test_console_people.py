@@ -7,7 +7,7 @@ import pytest
 
 from tests.web.console_markup import Page
 from tests.web.console_person import Person, setup, visiting
-from tests.web.test_console_forms import values
+from tests.web.test_console_forms import NEW, values
 from tests.web.test_console_rules import said
 
 POOL = {
@@ -74,3 +74,31 @@ async def test_mistakes_are_said_beside_their_fields(person: Person) -> None:
     wrong = Page((await person.send("/access/users/new", USER | {"addresses": "", "expires_at": "soon"}, 422)).text)
     assert said(wrong) == {"expires_at": "Write a day such as 2027-01-31."}
     assert "her secret words" not in wrong.source
+
+
+async def test_a_tunnel_gives_addresses_of_a_pool_to_a_group(person: Person) -> None:
+    await person.send("/access/pools/new", POOL)
+    form = NEW | {
+        "name": "people",
+        "side": "calls",
+        "address": "",
+        "remote_id": "*@example.com",
+        "advanced": "yes",
+        "pools": "people",
+        "child-0-remote": "",
+        "child-0-advanced": "yes",
+        "child-0-groups": "staff, lab",
+    }
+    lacking = Page((await person.send("/tunnels/new", form | {"pools": ""}, 422)).text)
+    assert said(lacking) == {"child-0-remote": "Name at least one."}
+    unknown = Page((await person.send("/tunnels/new", form | {"pools": "nowhere"}, 422)).text)
+    assert "no pool 'nowhere'" in said(unknown)["pools"]
+    await person.send("/tunnels/new", form)
+    peer = person.gateway.config.inventory.peers["people"]
+    assert (peer.pools, peer.virtual_ip) == (("people",), False)
+    assert (peer.children[0].remote_selectors, peer.children[0].groups) == ((), ("staff", "lab"))
+    shown = values(await person.look("/tunnels/people/settings"))
+    assert (shown["pools"], shown["child-0-groups"]) == ("people", "staff, lab")
+    assert "people" in (await person.look("/access/pools/people")).source
+    kept = Page((await person.send("/access/pools/people/delete", {}, 422)).text)
+    assert "give them another pool first" in kept.source

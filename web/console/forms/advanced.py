@@ -6,7 +6,7 @@ A part of the form that was not sent (it has no `advanced` field) says nothing: 
 from typing import Any
 
 from gateway.storage.objects import ChildObject, PeerObject
-from web.console.forms.fields import Errors, Typed, number, plain
+from web.console.forms.fields import Errors, Typed, entries, number, plain
 
 # Fields by name; of a number, whether it is a whole one.
 _CHILD_CHOICES = ("mode", "when_down", "offload")
@@ -18,10 +18,10 @@ _CHILD_NUMBERS = {
     "idle_timeout": False,
 }
 _CHILD_CHECKS = ("single_pair", "copy_dscp", "copy_df")
-CHILD_FIELDS = (*_CHILD_CHOICES, *_CHILD_NUMBERS, *_CHILD_CHECKS, "interface", "mark", "replay_window")
-_PEER_CHECKS = ("mobike", "redirect", "resumption", "childless")
+CHILD_FIELDS = (*_CHILD_CHOICES, *_CHILD_NUMBERS, *_CHILD_CHECKS, "interface", "mark", "replay_window", "groups")
+_PEER_CHECKS = ("mobike", "redirect", "resumption", "childless", "virtual_ip")
 _PEER_NUMBERS = {"reauth_time": False, "dscp": True}
-PEER_FIELDS = (*_PEER_CHECKS, *_PEER_NUMBERS, "fragment_octets")
+PEER_FIELDS = (*_PEER_CHECKS, *_PEER_NUMBERS, "fragment_octets", "pools")
 NEW_PEER: Typed = {"advanced": "yes", "mobike": "yes", "redirect": "yes", "resumption": "yes"}
 _NEW_CHILD: Typed = {"advanced": "yes", "copy_df": "yes"}
 
@@ -40,6 +40,7 @@ def typed_of_child(child: ChildObject, at: str) -> Typed:
         "interface": child.interface,
         "mark": child.mark or "",
         "replay_window": str(child.replay_window),
+        "groups": ", ".join(child.groups),
         "advanced": "yes",
     }
     return {at + name: text for name, text in typed.items()}
@@ -54,6 +55,7 @@ def child_options(typed: Typed, at: str, errors: Errors) -> dict[str, Any]:
     options |= {name: bool(typed.get(at + name)) for name in _CHILD_CHECKS}
     options["interface"] = typed.get(at + "interface", "").strip()
     options["mark"] = typed.get(at + "mark", "").strip() or None
+    options["groups"] = entries(typed.get(at + "groups", ""))
     if (window := number(typed, at + "replay_window", errors, whole=True)) is not None:
         options["replay_window"] = window
     return options
@@ -62,7 +64,7 @@ def child_options(typed: Typed, at: str, errors: Errors) -> dict[str, Any]:
 def typed_of_peer(peer: PeerObject) -> Typed:
     typed = {name: "yes" if getattr(peer, name) else "" for name in _PEER_CHECKS}
     typed |= {name: plain(value) if (value := getattr(peer, name)) else "" for name in _PEER_NUMBERS}
-    return typed | {"fragment_octets": str(peer.fragment_octets), "advanced": "yes"}
+    return typed | {"fragment_octets": str(peer.fragment_octets), "pools": ", ".join(peer.pools), "advanced": "yes"}
 
 
 def peer_options(typed: Typed, errors: Errors) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def peer_options(typed: Typed, errors: Errors) -> dict[str, Any]:
         return {}
     options: dict[str, Any] = {name: bool(typed.get(name)) for name in _PEER_CHECKS}
     options |= {name: _none_is_zero(typed, name, errors, whole) for name, whole in _PEER_NUMBERS.items()}
+    options["pools"] = entries(typed.get("pools", ""))
     if (octets := number(typed, "fragment_octets", errors, whole=True)) is not None:
         options["fragment_octets"] = octets
     return options

@@ -32,7 +32,7 @@ _PEER_FIELDS = (
     (r"/ike_proposals(/.*)?", "ike"),
     (r"/children/[0-9]+/esp_proposals(/.*)?", "esp"),
     (r"/children/[0-9]+/rekey_time", "child_rekey_time"),
-    (rf"/({'|'.join(advanced.PEER_FIELDS)})", r"\1"),
+    (rf"/({'|'.join(advanced.PEER_FIELDS)})(/.*)?", r"\1"),
     *proofs.FIELDS,
 )
 NEW: Typed = {

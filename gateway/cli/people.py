@@ -1,0 +1,65 @@
+"""`ikegate users`, `pools` and `leases`: who may come in, and who holds which address."""
+
+from typing import Any
+
+import click
+
+from gateway.cli.asking import as_json, asking
+from gateway.cli.shown import moment, show_json, show_table
+
+
+@click.command()
+@as_json
+def users(as_json: bool) -> None:
+    """List the users."""
+    with asking() as gateway:
+        found = list(gateway.items("/users", limit=500))
+    if as_json:
+        show_json(found)
+    elif not found:
+        click.echo("No users are configured.")
+    else:
+        headers = ("USER", "LOGIN", "ENABLED", "UNTIL", "GROUPS", "ADDRESSES", "DESCRIPTION")
+        show_table(headers, [_user(one) for one in found])
+
+
+def _user(user: dict[str, Any]) -> list[object]:
+    until = "no end" if user["expires_at"] is None else moment(user["expires_at"])
+    groups, addresses = ", ".join(user["groups"]), ", ".join(user["addresses"])
+    enabled = "yes" if user["enabled"] else "no"
+    return [user["name"], user["login"] or user["name"], enabled, until, groups, addresses, user["description"]]
+
+
+@click.command()
+@as_json
+def pools(as_json: bool) -> None:
+    """List the pools of addresses."""
+    with asking() as gateway:
+        found = list(gateway.items("/pools", limit=500))
+    if as_json:
+        show_json(found)
+    elif not found:
+        click.echo("No pools are configured.")
+    else:
+        lists = ("networks", "dns", "domains")
+        rows = [[one["name"], *(", ".join(one[name]) for name in lists), one["description"]] for one in found]
+        show_table(("POOL", "NETWORKS", "DNS", "DOMAINS", "DESCRIPTION"), rows)
+
+
+@click.command()
+@as_json
+def leases(as_json: bool) -> None:
+    """List the addresses that were given out, in use or kept for who held them last."""
+    with asking() as gateway:
+        found = list(gateway.items("/leases", limit=500))
+    if as_json:
+        show_json(found)
+    elif not found:
+        click.echo("No address was given out yet.")
+    else:
+        show_table(("ADDRESS", "WHOSE", "POOL", "STATE", "SINCE"), [_lease(one) for one in found])
+
+
+def _lease(lease: dict[str, Any]) -> list[object]:
+    state, since = ("in use", lease["since"]) if lease["in_use"] else ("kept", lease["released"])
+    return [lease["address"], lease["identity"], lease["pool"], state, moment(since)]
