@@ -31,6 +31,7 @@ PARAMETERS = {
     "verb": "rekey",
     "network": "192.0.2.0/24",
     "asked": "MAA=",
+    "device": "phone",
 }
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/auth/password"): {"password": "x", "new_password": "y"},
