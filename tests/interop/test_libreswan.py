@@ -187,10 +187,15 @@ def test_rekeys_without_end(ends: Ends, tmp_path: Path) -> None:
     survive two rekeys that cross: it moves its children to whatever IKE SA was made last, and loses them with the one
     that loses (RFC 7296 2.8, 2.8.2).
     """
+    endure(ends, tmp_path)
+
+
+def endure(ends: Ends, folder: Path) -> None:
+    """Let libreswan rekey ROUNDS times under a ping flood and a TCP stream."""
     tunnel = Tunnel(name="endurance", ike="aes256gcm16-prfsha512-ecp256", nets=(Net(esp="aes256gcm16-ecp256"),))
     load(ends, tunnel, "aes_gcm256-sha2_512;dh19", "aes_gcm256;dh19")
     ends.up(tunnel, "ours")
-    with flood(ends.left, tmp_path), stream(ends.left, ends.right, tmp_path):
+    with flood(ends.left, folder), stream(ends.left, ends.right, folder):
         for number in range(ROUNDS):
             ike = number % 3 == 2
             before = until(lambda: settled(ends, tunnel), "one SA of each kind at both ends", seconds=60)

@@ -1,11 +1,12 @@
-"""Session resumption with libreswan 5 (RFC 5723), both over the kernel's ESP."""
+"""Libreswan 5: session resumption (RFC 5723), and rekeys without end; both over the kernel's ESP."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from tests.interop.test_libreswan import Ends, load
+from tests.interop.test_libreswan import ROUNDS, Ends, endure, load
 from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Tunnel
 from tests.lab.appliance import Appliance, until
 from tests.lab.libreswan5 import Libreswan5
@@ -74,3 +75,15 @@ def test_libreswan_comes_back_to_us_with_our_ticket(ends: Ends) -> None:
     assert ends.pings()
     until(lambda: len(ends.gateway.ike_sas(tunnel.name)) == 1, "the old one is gone")
     ends.pluto.whack("--name", tunnel.name, "--delete")
+
+
+@pytest.mark.requires("iperf3")
+@pytest.mark.timeout(60 + 6 * ROUNDS)
+def test_rekeys_without_end(ends: Ends, tmp_path: Path) -> None:
+    """No packet is lost and nothing doubles when libreswan 5 rekeys.
+
+    It alone begins. Like 4.10, as responder it sends on the new SA before its answer can have arrived: of 429 pings 44
+    were lost in nine rekeys of ours. Two rekeys of a CHILD_SA that cross it survives, with that loss; after two of the
+    IKE SA that cross, the ends do not come to have one each.
+    """
+    endure(ends, tmp_path)

@@ -28,5 +28,8 @@ class Libreswan5(Libreswan):
             inside.mkdir(parents=True, exist_ok=True)
             run("mount", "--rbind", str(shared), str(inside))
 
+    def rekey(self, name: str, *, ike: bool = False) -> None:
+        self.whack("--asynchronous", "--rekey-ike" if ike else "--rekey-child", "--name", name)
+
     def _program(self, path: str) -> list[str]:
         return ["chroot", str(ROOT), f"/{path}"]
