@@ -60,6 +60,7 @@ def _show_attempt(attempt: dict[str, Any], messages: list[dict[str, Any]]) -> No
             ("took", took),
             ("path", f"{attempt['local']} - {attempt['remote']}"),
             ("identities", " - ".join(name for name in (attempt["local_id"], attempt["remote_id"]) if name)),
+            ("user by EAP", attempt["eap_identity"]),
             ("cause", attempt["cause"]),
             ("notify", attempt["notify"]),
         ]

@@ -228,6 +228,7 @@ KNOCK = Attempt(
         Link(HOSTILE, HOSTILE, "4711", "2026-01-01 00:00 UTC", "2027-01-01 00:00 UTC", "ECDSA P-256", HOSTILE),
         Link("CN=Root", "CN=Root", "1", "2026-01-01 00:00 UTC", "2036-01-01 00:00 UTC", "RSA 3072"),
     ),
+    eap_identity=HOSTILE,
 )
 RECORDS = (
     Record(3, NOW - 1, "attempt.failed", f"198.18.66.6 knocked as {HOSTILE}", None),

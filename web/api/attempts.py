@@ -47,6 +47,7 @@ class AttemptAnswer(BaseModel):
     remote: str
     local_id: str
     remote_id: str
+    eap_identity: str = Field(description="As whom one end wanted to prove itself by EAP; empty without EAP")
     peer: str | None
     ike_sa: int | None
     outcome: str = Field(examples=["running", "established", "failed"])

@@ -134,6 +134,7 @@ def _haystack(attempt: Attempt) -> str:
         attempt.remote,
         attempt.local_id,
         attempt.remote_id,
+        attempt.eap_identity,
         attempt.cause,
         attempt.reason,
     )
