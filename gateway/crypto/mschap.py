@@ -36,15 +36,23 @@ def nt_response(password_hash: bytes, challenge: bytes) -> bytes:
     return b"".join(_des(key[start : start + 7], challenge) for start in (0, 7, 14))
 
 
-def authenticator_response(password_hash: bytes, response: bytes, challenge: bytes) -> bytes:
-    """GenerateAuthenticatorResponse: by `S=` and 40 hexadecimal digits the server shows that it knows the hash, too."""
-    digest = _sha1(md4(password_hash) + response + _SIGNING)
+def hash_hash(password_hash: bytes) -> bytes:
+    """HashNtPasswordHash."""
+    return md4(password_hash)
+
+
+def authenticator_response(twice_hashed: bytes, response: bytes, challenge: bytes) -> bytes:
+    """GenerateAuthenticatorResponse: by `S=` and 40 hexadecimal digits the server shows that it knows the hash, too.
+
+    `twice_hashed` is the password's hash, hashed (`hash_hash`).
+    """
+    digest = _sha1(twice_hashed + response + _SIGNING)
     return b"S=" + _sha1(digest + challenge + _ITERATION).hex().upper().encode()
 
 
-def master_key(password_hash: bytes, response: bytes) -> bytes:
+def master_key(twice_hashed: bytes, response: bytes) -> bytes:
     """GetMasterKey."""
-    return _sha1(md4(password_hash) + response + _MASTER)[:16]
+    return _sha1(twice_hashed + response + _MASTER)[:16]
 
 
 def start_key(master: bytes, *, of_client: bool) -> bytes:
@@ -52,9 +60,9 @@ def start_key(master: bytes, *, of_client: bool) -> bytes:
     return _sha1(master + bytes(40) + (_CLIENT_SENDS if of_client else _CLIENT_RECEIVES) + b"\xf2" * 40)[:16]
 
 
-def msk(password_hash: bytes, response: bytes) -> bytes:
+def msk(twice_hashed: bytes, response: bytes) -> bytes:
     """EAP's 64 octets: the server's receive key, its send key, and zeros, as every implementation has it."""
-    master = master_key(password_hash, response)
+    master = master_key(twice_hashed, response)
     return start_key(master, of_client=True) + start_key(master, of_client=False) + bytes(32)
 
 

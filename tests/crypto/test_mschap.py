@@ -28,20 +28,22 @@ def test_md4_as_rfc_1320_has_it(data, digest):
 
 def test_rfc_2759_9_2():
     assert mschap.nt_hash(b"clientPass") == HASH
-    assert md4(HASH).hex() == "41c00c584bd2d91c4017a2a12fa59f3f"
+    twice = mschap.hash_hash(HASH)
+    assert twice.hex() == "41c00c584bd2d91c4017a2a12fa59f3f"
     challenge = mschap.challenge_hash(PEER, AUTHENTICATOR, b"User")
     assert challenge.hex() == "d02e4386bce91226"
     assert mschap.nt_response(HASH, challenge) == RESPONSE
     answer = b"S=407A5589115FD0D6209F510FE9C04566932CDA56"
-    assert mschap.authenticator_response(HASH, RESPONSE, challenge) == answer
+    assert mschap.authenticator_response(twice, RESPONSE, challenge) == answer
 
 
 def test_rfc_3079_3_5_3():
-    master = mschap.master_key(HASH, RESPONSE)
+    twice = mschap.hash_hash(HASH)
+    master = mschap.master_key(twice, RESPONSE)
     assert master.hex() == "fdece3717a8c838cb388e527ae3cdd31"
     server_sends = mschap.start_key(master, of_client=False)
     assert server_sends.hex() == "8b7cdc149b993a1ba118cb153f56dccb"
-    assert mschap.msk(HASH, RESPONSE) == mschap.start_key(master, of_client=True) + server_sends + bytes(32)
+    assert mschap.msk(twice, RESPONSE) == mschap.start_key(master, of_client=True) + server_sends + bytes(32)
 
 
 def test_a_password_beyond_ascii_is_hashed_as_utf_16():

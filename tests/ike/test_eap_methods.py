@@ -36,7 +36,7 @@ def test_the_exchange_of_rfc_2759_is_made_to_the_octet():
     assert "82309ecd8d708b5ea08faa3981cd83544233114a3d85d6df" in response.hex()
     assert b"S=407A5589115FD0D6209F510FE9C04566932CDA56" in ended.packets[4].data
     assert isinstance(ended.server, Proven)
-    master = mschap.master_key(mschap.nt_hash(b"clientPass"), response[30:54])
+    master = mschap.master_key(mschap.hash_hash(mschap.nt_hash(b"clientPass")), response[30:54])
     assert ended.server.msk[:16] == mschap.start_key(master, of_client=True)
 
 

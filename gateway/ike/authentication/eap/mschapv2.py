@@ -54,7 +54,7 @@ async def serve(talk: ServerTalk, gate: Gate, claimed: str) -> Proven:
 
 
 def _matching(gate: Gate, user: User, challenge: bytes, answer: MsChapResponse) -> tuple[bytes, bytes, bytes] | None:
-    """The password's hash, the response, the hash of the challenges, when the answer is this user's.
+    """The password's hash hashed, the response, the hash of the challenges, when the answer is this user's.
 
     The name that the answer is made with must lead to him, too: it is what the peer proves to be.
     """
@@ -66,7 +66,7 @@ def _matching(gate: Gate, user: User, challenge: bytes, answer: MsChapResponse) 
         key = mschap.nt_hash(password)
         if hmac.compare_digest(mschap.nt_response(key, hashed), answer.nt_response):
             gate.spend(user, step)
-            return key, answer.nt_response, hashed
+            return mschap.hash_hash(key), answer.nt_response, hashed
     return None
 
 
@@ -100,11 +100,12 @@ async def prove(talk: PeerTalk, account: Account, asked: EAP) -> bytes:
         raise Failed("eap-refused", f"the server refuses our password: {_meaning(verdict.body)}", told=True)
     if verdict.op != MsChapOp.SUCCESS:
         raise Failed("eap-protocol", "the server neither takes nor refuses our EAP-MSCHAPv2 response")
-    expected = mschap.authenticator_response(key, response, hashed)
+    twice = mschap.hash_hash(key)
+    expected = mschap.authenticator_response(twice, response, hashed)
     if not hmac.compare_digest(verdict.body[: len(expected)].upper(), expected):
         raise Failed("eap-server", "the server does not know our password: it only said so")
     await talk.finish(asked, _KIND, MsChap(MsChapOp.SUCCESS).octets())
-    return mschap.msk(key, response)
+    return mschap.msk(twice, response)
 
 
 def _meaning(body: bytes) -> str:
