@@ -11,6 +11,7 @@ _PARTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float], ...] = (
     ("engines", (), ("--quick",), 120.0),
     ("handshakes", (), ("--quick",), 180.0),
     ("signed", (), ("--quick",), 120.0),
+    ("people", (), ("--quick",), 120.0),
     ("hybrid", (), ("--quick",), 120.0),
     ("rekeys", (), ("--quick",), 120.0),
     ("floods", (), ("--seconds", "2"), 120.0),

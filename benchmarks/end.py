@@ -1,7 +1,8 @@
 """One end of the handshake benchmarks: engine, runner and journal as in production.
 
 `python -m benchmarks.end responder|initiator COUNT PROPOSAL PLANE [KEYS]`, PLANE the name of a data plane. With KEYS, a
-folder of `benchmarks.signed`, both ends prove themselves by certificates. Commands come as JSON lines on the standard
+folder of `benchmarks.signed`, both ends prove themselves by certificates; with the word `mschapv2` the initiators are
+users with a password. Commands come as JSON lines on the standard
 input, one answer each on the standard output; the end of the input ends the process.
 """
 
@@ -30,6 +31,7 @@ from gateway.policy.peers import Child, Peer, Psk, Start, Unique
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings, Snapshot
+from gateway.policy.users import User
 from gateway.service.journal import Journal, Record
 from gateway.service.memory import tidy
 from gateway.service.runner import Runner
@@ -69,6 +71,23 @@ def configuration(role: str, count: int, proposal: str = IKE) -> Snapshot:
             for n in range(count)
         ]
     return Snapshot.build(1, peers, [Psk("all", SECRET.encode())], EngineSettings(keepalive=0.0))
+
+
+PASSWORDS = Path("mschapv2")
+"""In place of a folder of keys."""
+
+
+def by_password(role: str, snapshot: Snapshot, count: int) -> Snapshot:
+    """The same, with EAP-MSCHAPv2 in place of the initiators' key."""
+    peers, password = list(snapshot.peers.values()), SECRET.encode()
+    if role == "responder":
+        anybody = {"remote_auth": (RemoteAuth(Method.EAP),), "remote_id": IdentityPattern.parse("%any")}
+        peers = [replace(peer, **anybody) for peer in peers]  # type: ignore[arg-type]
+    else:
+        proofs = [LocalAuth(Method.EAP, eap_identity=peer.name, eap_password=password) for peer in peers]
+        peers = [replace(peer, local_auth=(proof,)) for peer, proof in zip(peers, proofs, strict=True)]
+    users = [User(f"c{number}", password) for number in range(count)]
+    return Snapshot.build(1, peers, snapshot.psks, snapshot.settings, users=users)
 
 
 def signed(role: str, snapshot: Snapshot, keys: Path) -> Snapshot:
@@ -114,7 +133,8 @@ class End:
         self.runner = Runner(self.engine, (500, 4500), plane, self.journal, None)
         self.snapshot = configuration(role, count, proposal)
         if keys is not None:
-            self.snapshot = signed(role, self.snapshot, keys)
+            made = by_password(role, self.snapshot, count) if keys == PASSWORDS else signed(role, self.snapshot, keys)
+            self.snapshot = made
         self._noting: asyncio.Task[None] | None = None
 
     def open(self) -> str:

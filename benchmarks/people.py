@@ -1,0 +1,99 @@
+"""IKE handshakes a CPU-second of users with a password, EAP-MSCHAPv2, beside strongSwan's charon in one run.
+
+`python -m benchmarks.people [--quick]` as root. The responder proves itself by a pre-shared key; as in
+`benchmarks.handshakes`, our initiator calls each responder in alternating rounds. Nothing is asserted.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.end import CLIENTS, ESP, IKE, NETS, PASSWORDS, SECRET
+from benchmarks.handshakes import _SETTINGS, OurEnd, Target, middle
+from tests.interop.tunnels import text_of
+from tests.lab.charon import Charon
+from tests.lab.namespaces import Network, two_sites
+from tests.lab.userspace import first_missing, missing
+
+_EACH = 50  # handshakes of a round
+
+
+@contextlib.contextmanager
+def ours(clients: int, folder: Path) -> Iterator[Target]:
+    """ikegate calls ikegate."""
+    with Network() as network, contextlib.ExitStack() as stack:
+        left, right = two_sites(network)
+        ends = []
+        for ns, role in ((right, "responder"), (left, "initiator")):
+            end = OurEnd(ns, role, clients, folder / role, IKE, keys=PASSWORDS)
+            ends.append(stack.enter_context(contextlib.closing(end)))
+        responder, initiator = ends
+        yield Target("ikegate", responder.pid, initiator, lambda: responder.ask("settle"))
+
+
+def _swanctl(clients: int) -> str:
+    child = {"local_ts": NETS, "remote_ts": CLIENTS, "esp_proposals": ESP}
+    connection = {
+        "version": "2",
+        "proposals": IKE,
+        "local_addrs": "192.0.2.2",
+        "remote_addrs": "%any",
+        "local": {"auth": "psk", "id": "gw.example"},
+        "remote": {"auth": "eap-mschapv2", "eap_id": "%any", "id": "*.example"},
+        "children": {"net": child},
+    }
+    users = {f"eap-c{number}": {"id": f"c{number}", "secret": SECRET} for number in range(clients)}
+    return text_of({"connections": {"lab": connection}, "secrets": {"ike-lab": {"secret": SECRET}, **users}})
+
+
+@contextlib.contextmanager
+def charons(clients: int, folder: Path) -> Iterator[Target]:
+    """ikegate calls charon."""
+    with Network() as network, contextlib.ExitStack() as stack:
+        left, right = two_sites(network)
+        charon = stack.enter_context(Charon(right, folder / "charon", settings=_SETTINGS))
+        charon.load(_swanctl(clients))
+        end = OurEnd(left, "initiator", clients, folder / "caller", IKE, keys=PASSWORDS)
+        initiator = stack.enter_context(contextlib.closing(end))
+        assert charon.process is not None
+        yield Target("charon with kernel-libipsec", charon.process.pid, initiator, lambda: None)
+
+
+def compare(rounds: int) -> int:
+    """Measure in alternating rounds and print; the exit status."""
+    if needs := first_missing("root", "netns"):
+        print(f"cannot measure handshakes: {needs}", file=sys.stderr)
+        return 2
+    absent = first_missing("root", "tun", "netns") or missing("charon")
+    clients = _EACH * (rounds + 1)
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+        targets = [stack.enter_context(ours(clients, Path(scratch)))]
+        if absent:
+            print(f"no comparison: {absent}", file=sys.stderr)
+        else:
+            folder = Path(scratch) / "peer"
+            folder.mkdir()
+            targets.append(stack.enter_context(charons(clients, folder)))
+        for number in range(rounds + 1):  # the first one warms up
+            for target in targets if number % 2 == 0 else targets[::-1]:
+                target.call(_EACH)
+        print("responder: EAP-MSCHAPv2 handshakes a CPU-second, median (lowest-highest) of the rounds")
+        for target in targets:
+            print(f"  {target.name:30} {middle(target.rates(), '6.0f')}")
+        for target in targets[1:]:
+            ratios = [a / b for a, b in zip(targets[0].rates(), target.rates(), strict=True)]
+            print(f"  ratio to {target.name}: {middle(ratios)}")
+    return 1 if absent else 0
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.people", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="four rounds, not ten")
+    return compare(4 if parser.parse_args(words).quick else 10)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
