@@ -5,6 +5,8 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from gateway.crypto import mschap, one_time
+from gateway.crypto.certificates import Certificate
+from gateway.ike.authentication.eap.certificates import holder
 from gateway.ike.authentication.eap.gate import Proven
 from gateway.ike.authentication.eap.talk import Failed
 from gateway.ike.authentication.eap.tls_machine import TlsTerms
@@ -134,6 +136,21 @@ def test_a_source_cannot_try_names_without_end():
     server = Server()
     causes = [cause(meet(server, account(b"user%d" % number)).server) for number in range(40)]
     assert causes[:30] == ["eap-user"] * 30 and causes[30:] == ["eap-locked"] * 10
+
+
+def test_those_without_a_name_lock_nobody_out_but_their_source():
+    server = Server()
+    causes = [cause(meet(server, account(b"anonymous@lab")).server) for _ in range(31)]
+    assert causes == ["eap-user"] * 30 + ["eap-locked"]
+    server.remote = "192.0.2.8"
+    assert cause(meet(server, account(b"anonymous@lab")).server) == "eap-user"
+
+
+@pytest.mark.parametrize("claimed", ["@lab", "anonymous", "Anonymous@lab"])
+def test_a_name_that_is_kept_back_is_taken_from_the_certificate(claimed):
+    assert holder(claimed, Certificate.read(ANNA.der)) == "anna"
+    with pytest.raises(Failed):
+        holder("bert", Certificate.read(ANNA.der))
 
 
 def test_right_passwords_use_nothing_up():

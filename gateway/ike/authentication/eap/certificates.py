@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from gateway.crypto.certificates import Certificate
 from gateway.crypto.chains import Chain, Untrusted
-from gateway.ike.authentication.eap.gate import Account, Gate
+from gateway.ike.authentication.eap.gate import Account, Gate, is_anonymous
 from gateway.ike.authentication.eap.talk import Failed, clean
 from gateway.ike.authentication.eap.tls_machine import TlsTerms
 from gateway.ike.authentication.trust import authorities, verify_chain
@@ -59,8 +59,7 @@ def holder(claimed: str, certificate: Certificate) -> str:
     first name.
     """
     names = names_of(certificate)
-    user, _, realm = claimed.rpartition("@")
-    if names and ((user or realm).lower() == "anonymous" or claimed.startswith("@")):
+    if names and is_anonymous(claimed):
         return names[0]
     if any(_same(name, claimed) for name in names):
         return claimed

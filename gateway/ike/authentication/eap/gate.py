@@ -19,6 +19,8 @@ _SOURCE_BURST, _SOURCE_REFILL = 30.0, 1 / 20
 class Tries:
     """Wrong proofs, by identity and by source: whoever has used up his own waits, and others are hardly touched.
 
+    Who keeps his name to himself is counted by his source alone: the name is many people's.
+
     A try is taken before it is judged, so that many at a time are no way around, and given back when it was right. One
     source has five for one name, and then one a minute; a name has fifty from everywhere, so that strangers cannot
     easily lock its owner out.
@@ -33,7 +35,8 @@ class Tries:
 
     def _books(self, name: str, remote: str) -> tuple[tuple[Budget, object], ...]:
         source = source_of(remote)
-        return (self._pairs, (name, source)), (self._names, name), (self._sources, source)
+        of_source = (self._sources, source)
+        return ((self._pairs, (name, source)), (self._names, name), of_source) if name else (of_source,)
 
     def take(self, name: str, remote: str, now: float) -> bool:
         """Whether this source may try to be this name once more."""
@@ -48,6 +51,12 @@ class Tries:
         """It was the right one."""
         for budget, key in self._books(name, remote):
             budget.give(key, 1.0, now)
+
+
+def is_anonymous(claimed: str) -> bool:
+    """Whether this is no name, but the place where one belongs: `@realm`, `anonymous` (RFC 7542 2.4)."""
+    user, at, realm = claimed.rpartition("@")
+    return (user if at else realm).lower() in ("", "anonymous")
 
 
 def _uncertified(claimed: str, chain: tuple[bytes, ...]) -> str:
@@ -89,9 +98,9 @@ class Gate:
     def attempt(self, claimed: str) -> str:
         """A try is taken for this name; the name it is booked under. Raises Failed when there is none left."""
         user = self.find(claimed)
-        booked = user.name if user else claimed
+        booked = user.name if user else "" if is_anonymous(claimed) else claimed
         if not self.tries.take(booked, self.remote, self.now()):
-            raise Failed("eap-locked", f"too many wrong proofs for {clean(booked.encode())}, or from {self.remote}")
+            raise Failed("eap-locked", f"too many wrong proofs for {clean(claimed.encode())}, or from {self.remote}")
         return booked
 
     def right(self, booked: str) -> None:

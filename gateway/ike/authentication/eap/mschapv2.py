@@ -11,6 +11,7 @@ from gateway.wire.numbers import EapType
 from gateway.wire.payloads import EAP
 
 _KIND = EapType.EAP_MSCHAP_V2
+_NOBODY = User("", b"no password of anybody")
 _WRONG, _EXPIRED = "691", "648"  # RFC 2759 6
 _MEANINGS = {
     "646": "restricted logon hours",
@@ -40,7 +41,9 @@ async def serve(talk: ServerTalk, gate: Gate, claimed: str) -> Proven:
     answer = read(MsChapResponse.read, got.body)
     booked, user = gate.attempt(claimed), gate.find(claimed)
     cause, why = "eap-user", gate.judge(claimed, user)
-    if user is not None and not why:
+    if user is None or why:  # as long as with somebody who may come in, or the time would tell
+        _matching(gate, _NOBODY, challenge, answer)
+    else:
         if proof := _matching(gate, user, challenge, answer):
             return await _welcome(talk, gate, number, user, booked, *proof)
         cause, why = "eap-password", f"the user {user.name} gave a wrong password"
@@ -59,12 +62,11 @@ def _matching(gate: Gate, user: User, challenge: bytes, answer: MsChapResponse) 
     The name that the answer is made with must lead to him, too: it is what the peer proves to be.
     """
     named = gate.find(answer.name.decode("utf-8", "replace"))
-    if named is None or named.name != user.name:
-        return None
     hashed = mschap.challenge_hash(answer.peer_challenge, challenge, answer.name.rpartition(b"\\")[2])
     for password, step in gate.passwords(user):
         key = mschap.nt_hash(password)
-        if hmac.compare_digest(mschap.nt_response(key, hashed), answer.nt_response):
+        right = hmac.compare_digest(mschap.nt_response(key, hashed), answer.nt_response)
+        if right and named is not None and named.name == user.name:
             gate.spend(user, step)
             return mschap.hash_hash(key), answer.nt_response, hashed
     return None
