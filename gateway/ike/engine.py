@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Iterable
 
-from gateway.ike import attempt_log, driver, lifetimes, reasons
+from gateway.ike import attempt_log, driver, due, lifetimes, reasons
 from gateway.ike.admission import Blocked
-from gateway.ike.answering import answer_request, forget_answers, outside_answered, outside_silent
+from gateway.ike.answering import answer_request, outside_answered
 from gateway.ike.authentication.again import judge_again
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
@@ -17,9 +17,8 @@ from gateway.ike.exchanges.init import check_init_response, refusal_of
 from gateway.ike.exchanges.redirect import redirect_peer
 from gateway.ike.flow import NoAnswer
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
-from gateway.ike.lifecycle import close, discard_fragments, stop_following
-from gateway.ike.liveness import check_idleness, check_liveness, suspect_address
-from gateway.ike.mending import look_soon, mend
+from gateway.ike.liveness import suspect_address
+from gateway.ike.mending import look_soon
 from gateway.ike.moving import remapped
 from gateway.ike.opening import open_message
 from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
@@ -38,9 +37,9 @@ from gateway.ike.plane import (
     UnknownSpi,
 )
 from gateway.ike.roaming import network_changed, relocated
-from gateway.ike.sa import OPENING, ChildSa, IkeSa, Lifecycle
+from gateway.ike.sa import OPENING, IkeSa, Lifecycle
 from gateway.ike.shunts import lay_shunts
-from gateway.ike.supervise import connect, disconnect, go_on, hurry, keep_up, lay_traps, obey, retry_later, want_traps
+from gateway.ike.supervise import connect, disconnect, go_on, hurry, lay_traps, obey, retry_later
 from gateway.ike.tickets import Tickets
 from gateway.policy.peers import Start
 from gateway.policy.pools import Lease
@@ -50,7 +49,6 @@ from gateway.wire.message import Header, parse, parse_header
 from gateway.wire.numbers import ExchangeType
 from gateway.wire.outcome import Drop, Reject
 
-KEEPALIVE = b"\xff"
 _INIT_OCTETS = 16_384
 """Nobody needs more before he is known, and parsing it costs us more than sending it costs him."""
 _NUMBERS = re.compile(r"\d+")
@@ -240,7 +238,7 @@ class Engine:
         core = self.core
         core.now = now
         while (key := core.timers.due(now)) is not None:
-            self._due(key)
+            due.act(core, key)
         return self._settle()
 
     def next_deadline(self) -> float | None:
@@ -340,50 +338,6 @@ class Engine:
         driver.answered(core, sa, message)
 
     # --- time and the data plane ---
-
-    def _due(self, key: object) -> None:
-        core = self.core
-        match key:
-            case ("retransmit", IkeSa() as sa):
-                driver.retransmit(core, sa)
-            case ("half-open" | "outside" | "fragments" | "follow-up" as what, IkeSa() as sa):
-                self._in_vain(what, sa)
-            case ("last-answers",):
-                forget_answers(core)
-            case ("linger" | "sent-on" as what, IkeSa() as sa):
-                self._outlived(what, sa)
-            case ("liveness", IkeSa() as sa):
-                check_liveness(core, sa)
-            case ("idle", str() as name, ChildSa() as unused):
-                check_idleness(core, name, unused)
-            case ("keepalive", IkeSa() as sa):
-                core.send(KEEPALIVE, sa.path, sa.dscp)
-                core.timers.set(key, core.now + core.snapshot.settings.keepalive)
-            case ("mend",):
-                mend(core)
-            case ("trap" | "retry" as what, str() as name):
-                (want_traps if what == "trap" else keep_up)(core, name)
-            case _:
-                lifetimes.due(core, key)
-
-    def _in_vain(self, what: str, sa: IkeSa) -> None:
-        """What was to come next did not."""
-        match what:
-            case "half-open":
-                close(self.core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
-            case "outside":
-                outside_silent(self.core, sa)
-            case "fragments":
-                discard_fragments(sa)
-            case _:
-                stop_following(self.core, sa)
-
-    def _outlived(self, what: str, sa: IkeSa) -> None:
-        """An SA that another one has replaced, here or elsewhere, has had its time."""
-        if what == "linger":
-            close(self.core, sa, "rekeyed", "replaced")
-        else:
-            delete_sa(self.core, sa, "its peer was sent on to another gateway")
 
     def _acquire(self, reqid: int, packet: Packet | None) -> None:
         core = self.core

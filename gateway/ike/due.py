@@ -1,0 +1,60 @@
+"""What is to be done when a timer has come, by the key that it was set under."""
+
+from gateway.ike import driver, lifetimes
+from gateway.ike.answering import forget_answers, outside_silent
+from gateway.ike.core import Core
+from gateway.ike.exchanges.informational import delete_sa
+from gateway.ike.lifecycle import close, discard_fragments, stop_following
+from gateway.ike.liveness import check_idleness, check_liveness
+from gateway.ike.mending import mend
+from gateway.ike.sa import ChildSa, IkeSa
+from gateway.ike.supervise import keep_up, want_traps
+
+KEEPALIVE = b"\xff"  # RFC 3948 2.3
+
+
+def act(core: Core, key: object) -> None:
+    """Do what this timer was set for."""
+    match key:
+        case ("retransmit", IkeSa() as sa):
+            driver.retransmit(core, sa)
+        case ("half-open" | "outside" | "fragments" | "follow-up" as what, IkeSa() as sa):
+            _in_vain(core, what, sa)
+        case ("last-answers",):
+            forget_answers(core)
+        case ("linger" | "sent-on" as what, IkeSa() as sa):
+            _outlived(core, what, sa)
+        case ("liveness", IkeSa() as sa):
+            check_liveness(core, sa)
+        case ("idle", str() as name, ChildSa() as unused):
+            check_idleness(core, name, unused)
+        case ("keepalive", IkeSa() as sa):
+            core.send(KEEPALIVE, sa.path, sa.dscp)
+            core.timers.set(key, core.now + core.snapshot.settings.keepalive)
+        case ("mend",):
+            mend(core)
+        case ("trap" | "retry" as what, str() as name):
+            (want_traps if what == "trap" else keep_up)(core, name)
+        case _:
+            lifetimes.due(core, key)
+
+
+def _in_vain(core: Core, what: str, sa: IkeSa) -> None:
+    """What was to come next did not."""
+    match what:
+        case "half-open":
+            close(core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
+        case "outside":
+            outside_silent(core, sa)
+        case "fragments":
+            discard_fragments(sa)
+        case _:
+            stop_following(core, sa)
+
+
+def _outlived(core: Core, what: str, sa: IkeSa) -> None:
+    """An SA that another one has replaced, here or elsewhere, has had its time."""
+    if what == "linger":
+        close(core, sa, "rekeyed", "replaced")
+    else:
+        delete_sa(core, sa, "its peer was sent on to another gateway")
