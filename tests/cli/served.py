@@ -52,7 +52,11 @@ class Served:
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # nobody else would end it
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
