@@ -24,7 +24,7 @@ test: development lab ## set up and run all tests; what this machine cannot test
 	@failed=0; \
 	$(BIN)/python -m pytest -n auto --dist loadfile --continue-on-collection-errors -m "not ($(LAB))" || failed=1; \
 	$(BIN)/python -m tests.simulation.exploration $(SEEDS) || failed=1; \
-	$(BIN)/python -m pytest --continue-on-collection-errors -m "$(LAB)" || failed=1; \
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --continue-on-collection-errors -m "$(LAB)" || failed=1; \
 	exit $$failed
 
 soak: development ## explore bad networks by their seeds on all processors, SEEDS=FIRST:LAST
