@@ -26,7 +26,7 @@ from gateway.service.done import Done
 from gateway.service.issuing import Issuing
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
-from gateway.service.manage import Configuration, NotFound
+from gateway.service.manage import Configuration, Conflict, NotFound
 from gateway.service.network_watch import NetworkWatch
 from gateway.service.observe import Observer
 from gateway.service.outages import Outage
@@ -158,6 +158,20 @@ class Gateway:
     def leases(self) -> list[Lease]:
         """Every address that was given out, in use or kept, by pool; times are Unix seconds."""
         return self._engine.core.extensions.leases.all()
+
+    async def forget_lease(self, pool: str, address: str) -> None:
+        """Keep an address for nobody any longer. Raises NotFound, and Conflict while somebody holds it."""
+        leases = self._engine.core.extensions.leases
+        if not any((one.pool, one.address) == (pool, address) for one in leases.all()):
+            raise NotFound("lease", f"{pool}/{address}")
+        if not leases.forget(pool, address):
+            raise Conflict(f"{address} is in use: end the session of who holds it first.", ())
+        self._runner.leases.pop((pool, address), None)
+        await asyncio.to_thread(self._forget_lease, pool, address)
+
+    def _forget_lease(self, pool: str, address: str) -> None:
+        with self._database.write() as session:
+            save_leases(session, (), [(pool, address)])
 
     def _write_outages(self, changed: list[dict[str, Any]], gone: set[int]) -> None:
         with self._database.write() as session:

@@ -32,6 +32,8 @@ PARAMETERS = {
     "network": "192.0.2.0/24",
     "asked": "MAA=",
     "device": "phone",
+    "pool": "office",
+    "address": "10.9.0.1",
 }
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/auth/password"): {"password": "x", "new_password": "y"},

@@ -1,13 +1,18 @@
 """Users, pools and leases through the API."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from gateway.ike.effects import Leased
+from gateway.ike.leases import Wanted
+from gateway.policy.identities import Identity
+from gateway.policy.pools import Pool
 from gateway.policy.users import User
 from tests.pki import issue, root
-from tests.web.api_lab import SUN, Api, problem
+from tests.web.api_lab import SUN, Api, problem, running
 
 V1 = "/api/v1"
 ROOT = root("O=Lab, CN=People Root")
@@ -147,3 +152,35 @@ async def test_a_file_for_a_device_is_served_or_said_why_not(client: httpx2.Asyn
     problem(await client.get(f"{V1}/users/nobody/profiles/apple"), 404, "not-found")
     problem(await client.get(f"{V1}/users/anna/profiles/apple?peer=nobody"), 404, "not-found")
     problem(await client.get(f"{V1}/users/anna/profiles/toaster"), 422, "invalid")
+
+
+async def test_a_kept_lease_is_forgotten_and_one_in_use_is_not(client: httpx2.AsyncClient, api: Api) -> None:
+    leases = api.gateway._engine.core.extensions.leases
+    pool = Pool("office", ("10.9.0.0/24",))
+    first, second = (leases.take(pool, 4, Wanted(Identity.parse(name)), 1.0) for name in ("anna", "bert"))
+    assert first is not None and second is not None
+    leases.release(second, 2.0)
+    listed = (await client.get(f"{V1}/leases?pool=office")).json()["items"]
+    assert [(one["address"], one["in_use"]) for one in listed] == [("10.9.0.1", True), ("10.9.0.2", False)]
+    assert [one["identity"] for one in (await client.get(f"{V1}/leases?q=BERT")).json()["items"]] == ["bert"]
+    assert "in use" in problem(await client.delete(f"{V1}/leases/office/10.9.0.1"), 409, "in-use")["detail"]
+    assert (await client.delete(f"{V1}/leases/office/10.9.0.2")).status_code == 204
+    problem(await client.delete(f"{V1}/leases/office/10.9.0.2"), 404, "not-found")
+    problem(await client.delete(f"{V1}/leases/office/nowhere"), 404, "not-found")
+    assert [one.address for one in api.gateway.leases()] == ["10.9.0.1"]
+
+
+async def test_leases_outlive_the_process(tmp_path: Path) -> None:
+    pool = Pool("office", ("10.9.0.0/24", "fd00:9::/64"))
+    async with running(tmp_path) as gateway:
+        for version in (4, 6):
+            lease = gateway._engine.core.extensions.leases.take(pool, version, Wanted(Identity.parse("anna")), 1.0)
+            assert lease is not None
+            gateway._runner.perform([Leased(lease)])
+    async with running(tmp_path) as gateway:
+        found = gateway.leases()
+        assert [(one.address, one.identity.text, one.since) for one in found] == [
+            ("10.9.0.1", "anna", 1.0),
+            ("fd00:9::1", "anna", 1.0),
+        ]
+        assert all(one.released is not None for one in found)

@@ -1,15 +1,28 @@
 """Where virtual addresses come from: /pools, /pools/{name}; and who holds one: /leases."""
 
+import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from gateway.policy.pools import Lease
 from gateway.service.gateway import Gateway
 from gateway.storage.fields import Name
 from gateway.storage.people import PoolFields, PoolObject
-from web.api.common import LIST, Cursor, Limit, Page, ReadState, Search, mentions, page_of
+from web.api.common import (
+    LIST,
+    Act,
+    Cursor,
+    Limit,
+    ObjectName,
+    Page,
+    ReadState,
+    Search,
+    mentions,
+    page_of,
+    problems,
+)
 from web.api.resource import Kind, as_stored, routes
 from web.dependencies import current_gateway
 
@@ -78,3 +91,13 @@ async def list_leases(
         lambda lease: mentions(q, lease.pool, lease.address, lease.identity.text),
     )
     return Page(items=[_answer(lease) for lease in items], next_cursor=following)
+
+
+@router.delete("/leases/{pool}/{address}", status_code=204, responses=problems(401, 403, 404, 409, 422))
+async def forget_lease(
+    request: Request, caller: Act, pool: ObjectName, address: Annotated[str, Path(max_length=45)]
+) -> None:
+    """Keep an address that is not in use for its last holder no longer."""
+    gateway: Gateway = current_gateway(request)
+    await gateway.forget_lease(pool, address)
+    gateway.journal.write(time.time(), "lease.forgotten", f"{caller.name} let {address} of pool {pool} go", None)
