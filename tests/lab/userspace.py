@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab import freeradius, libreswan5, strongswan6
+from tests.lab import freeradius, libreswan5, openiked, strongswan6
 from tests.lab.charon import DAEMON
 from tests.lab.kernel import kernel_available
 from tests.lab.libreswan import unpacked
@@ -83,6 +83,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "charon": _charon,
     "libreswan": unpacked,
     "freeradius": freeradius.unpacked,
+    "openiked": openiked.unpacked,
     "libreswan5": libreswan5.unpacked,
     "strongswan6": strongswan6.unpacked,
     "guest": kernel_available,
@@ -97,8 +98,8 @@ CHECKS: dict[str, Callable[[], str]] = {
 def missing(need: str) -> str:
     """Why a need is not met here, or "" when it is.
 
-    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, libreswan5, strongswan6, freeradius, guest, esp,
-    xfrm-interface, nft-nat, netem) or a command's.
+    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, libreswan5, strongswan6, freeradius, openiked,
+    guest, esp, xfrm-interface, nft-nat, netem) or a command's.
     """
     if need in CHECKS:
         return CHECKS[need]()
