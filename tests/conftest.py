@@ -4,12 +4,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.lab.in_kernel import pytest_addoption, pytest_configure, pytest_itemcollected
 from tests.lab.namespaces import Network
 from tests.lab.userspace import first_missing
 
 __all__ = ["pytest_addoption", "pytest_configure", "pytest_itemcollected"]
+
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 LAB_GROUPS = ("kernel", "interop", "browser")
 

@@ -125,7 +125,7 @@ def test_what_is_wrong_is_said(data: bytes, why: str) -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(["pcap", "pcapng", "none"]), st.integers(0, 300))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_hostile_files_give_frames_or_one_error(data: bytes, form: str, cut: int) -> None:
     start = {"pcap": pcap(RAW, PACKETS), "pcapng": pcapng(RAW, PACKETS), "none": b""}[form][:cut]
     try:
@@ -140,7 +140,7 @@ def test_hostile_files_give_frames_or_one_error(data: bytes, form: str, cut: int
 
 
 @given(st.sampled_from([ETHERNET, RAW, SLL, SLL2, NULL, LOOP, 12, 999]), st.binary(max_size=150), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_hostile_frames_give_a_packet_or_one_error(link: int, data: bytes, real: bool) -> None:
     octets = ip_octets(
         link, data if not real or link > 300 or link == 12 else framed(link, ipv4(udp(b"")))[:-20] + data

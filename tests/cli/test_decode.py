@@ -257,7 +257,7 @@ datagrams = st.one_of(
     new=st.booleans(),
     cut=st.integers(0, 99),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_captures_never_end_in_a_traceback(
     packets: list[tuple[bytes, int]], new: bool, cut: int, tmp_path: Path
 ) -> None:
@@ -272,7 +272,7 @@ def test_hostile_captures_never_end_in_a_traceback(
 
 
 @given(plain=st.binary(max_size=80), encr=st.sampled_from(["aes256gcm16", "aes128", "aes128ctr", "chacha20poly1305"]))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_genuine_messages_with_hostile_insides_are_told(plain: bytes, encr: str, tmp_path: Path) -> None:
     """What the right key opens may still be anything."""
     cipher = by_keyword(encr)

@@ -207,7 +207,7 @@ class Comings(RuleBasedStateMachine):
         assert in_use == holders.keys()
 
 
-Comings.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+Comings.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
 TestComings = Comings.TestCase
 
 

@@ -161,7 +161,6 @@ Story.TestCase.settings = settings(
     derandomize=True,
     max_examples=60,
     stateful_step_count=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestStory = Story.TestCase

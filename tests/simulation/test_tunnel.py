@@ -64,7 +64,7 @@ def test_tunnel_comes_up_over_a_bad_network(seed: int) -> None:
     assert_agree(a, b)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 3))
 def test_both_calling_at_once_end_with_one_sa(seed: int, loss: float, duplicate: float, jitter: float) -> None:
     network = Network(seed, Weather(loss, duplicate, 0.02, jitter))

@@ -267,7 +267,7 @@ async def test_no_document_breaks_the_configuration(
     """Whatever the body, the answer is 2xx or a problem below 500, and what was taken can be exported and read back."""
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(body=json_values | likely)
     def put(body: Any) -> None:
         asyncio.run_coroutine_threadsafe(_put_anything(client, path, body), loop).result(30)
