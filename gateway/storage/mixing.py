@@ -29,10 +29,11 @@ def check_ppks(inventory: Inventory, pointer: Pointers, found: Findings) -> None
     """What peers say of their keys."""
     for name, peer in inventory.peers.items():
         if peer.ppks or peer.ppk_required:
-            _check_peer(inventory, peer, pointer("peers", name), found)
+            check_peer(inventory, peer, pointer("peers", name), found)
 
 
-def _check_peer(inventory: Inventory, peer: PeerObject, at: str, found: Findings) -> None:
+def check_peer(inventory: Inventory, peer: PeerObject, at: str, found: Findings) -> None:
+    """What one peer says of its keys; `at` points to it."""
     for index, ppk in enumerate(peer.ppks):
         if ppk not in inventory.ppks:
             found.add(f"{at}/ppks/{index}", "unknown", f"there is no post-quantum pre-shared key {ppk!r}")

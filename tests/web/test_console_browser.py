@@ -278,6 +278,8 @@ def test_pages_fit_a_phone_and_work_with_a_keyboard(lab: Lab, browser: Browser) 
             "/events",
             "/psks",
             "/psks/far",
+            "/credentials",
+            "/ppks/new",
             "/proposals",
             "/proposals/modern-ike",
             "/tunnels/far/delete",

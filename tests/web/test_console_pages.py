@@ -32,6 +32,9 @@ SIGNED_IN_PAGES = (
     "/psks/new",
     "/psks/branch",
     "/psks/branch/delete",
+    "/ppks/new",
+    "/ppks/branch",
+    "/ppks/branch/delete",
     "/proposals",
     "/proposals/new",
     "/proposals/modern-ike",
@@ -136,6 +139,7 @@ async def test_what_is_not_there_is_a_page_that_says_so(person: Person) -> None:
         "/attempts/99",
         "/attempts/x",
         "/psks/no",
+        "/ppks/no",
         "/rules/shunts/no",
     ):
         page = await person.look(path, 404)

@@ -35,10 +35,15 @@ class RandomKey(BaseModel):
     random: str = Field(description="256 random bits, as base64 after 0s")
 
 
+def random_ppk() -> str:
+    """256 random bits, as base64 after 0s."""
+    return "0s" + base64.b64encode(secrets.token_bytes(LEAST_OCTETS)).decode()
+
+
 @router.post("/ppks/actions/generate")
 async def generate_ppk(_: WriteConfig) -> RandomKey:
     """A new key of 256 bits. It is shown this once and not kept."""
-    return RandomKey(random="0s" + base64.b64encode(secrets.token_bytes(LEAST_OCTETS)).decode())
+    return RandomKey(random=random_ppk())
 
 
 routes(

@@ -1,4 +1,4 @@
-"""The pages of all credentials, of pre-shared keys and of proposals."""
+"""The pages of all credentials, of pre-shared keys, of post-quantum ones, and of proposals."""
 
 import time
 from dataclasses import replace
@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.service.gateway import Gateway
 from gateway.storage.objects import ProposalObject, PskObject
+from gateway.storage.quantum import PpkObject
+from web.api.ppks import random_ppk
 from web.console.forms import keys as form
 from web.console.forms.fields import Typed, random_secret, remark_on
 from web.console.objects import Deletion, Pages, Sheet, object_pages
@@ -30,6 +32,7 @@ async def list_credentials(request: Request, session: SignedIn, gateway: ThisGat
         authorities=certificates.authority_rows(inventory, now),
         issuing=bool(certificates.ours(inventory)),
         rows=keys.psk_rows(inventory, gateway.config.snapshot()),
+        ppks=keys.ppk_rows(inventory),
     )
 
 
@@ -79,6 +82,49 @@ object_pages(
         deletion=_delete_psk,
         pressed=_random_key,
         remark=lambda typed: remark_on(typed.get("secret", "")),
+    ),
+)
+
+
+def _draw_ppk(sheet: Sheet[PpkObject]) -> Response:
+    name = sheet.base.name if sheet.base else ""
+    body = form.ppk_document(sheet.typed, sheet.base, {})
+    return sheet.answer(
+        "ppk.html",
+        title=name or "New post-quantum key",
+        name=name,
+        used_by=keys.peers_of_ppk(sheet.gateway.config.inventory, name) if name else (),
+        action=f"/ppks/{name or 'new'}",
+        call=sheet.call(f"/ppks/{name or body.get('name') or 'NAME'}", body),
+    )
+
+
+def _random_ppk(sheet: Sheet[PpkObject]) -> Sheet[PpkObject] | None:
+    if sheet.typed.get("action") != "generate" or sheet.base is None:
+        return None
+    return replace(sheet, typed={**sheet.typed, "secret": random_ppk()})
+
+
+def _delete_ppk(gateway: Gateway, name: str) -> Deletion:
+    """A key that a peer names stays."""
+    users = keys.peers_of_ppk(gateway.config.inventory, name)
+    text = "These tunnels name it; take it out of them first:" if users else "No tunnel uses it."
+    return Deletion("post-quantum key", text, [(user, tunnel(user)) for user in users], refused=True)
+
+
+object_pages(
+    router,
+    Pages(
+        "ppks",
+        path="/ppks",
+        list_path="/credentials",
+        typed_of=form.typed_of_ppk,
+        document=form.ppk_document,
+        placed=form.placed_ppk,
+        draw=_draw_ppk,
+        blank=lambda: {"secret": random_ppk()},
+        deletion=_delete_ppk,
+        pressed=_random_ppk,
     ),
 )
 

@@ -32,7 +32,8 @@ NAVIGATION = (
     ),
 )
 _SECTIONS = tuple(address for _, entries in NAVIGATION for _, address in entries)
-_INSIDE = dict.fromkeys(("/psks", "/certificates", "/authorities"), "/credentials")  # pages of a section elsewhere
+# Pages of a section elsewhere.
+_INSIDE = dict.fromkeys(("/psks", "/ppks", "/certificates", "/authorities"), "/credentials")
 
 
 @cache

@@ -19,9 +19,10 @@ _CHILD_NUMBERS = {
 }
 _CHILD_CHECKS = ("single_pair", "copy_dscp", "copy_df")
 CHILD_FIELDS = (*_CHILD_CHOICES, *_CHILD_NUMBERS, *_CHILD_CHECKS, "interface", "mark", "replay_window", "groups")
-_PEER_CHECKS = ("mobike", "redirect", "resumption", "childless", "virtual_ip")
+_PEER_CHECKS = ("mobike", "redirect", "resumption", "childless", "virtual_ip", "ppk_required")
 _PEER_NUMBERS = {"reauth_time": False, "dscp": True}
-PEER_FIELDS = (*_PEER_CHECKS, *_PEER_NUMBERS, "fragment_octets", "pools")
+_PEER_LISTS = ("pools", "ppks")
+PEER_FIELDS = (*_PEER_CHECKS, *_PEER_NUMBERS, *_PEER_LISTS, "fragment_octets", "redirect_to")
 NEW_PEER: Typed = {"advanced": "yes", "mobike": "yes", "redirect": "yes", "resumption": "yes"}
 _NEW_CHILD: Typed = {"advanced": "yes", "copy_df": "yes"}
 
@@ -64,7 +65,8 @@ def child_options(typed: Typed, at: str, errors: Errors) -> dict[str, Any]:
 def typed_of_peer(peer: PeerObject) -> Typed:
     typed = {name: "yes" if getattr(peer, name) else "" for name in _PEER_CHECKS}
     typed |= {name: plain(value) if (value := getattr(peer, name)) else "" for name in _PEER_NUMBERS}
-    return typed | {"fragment_octets": str(peer.fragment_octets), "pools": ", ".join(peer.pools), "advanced": "yes"}
+    typed |= {name: ", ".join(getattr(peer, name)) for name in _PEER_LISTS}
+    return typed | {"fragment_octets": str(peer.fragment_octets), "redirect_to": peer.redirect_to, "advanced": "yes"}
 
 
 def peer_options(typed: Typed, errors: Errors) -> dict[str, Any]:
@@ -73,7 +75,8 @@ def peer_options(typed: Typed, errors: Errors) -> dict[str, Any]:
         return {}
     options: dict[str, Any] = {name: bool(typed.get(name)) for name in _PEER_CHECKS}
     options |= {name: _none_is_zero(typed, name, errors, whole) for name, whole in _PEER_NUMBERS.items()}
-    options["pools"] = entries(typed.get("pools", ""))
+    options |= {name: entries(typed.get(name, "")) for name in _PEER_LISTS}
+    options["redirect_to"] = typed.get("redirect_to", "").strip()
     if (octets := number(typed, "fragment_octets", errors, whole=True)) is not None:
         options["fragment_octets"] = octets
     return options

@@ -1,15 +1,17 @@
-"""The forms of pre-shared keys and proposals."""
+"""The forms of pre-shared keys, post-quantum ones, and proposals."""
 
 from typing import Any
 
 from gateway.service.documents import as_document
 from gateway.storage.objects import FieldError, ProposalObject, PskObject
+from gateway.storage.quantum import PpkObject
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, lines, place
 
 _PSK_FIELDS = (
     (r"/(name|description|secret)", r"\1"),
     (r"/(local_ids|remote_ids)(/.*)?", r"\1"),
 )
+_PPK_FIELDS = ((r"/(name|description|identity|secret)", r"\1"),)
 _PROPOSAL_FIELDS = (
     (r"/(name|description|protocol)", r"\1"),
     (r"/suites(/.*)?", "suites"),
@@ -33,15 +35,34 @@ def psk_document(typed: Typed, base: PskObject | None, errors: Errors) -> dict[s
         "local_ids": lines(typed.get("local_ids", "")),
         "remote_ids": lines(typed.get("remote_ids", "")),
     }
+    return document | _secret(typed, base, errors)
+
+
+def _secret(typed: Typed, base: PskObject | PpkObject | None, errors: Errors) -> dict[str, str]:
     if secret := typed.get("secret", "").strip():
-        document["secret"] = secret
-    elif base is None:
+        return {"secret": secret}
+    if base is None:
         errors["secret"] = KEY_NEEDED
-    return document
+    return {}
 
 
 def placed_psk(found: list[FieldError]) -> Errors:
     return place(found, _PSK_FIELDS)
+
+
+def typed_of_ppk(ppk: PpkObject) -> Typed:
+    return {"name": ppk.name, "description": ppk.description, "identity": ppk.identity}
+
+
+def ppk_document(typed: Typed, base: PpkObject | None, errors: Errors) -> dict[str, Any]:
+    """The key's document; with a base and no secret typed, the stored secret stays."""
+    document: dict[str, Any] = as_document(base) if base else {"name": typed.get("name", "").strip()}
+    document |= {name: typed.get(name, "").strip() for name in ("description", "identity")}
+    return document | _secret(typed, base, errors)
+
+
+def placed_ppk(found: list[FieldError]) -> Errors:
+    return place(found, _PPK_FIELDS)
 
 
 def typed_of_proposal(proposal: ProposalObject) -> Typed:

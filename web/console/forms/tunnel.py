@@ -8,6 +8,7 @@ from gateway.service.documents import as_document
 from gateway.storage.compiling import compile_peer, compile_proposal
 from gateway.storage.findings import Findings
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
+from gateway.storage.mixing import check_peer
 from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
 from gateway.storage.trusting import Trust
 from web.console.forms import advanced, proofs
@@ -234,6 +235,7 @@ def second_look(document: dict[str, Any], inventory: Inventory, root: str = "") 
     }
     found = Findings()
     compile_peer(peer, suites, Trust({}, {}, frozenset()), None, root, found)
+    check_peer(inventory, peer, root, found)
     return found.errors
 
 

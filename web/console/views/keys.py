@@ -1,4 +1,4 @@
-"""Pre-shared keys and proposals: whose they are, who uses them, how strong they are."""
+"""Pre-shared keys, post-quantum ones, and proposals: whose they are, who uses them, how strong they are."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +22,14 @@ class PskRow:
     description: str
     local_ids: tuple[str, ...]
     remote_ids: tuple[str, ...]
+    used_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PpkRow:
+    name: str
+    description: str
+    identity: str
     used_by: tuple[str, ...]
 
 
@@ -86,6 +94,18 @@ def _overlap(key: IdentityPattern, peer: IdentityPattern) -> bool:
     if key.exact is not None:
         return peer.matches(key.exact)
     return key.text == peer.text or "%any" in (key.text, peer.text)
+
+
+def ppk_rows(inventory: Inventory) -> tuple[PpkRow, ...]:
+    return tuple(
+        PpkRow(name, ppk.description, ppk.identity, peers_of_ppk(inventory, name))
+        for name, ppk in sorted(inventory.ppks.items())
+    )
+
+
+def peers_of_ppk(inventory: Inventory, ppk: str) -> tuple[str, ...]:
+    """The peers that name this post-quantum pre-shared key."""
+    return tuple(name for name, peer in sorted(inventory.peers.items()) if ppk in peer.ppks)
 
 
 def proposal_rows(inventory: Inventory) -> tuple[ProposalRow, ...]:
