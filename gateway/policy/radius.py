@@ -17,3 +17,9 @@ class RadiusServer:
     accounting_port: int = 1813
     timeout: float = 2.0
     tries: int = 3
+    accounting: bool = True
+    """Whether it is told who is in."""
+    interim: float = 0.0
+    """Seconds from one report of a session to the next where its Access-Accept names none; 0 for none."""
+    dynamic: bool = False
+    """Whether it may end and change sessions (RFC 5176)."""

@@ -187,6 +187,9 @@ class RadiusRow(Base):
     timeout: Mapped[float]
     tries: Mapped[int]
     priority: Mapped[int]
+    accounting: Mapped[bool]
+    interim_interval: Mapped[float]
+    dynamic: Mapped[bool]
     secret: Mapped[str]  # sealed
 
 

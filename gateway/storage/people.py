@@ -91,6 +91,12 @@ class RadiusFields(Described):
     timeout: Annotated[Seconds, Field(ge=0.1, le=30, description="Seconds until it is asked again")] = 2.0
     tries: Annotated[Count, Field(ge=1, le=10, description="How often it is asked before the next server is")] = 3
     priority: Annotated[Count, Field(ge=0, le=1000, description="Lower ones are asked first")] = 100
+    accounting: Annotated[Flag, Field(description="Tell it who comes, how much goes through, and who goes")] = True
+    interim_interval: Annotated[
+        Seconds,
+        Field(ge=0, le=86400, description="Seconds between reports where the server names none, 60 at least; 0: none"),
+    ] = 0.0
+    dynamic: Annotated[Flag, Field(description="It may end and change sessions: UDP port 3799 is open to it")] = False
 
 
 class RadiusObject(RadiusFields, Named):

@@ -82,8 +82,20 @@ def _servers(inventory: Inventory, pointer: Pointers, found: Findings) -> tuple[
         if secret is None:
             found.add(f"{at}/secret", "missing", "a RADIUS server needs the secret that it shares with us")
         elif address is not None:
-            ports = one.port, one.accounting_port
-            servers.append(RadiusServer(one.name, address, secret, *ports, one.timeout, one.tries))
+            servers.append(
+                RadiusServer(
+                    one.name,
+                    address,
+                    secret,
+                    one.port,
+                    one.accounting_port,
+                    one.timeout,
+                    one.tries,
+                    accounting=one.accounting,
+                    interim=one.interim_interval,
+                    dynamic=one.dynamic,
+                )
+            )
     return tuple(servers)
 
 

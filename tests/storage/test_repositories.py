@@ -164,6 +164,9 @@ RADIUS = RadiusObject(
     timeout=1.5,
     tries=4,
     priority=7,
+    accounting=False,
+    interim_interval=90.5,
+    dynamic=True,
 )
 USER = UserObject(
     name="anna",
