@@ -7,6 +7,7 @@ from gateway.crypto.rows import PseudoRandom
 from gateway.ike.path import Path
 from gateway.ike.plane import EspState
 from gateway.policy.pools import Lease
+from gateway.policy.visits import Visit
 
 
 @dataclass(slots=True)
@@ -100,4 +101,20 @@ class Leased:
     lease: Lease
 
 
-Effect = Send | Event | Locate | Solve | Ask | Withdraw | KeysMade | Leased
+@dataclass(slots=True)
+class Entered:
+    """The IKE SA of somebody who comes in by a RADIUS server's word stands."""
+
+    visit: Visit
+
+
+@dataclass(slots=True)
+class Left:
+    """No IKE SA of the visit is left; `cause` and `why` as the last one closed."""
+
+    visit: Visit
+    cause: str
+    why: str
+
+
+Effect = Send | Event | Locate | Solve | Ask | Withdraw | KeysMade | Leased | Entered | Left

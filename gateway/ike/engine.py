@@ -44,6 +44,7 @@ from gateway.ike.tickets import Tickets
 from gateway.policy.peers import Start
 from gateway.policy.pools import Lease
 from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.policy.visits import Visit
 from gateway.wire import payloads as wire
 from gateway.wire.message import Header, parse, parse_header
 from gateway.wire.numbers import ExchangeType
@@ -137,6 +138,18 @@ class Engine:
             if sa.id == number:
                 delete_sa(self.core, sa, reasons.TERMINATED)
         return self._settle()
+
+    def expel(self, visit: Visit, why: str, now: float) -> list[Effect]:
+        """End whatever IKE SAs are left of a visit, on both ends."""
+        self.core.now = now
+        for sa in self.of_visit(visit):
+            delete_sa(self.core, sa, why)
+        return self._settle()
+
+    def of_visit(self, visit: Visit) -> list[IkeSa]:
+        """The IKE SAs of a visit that are not about to be deleted: one, or two while it is rekeyed."""
+        leaving = (Lifecycle.DELETING, Lifecycle.REKEYED)
+        return [sa for sa in self.core.sas.values() if sa.visit is visit and sa.state not in leaving]
 
     def rekey(self, peer: str, child: str | None, now: float) -> tuple[int, list[Effect]]:
         """Rekey the peer's IKE SA (`child` None), or every CHILD_SA of that name; how many were begun."""

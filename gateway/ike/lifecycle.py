@@ -7,7 +7,7 @@ from gateway.ike.asking import withdraw
 from gateway.ike.attempts import Outcome, Step
 from gateway.ike.children import EARLY, remove
 from gateway.ike.core import Core
-from gateway.ike.effects import KeysMade
+from gateway.ike.effects import Entered, KeysMade, Left
 from gateway.ike.flow import Closed
 from gateway.ike.nat import keep_alive
 from gateway.ike.protect import Protection
@@ -44,6 +44,8 @@ def establish(core: Core, sa: IkeSa) -> None:
         sa.peer.name,
         ike_sa=sa.id,
     )
+    if sa.visit is not None:
+        core.out.append(Entered(sa.visit))
 
 
 def watch(core: Core, sa: IkeSa) -> None:
@@ -127,8 +129,12 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     if sa.replaced_by is not None and sa.replaced_by.requests.silent:
         sa.replaced_by.requests.silent = False
         core.timers.set(("retransmit", sa.replaced_by), core.now)  # nothing is under way: it goes on
-    if passing:
-        return
+    if not passing:
+        _tell(core, sa, was, why, cause)
+
+
+def _tell(core: Core, sa: IkeSa, was: Lifecycle, why: str, cause: str) -> None:
+    """It is over, and no other SA stands in its place."""
     kind = "ike-sa.failed" if was == Lifecycle.CONNECTING else "ike-sa.closed"
     name = sa.peer_name or sa.path.text
     core.event(
@@ -140,8 +146,15 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         cause=sa.attempt.cause if sa.attempt else cause,
         why=why,
     )
+    if sa.visit is not None and was != Lifecycle.CONNECTING and not _goes_on(core, sa):
+        core.out.append(Left(sa.visit, cause, why))
     if sa.peer:
         core.closed_peers.append((sa.peer.name, was))
+
+
+def _goes_on(core: Core, gone: IkeSa) -> bool:
+    """Whether the visit has another IKE SA than such as only wait for their delete."""
+    return any(sa.visit is gone.visit and sa.replaced_by is None for sa in core.sas.values())
 
 
 def stop_following(core: Core, sa: IkeSa) -> None:

@@ -8,6 +8,7 @@ RECONFIGURED = "its configuration changed"
 REMOVED = "its configuration was removed"
 STOPPED = "this gateway stops"
 TAKEN_AWAY = "its states were removed from the data plane, and not by this gateway"
+DELETED = "the peer deleted it"
 IDLE = "nothing went through it for {seconds:.0f} seconds (idle timeout)"
 
 

@@ -20,6 +20,7 @@ from gateway.policy.pools import Lease
 from gateway.policy.proposals import Chosen
 from gateway.policy.selectors import Selector
 from gateway.policy.users import User
+from gateway.policy.visits import Visit
 from gateway.wire.numbers import ExchangeType
 
 
@@ -169,6 +170,8 @@ class IkeSa:
     remote_id: Identity | None = None
     guest: User | None = None
     """Who so proved himself and is no user of the configuration: by a certificate, or by a RADIUS server's word."""
+    visit: Visit | None = None
+    """Where a RADIUS server let the peer in."""
     asked: int = 0
     """The number of the question that somebody outside is to answer; 0 for none."""
     eap_identity: str = ""

@@ -61,7 +61,7 @@ def begin_to_stand(core: Core, old: IkeSa, new: IkeSa) -> None:
     new.established = new.last_heard = new.aged = core.now
     new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes
     new.evidence = old.evidence
-    new.eap_identity, new.guest = old.eap_identity, old.guest
+    new.eap_identity, new.guest, new.visit = old.eap_identity, old.guest, old.visit
 
 
 def stand_by(core: Core, old: IkeSa, new: IkeSa) -> None:

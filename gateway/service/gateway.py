@@ -32,6 +32,7 @@ from gateway.service.observe import Observer
 from gateway.service.outages import Outage
 from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit, join
+from gateway.service.radius.accounting import Carried
 from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.runner import Runner
 from gateway.service.status import Status
@@ -72,6 +73,8 @@ class Gateway:
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
         self._observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset, self._runner.unsent)
+        hold = self._runner.radius.visits.hold
+        hold.carried, hold.forget = lambda visit: Carried(*self._observer.of_visit(visit)), self._observer.forget_visit
         self._plane = plane
         self._database = database
         self._problems = list(problems)
@@ -197,7 +200,7 @@ class Gateway:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps this gateway from doing its work, each with what to do."""
-        return (*self._problems, *warnings(self.config.inventory, time.time()))
+        return (*self._problems, *self._runner.radius.problems, *warnings(self.config.inventory, time.time()))
 
     def status(self) -> Status:
         """How it is now."""

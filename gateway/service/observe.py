@@ -16,6 +16,7 @@ from gateway.ike.plane import Counters, DataPlane, StateKey
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child, Peer, Start
+from gateway.policy.visits import Visit
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
 
 _NOTHING = Counters()
@@ -55,6 +56,7 @@ class Observer:
         self._clock = clock
         self._offset = offset
         self._carried: dict[tuple[str, str], _Carried] = defaultdict(_Carried)
+        self._of_visits: dict[Visit, _Carried] = defaultdict(_Carried)
         self._since: dict[str, tuple[TunnelState, float]] = {}
         self._dumped = float("-inf")
         self._there: frozenset[StateKey] = frozenset()
@@ -71,14 +73,25 @@ class Observer:
         for sa in self._engine.ike_sas():
             for child in sa.children.values():
                 seen.add(child.id)
-                self._carried[sa.peer_name or "", child.name].living[child.id] = _count(counters, child)
+                count = self._carried[sa.peer_name or "", child.name].living[child.id] = _count(counters, child)
+                if sa.visit is not None:
+                    self._of_visits[sa.visit].living[child.id] = count
         for peer, child in self._engine.core.ownership.lingering.values():
             seen.add(child.id)
             self._carried[peer, child.name].living[child.id] = _count(counters, child)
-        for carried in self._carried.values():
+        for carried in (*self._carried.values(), *self._of_visits.values()):
             for number in [number for number in carried.living if number not in seen]:
                 last = carried.living.pop(number)
                 carried.ended = [a + b for a, b in zip(carried.ended, last, strict=True)]
+
+    def of_visit(self, visit: Visit) -> tuple[int, int, int, int]:
+        """Octets in and out, packets in and out of all CHILD_SAs of a visit, until it is forgotten."""
+        self.refresh()
+        return self._of_visits[visit].total() if visit in self._of_visits else (0, 0, 0, 0)
+
+    def forget_visit(self, visit: Visit) -> None:
+        """It is over, and nobody asks any more."""
+        self._of_visits.pop(visit, None)
 
     @property
     def disturbed(self) -> bool:

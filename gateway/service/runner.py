@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from gateway.dataplane.driver import Driver
-from gateway.ike.effects import Ask, Effect, Event, KeysMade, Leased, Locate, Send, Solve, Withdraw
+from gateway.ike.effects import Ask, Effect, Entered, Event, KeysMade, Leased, Left, Locate, Send, Solve, Withdraw
 from gateway.ike.engine import Engine
 from gateway.ike.flow import NoAnswer
 from gateway.ike.path import Path
@@ -15,12 +15,14 @@ from gateway.ike.plane import PlaneEvent
 from gateway.ike.puzzles import Search
 from gateway.policy.pools import Lease
 from gateway.policy.snapshot import Changes, Snapshot
+from gateway.policy.visits import Visit
 from gateway.service.blocking import Blocking
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
 from gateway.service.listening import Listening
 from gateway.service.outages import Outages
 from gateway.service.radius.asking import Radius
+from gateway.service.radius.visits import Hold
 from gateway.service.transport import PortTaken, Transport, locate
 
 log = logging.getLogger("ikegate")
@@ -64,7 +66,7 @@ class Runner:
         self._solving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[int, asyncio.Task[None]] = {}
-        self.radius = Radius()
+        self.radius = Radius(Hold(self.expel, self._leased, self._names))
 
     def open(self) -> str:
         """Bind the ports and listen to the data plane; returns what is missing, as a sentence, or nothing."""
@@ -88,6 +90,16 @@ class Runner:
 
     def kernel(self, event: PlaneEvent) -> None:
         self.perform(self.engine.kernel(event, self.clock()))
+
+    def expel(self, visit: Visit, why: str) -> None:
+        self.perform(self.engine.expel(visit, why, self.clock()))
+
+    def _leased(self, visit: Visit) -> tuple[str, ...]:
+        return tuple(lease.address for sa in self.engine.of_visit(visit) for lease in sa.leases)
+
+    def _names(self) -> set[str]:
+        """What we are called by our peers, and so to RADIUS servers (NAS-Identifier)."""
+        return {peer.local_id.text for peer in self.engine.core.snapshot.peers.values() if peer.local_id}
 
     def apply(self, snapshot: Snapshot) -> Changes:
         """Hand a new configuration to the engine; says what it meant."""
@@ -116,16 +128,25 @@ class Runner:
                 task = asyncio.get_running_loop().create_task(self._solve(effect))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-            elif isinstance(effect, Leased):
-                self.leases[effect.lease.pool, effect.lease.address] = effect.lease
             elif isinstance(effect, Ask):
                 self._asking[effect.token] = asyncio.get_running_loop().create_task(self._ask(effect))
             elif isinstance(effect, Withdraw):
                 if (unwanted := self._asking.get(effect.token)) is not None:
                     unwanted.cancel()
-            elif isinstance(effect, KeysMade) and self._key_log:
-                self._key_log.write(effect)
+            else:
+                self._keep(effect)
         self._rearm()
+
+    def _keep(self, effect: Effect) -> None:
+        """What is for somebody's books."""
+        if isinstance(effect, Leased):
+            self.leases[effect.lease.pool, effect.lease.address] = effect.lease
+        elif isinstance(effect, Entered):
+            self.radius.visits.enter(effect.visit)
+        elif isinstance(effect, Left):
+            self.radius.visits.leave(effect.visit, effect.cause, effect.why)
+        elif isinstance(effect, KeysMade) and self._key_log:
+            self._key_log.write(effect)
 
     def _note(self, remote: str, why: str) -> None:
         if not why:
@@ -202,7 +223,7 @@ class Runner:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.transport.close()
-        self.radius.close()
+        await self.radius.close(patience)
         if self._blocking:
             self._blocking.close()
         self.plane.close()

@@ -239,6 +239,9 @@ async def test_an_eap_packet_that_no_request_holds_is_a_refusal() -> None:
 class Everybody:
     asked: list[Which] = field(default_factory=list)
 
+    def names(self) -> tuple[str, ...]:
+        return ("gateway.example",)
+
     async def disconnect(self, which: Which) -> int:
         self.asked.append(which)
         return 1
@@ -262,7 +265,7 @@ async def listening(
 ) -> AsyncIterator[tuple[Everybody, Listener, Callable[..., "asyncio.Future[list[bytes]]"]]]:
     """Who is in, the listener, and a way to send it datagrams that answers what came back."""
     sessions = Everybody()
-    listener = Listener({"one": RadiusServer("one", server, SECRET)}, sessions, "gateway.example", lambda: 1e9)
+    listener = Listener({"one": RadiusServer("one", server, SECRET)}, sessions, lambda: 1e9)
     port = await listener.open("127.0.0.1", 0)
     loop = asyncio.get_running_loop()
     transport, asker = await loop.create_datagram_endpoint(Asker, remote_addr=("127.0.0.1", port))
@@ -325,7 +328,7 @@ async def test_forgers_hear_nothing_and_reach_nobody() -> None:
 
 async def test_who_is_no_server_of_ours_hears_nothing() -> None:
     sessions = Everybody()
-    listener = Listener({"one": RadiusServer("one", "192.0.2.9", SECRET)}, sessions, "gateway.example", lambda: 1e9)
+    listener = Listener({"one": RadiusServer("one", "192.0.2.9", SECRET)}, sessions, lambda: 1e9)
     listener.datagram_received(disconnect("alice"), ("127.0.0.1", 3799))
     assert listener.dropped == 1
     await listener.close()

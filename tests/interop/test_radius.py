@@ -190,6 +190,9 @@ class Everybody:
 
     asked: list[tuple[Which, Wanted | None]] = field(default_factory=list)
 
+    def names(self) -> tuple[str, ...]:
+        return ("gateway.example",)
+
     async def disconnect(self, which: Which) -> int:
         self.asked.append((which, None))
         return int(which.user == "alice")
@@ -202,7 +205,7 @@ class Everybody:
 async def test_radclient_disconnects_and_changes() -> None:
     sessions = Everybody()
     server = RadiusServer("one", "127.0.0.1", b"of two")
-    listener = Listener({"one": server}, sessions, "gateway.example", time.time)
+    listener = Listener({"one": server}, sessions, time.time)
     where = f"127.0.0.1:{await listener.open('127.0.0.1', 0)}"
 
     async def client(code: str, *attributes: str, secret: str = "of two") -> str:
@@ -217,7 +220,7 @@ async def test_radclient_disconnects_and_changes() -> None:
     assert sessions.asked[-1] == (Which("bob", "7", ip_address("10.3.0.7")), None)
     done = await client("coa", 'User-Name = "alice"', "Session-Timeout = 60", "Message-Authenticator = 0x00")
     assert "Received CoA-ACK" in done
-    assert sessions.asked[-1] == (Which(user="alice"), Wanted(60, None, None))
+    assert sessions.asked[-1] == (Which(user="alice"), Wanted(60, None))
     count = len(sessions.asked)
     assert "Unsupported-Attribute" in await client("coa", 'User-Name = "alice"', "Tunnel-Type = ESP")
     assert "Missing-Attribute" in await client("disconnect", 'NAS-Identifier = "gateway.example"')

@@ -209,8 +209,8 @@ class FreeRadius:
         ]
 
 
-def radclient(where: str, code: str, secret: str, *attributes: str) -> str:
-    """Send a request with FreeRADIUS's own client, from 127.0.0.1; what it printed about the answer."""
+def radclient(where: str, code: str, secret: str, *attributes: str, ns: Namespace | None = None) -> str:
+    """Send a request with FreeRADIUS's own client, from 127.0.0.1 (of `ns`); what it printed about the answer."""
     words = [
         "-D",
         str(ROOT / "usr/share/freeradius"),
@@ -225,8 +225,9 @@ def radclient(where: str, code: str, secret: str, *attributes: str) -> str:
         code,
         secret,
     ]
+    program = [str(ROOT / "usr/bin/radclient"), *words]
     done = subprocess.run(
-        [str(ROOT / "usr/bin/radclient"), *words],
+        ns.command(*program) if ns else program,
         input="\n".join(attributes),
         capture_output=True,
         text=True,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.dataplane.memory import MemoryPlane
-from gateway.ike.effects import Ask, Effect, Event, KeysMade, Locate, Send, Solve, Withdraw
+from gateway.ike.effects import Ask, Effect, Entered, Event, KeysMade, Left, Locate, Send, Solve, Withdraw
 from gateway.ike.engine import Engine
 from gateway.ike.fragments import ip_overhead
 from gateway.ike.path import Path
@@ -59,6 +59,7 @@ class Host:
     plane: MemoryPlane
     events: list[Event] = field(default_factory=list)
     keys: list[KeysMade] = field(default_factory=list)
+    visits: list[Entered | Left] = field(default_factory=list)
     alive: bool = True
     outside: Outside | None = None
     """Who answers its questions."""
@@ -133,6 +134,8 @@ class Network:
                     host.events.append(effect)
                 case KeysMade():
                     host.keys.append(effect)
+                case Entered() | Left():
+                    host.visits.append(effect)
                 case Solve():
                     solution = solve(effect.prf, effect.data, effect.difficulty)
                     self.perform(host, host.engine.solved(effect.token, solution, self.now))

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.ike.authentication.eap.gate import Proven
 from gateway.ike.authentication.eap.radius import AskRadius, RadiusAccept, RadiusChallenge, RadiusReject
+from gateway.ike.effects import Entered, Left
 from gateway.ike.flow import NoAnswer
 from gateway.policy.authentication import LocalAuth, Method, RemoteAuth
 from gateway.policy.peers import Start
@@ -193,3 +194,95 @@ def test_silent_servers_lock_nobody_out():
     network.perform(a, a.engine.connect("right", None, network.now)[1])
     network.run(10)
     assert established(b).eap_identity == "anna"
+
+
+# --- visits ---
+
+
+def told(host: Host) -> list[tuple[str, str]]:
+    """Who entered and left at this host, with the cause."""
+    return [("entered", "") if isinstance(one, Entered) else ("left", one.cause) for one in host.visits]
+
+
+def visited(seed: int, weather: Weather | None = None) -> tuple[Network, Host, Host]:
+    network = Network(seed, weather)
+    a, b = radius_scene(network, Radius())
+    network.run(40 if weather else 10)
+    return network, a, b
+
+
+def test_who_comes_in_is_told_of_once_with_what_the_server_said():
+    _, a, b = visited(41)
+    (entered,) = b.visits
+    assert isinstance(entered, Entered) and not a.visits
+    visit = entered.visit
+    assert (visit.user, visit.address, visit.ours, visit.nas) == (
+        "anna",
+        "192.0.2.1:4500",
+        "192.0.2.2:4500",
+        "right.example",
+    )
+    assert established(b).visit is visit
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["we-rekey", "they-rekey"])
+def test_a_rekey_goes_on_with_the_visit(ours):
+    network, a, b = visited(42)
+    before = established(b)
+    for _ in range(3):
+        host, name = (b, "left") if ours else (a, "right")
+        network.perform(host, host.engine.rekey(name, None, network.now)[1])
+        network.run(5)
+    assert established(b) is not before and established(b).visit is before.visit
+    assert told(b) == [("entered", "")]
+    network.run(200)  # what was replaced lingers no longer
+    assert told(b) == [("entered", "")]
+    network.perform(a, a.engine.disconnect("right", None, network.now)[1])
+    network.run(5)
+    assert told(b) == [("entered", ""), ("left", "peer-error")]
+    assert isinstance(b.visits[1], Left) and b.visits[1].why == "the peer deleted it"
+
+
+@pytest.mark.parametrize("seed", range(43, 63))
+def test_rekeys_that_collide_in_bad_weather_tell_of_one_visit_each(seed):
+    network, a, b = visited(seed, Weather(loss=0.2, duplicate=0.2, jitter=0.5))
+    for _ in range(4):
+        for host, name in ((a, "right"), (b, "left")):
+            network.perform(host, host.engine.rekey(name, None, network.now)[1])
+        network.run(30)
+    a.alive = False
+    for sa in b.engine.ike_sas():
+        network.perform(b, b.engine.terminate(sa.id, network.now))
+    network.run(400)
+    assert not b.engine.ike_sas()
+    entered = [one.visit for one in b.visits if isinstance(one, Entered)]
+    left = [one.visit for one in b.visits if isinstance(one, Left)]
+    assert entered and sorted(map(id, entered)) == sorted(map(id, left))
+
+
+def test_a_visit_is_ended_on_both_ends():
+    network, a, b = visited(64)
+    visit = b.visits[0].visit
+    a.engine.core.held.add(("right", None))
+    network.perform(b, b.engine.expel(visit, "time is up", network.now))
+    assert not b.protecting(), "nothing goes through while the peer has not answered yet"
+    network.run(5)
+    assert not a.engine.ike_sas() and not b.engine.ike_sas()
+    assert told(b) == [("entered", ""), ("left", "stopped")]
+    assert isinstance(b.visits[1], Left) and b.visits[1].why == "time is up"
+    assert b.engine.expel(visit, "again", network.now) == []
+
+
+def test_a_silent_peer_has_left():
+    network, a, b = visited(65)
+    a.alive = False
+    network.perform(b, b.engine.rekey("left", None, network.now)[1])
+    network.run(200)
+    assert told(b) == [("entered", ""), ("left", "timeout")]
+
+
+def test_who_is_refused_never_entered():
+    network = Network(66)
+    _, b = radius_scene(network, Radius(), replace(PASSWORD, eap_password=b"no"))
+    network.run(10)
+    assert b.visits == []

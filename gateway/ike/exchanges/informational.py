@@ -1,6 +1,6 @@
 """INFORMATIONAL: deletes and liveness (RFC 7296 1.4, 2.4)."""
 
-from gateway.ike import auth_lifetime, redirects
+from gateway.ike import auth_lifetime, reasons, redirects
 from gateway.ike.children import remove, same_traffic
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -114,7 +114,7 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
     for delete in request.all(wire.Delete):
         if delete.protocol == Protocol.IKE:
             adopt(core, sa)  # RFC 7296 2.8.2: the peer finished its rekey and knows nothing of ours
-            sa.reason = _reason(request) or "the peer deleted it"
+            sa.reason = _reason(request) or reasons.DELETED
             sa.state = Lifecycle.DELETING  # closed when the answer is on its way
             return []
         for octets in delete.spis if delete.protocol == Protocol.ESP else ():

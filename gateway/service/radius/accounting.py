@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
 
 from gateway.crypto.radius import sign_request
 from gateway.policy.radius import RadiusServer
-from gateway.service.radius.client import Caller, Client, NoServer, described
+from gateway.service.radius.client import Caller, NoServer, described
 from gateway.wire.radius import AUTHENTICATOR_OCTETS, Attribute, Code, Packet, Type, number, text
 
 log = logging.getLogger("ikegate")
@@ -35,6 +36,7 @@ class Cause(IntEnum):
     IDLE_TIMEOUT = 4
     SESSION_TIMEOUT = 5
     ADMIN_RESET = 6
+    ADMIN_REBOOT = 7
     NAS_ERROR = 9
     NAS_REQUEST = 10
 
@@ -61,10 +63,18 @@ class Carried:
     packets_out: int = 0
 
 
-class Accounting:
-    """Reports to the client's servers. `clock` is monotonic seconds, `unix` is what the reports are dated with."""
+class Servers(Protocol):
+    """Whoever takes requests: a client, or what has one."""
 
-    def __init__(self, client: Client, clock: Callable[[], float], unix: Callable[[], float]) -> None:
+    async def ask(
+        self, request: Callable[[RadiusServer], Callable[[int], Packet]], *, accounting: bool
+    ) -> tuple[RadiusServer, Packet, Packet]: ...
+
+
+class Accounting:
+    """Reports to the servers. `clock` is monotonic seconds, `unix` is what the reports are dated with."""
+
+    def __init__(self, client: Servers, clock: Callable[[], float], unix: Callable[[], float]) -> None:
         self._client = client
         self._clock = clock
         self._unix = unix

@@ -107,7 +107,7 @@ class Client:
         self.servers = {server.name: server for server in servers}
         self._random = random
         self._clock = clock
-        self._dead: dict[str, float] = {}
+        self._dead: dict[tuple[str, bool], float] = {}  # one that does no accounting may still let people in
         self._links: dict[tuple[str, int], Link] = {}
 
     async def authenticate(self, identity: bytes, eap: bytes, caller: Caller, state: Round | None = None) -> Verdict:
@@ -144,25 +144,26 @@ class Client:
     ) -> tuple[RadiusServer, Packet, Packet]:
         """One server after the other until one answers: that server, the request, its answer. Raises NoServer."""
         said = []
-        for server in self._in_turn(only):
+        for server in self._in_turn(only, accounting=accounting):
             link = self._link(server, server.accounting_port if accounting else server.port)
             try:
                 asked, answer = await link.ask(request(server))
             except Silent as silent:
-                self._dead[server.name] = self._clock() + DEAD_SECONDS
+                self._dead[server.name, accounting] = self._clock() + DEAD_SECONDS
                 said.append(f"{server.name}: {silent}")
                 log.warning("RADIUS server %s: %s", server.name, silent)
                 continue
-            self._dead.pop(server.name, None)
+            self._dead.pop((server.name, accounting), None)
             return server, asked, answer
         raise NoServer("; ".join(said) or "there is no RADIUS server")
 
-    def _in_turn(self, only: str | None) -> list[RadiusServer]:
+    def _in_turn(self, only: str | None, *, accounting: bool = False) -> list[RadiusServer]:
         """Those that fell silent lately go last; a conversation goes on with its own server alone (RFC 3579 2.6.1)."""
         if only is not None:
             return [self.servers[only]] if only in self.servers else []
         now = self._clock()
-        return sorted(self.servers.values(), key=lambda server: self._dead.get(server.name, 0.0) > now)
+        fit = [server for server in self.servers.values() if server.accounting or not accounting]
+        return sorted(fit, key=lambda server: self._dead.get((server.name, accounting), 0.0) > now)
 
     def _link(self, server: RadiusServer, port: int) -> Link:
         if (server.name, port) not in self._links:

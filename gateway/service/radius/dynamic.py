@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -38,7 +38,7 @@ _OF_THE_SESSION = frozenset(
         Type.CALLED_STATION_ID,
     }
 )
-_CHANGEABLE = frozenset({Type.SESSION_TIMEOUT, Type.IDLE_TIMEOUT, Type.FILTER_ID})
+_CHANGEABLE = frozenset({Type.SESSION_TIMEOUT, Type.IDLE_TIMEOUT})
 
 
 class ErrorCause(IntEnum):
@@ -68,11 +68,14 @@ class Wanted:
 
     session_timeout: int | None
     idle_timeout: int | None
-    filters: tuple[str, ...] | None
 
 
 class Sessions(Protocol):
-    """Who is in, as this listener needs to know it. Both answer how many sessions were meant."""
+    """Who is in, as this listener needs to know it. What is asked for is answered by how many sessions were meant."""
+
+    def names(self) -> Collection[str]:
+        """What we are called (NAS-Identifier)."""
+        ...
 
     async def disconnect(self, which: Which) -> int: ...
 
@@ -85,12 +88,9 @@ class Listener(asyncio.DatagramProtocol):
     A request that comes again is answered again and not carried out again (RFC 5176 2.3).
     """
 
-    def __init__(
-        self, servers: Mapping[str, RadiusServer], sessions: Sessions, nas: str, unix: Callable[[], float]
-    ) -> None:
+    def __init__(self, servers: Mapping[str, RadiusServer], sessions: Sessions, unix: Callable[[], float]) -> None:
         self._secrets = {ip_address(server.address): server.secret for server in servers.values()}
         self._sessions = sessions
-        self._nas = nas
         self._unix = unix
         self._transport: asyncio.DatagramTransport | None = None
         self._answered: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
@@ -167,13 +167,13 @@ class Listener(asyncio.DatagramProtocol):
         if kinds - known:
             return ErrorCause.UNSUPPORTED_ATTRIBUTE
         named = request.maybe(Type.NAS_IDENTIFIER)
-        if named is not None and named != self._nas.encode():
+        if named is not None and named not in [name.encode() for name in self._sessions.names()]:
             return ErrorCause.NAS_IDENTIFICATION_MISMATCH
         if not kinds & (_OF_THE_SESSION - {Type.CALLED_STATION_ID}):
             return ErrorCause.MISSING_ATTRIBUTE  # it would mean everybody
         if request.code == Code.COA_REQUEST and not kinds & _CHANGEABLE:
             return ErrorCause.MISSING_ATTRIBUTE
-        if any(len(value) != 4 for kind in _CHANGEABLE - {Type.FILTER_ID} for value in request.all(kind)):
+        if any(len(value) != 4 for kind in _CHANGEABLE for value in request.all(kind)):
             return ErrorCause.INVALID_REQUEST
         return None
 
@@ -190,9 +190,8 @@ class Listener(asyncio.DatagramProtocol):
         if request.code == Code.DISCONNECT_REQUEST:
             meant = await self._sessions.disconnect(which)
         else:
-            filters = tuple(value.decode("utf-8", "replace") for value in request.all(Type.FILTER_ID))
             timeouts = request.number(Type.SESSION_TIMEOUT), request.number(Type.IDLE_TIMEOUT)
-            meant = await self._sessions.change(which, Wanted(*timeouts, filters or None))
+            meant = await self._sessions.change(which, Wanted(*timeouts))
         return None if meant else ErrorCause.SESSION_CONTEXT_NOT_FOUND
 
 

@@ -95,7 +95,7 @@ async def hear(
     if auth is None or not proof.verify(sa, proven.msk, sent, auth):
         why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
         raise core.give_up(sa, "eap-key", Step.IDENTITY, _FAILED, why)
-    sa.eap_identity = proven.identity
+    sa.eap_identity, sa.visit = proven.identity, proven.visit or sa.visit
     sa.guest = None if proven.user in core.snapshot.users.values() else proven.user or User(proven.identity)
     how = f"by {method_name(proven.kind)}"
     return Heard(request, [proof.prove(sa, proven.msk)], identity, how)

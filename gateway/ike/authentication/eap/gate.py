@@ -8,6 +8,7 @@ from gateway.ike.admission import Budget, source_of
 from gateway.ike.authentication.eap.talk import Failed, clean
 from gateway.ike.authentication.eap.tls_machine import TlsMachine
 from gateway.policy.users import User
+from gateway.policy.visits import Visit
 
 MAX_IDENTITY_OCTETS = 253
 """A network access identifier has no more (RFC 7542 2.2)."""
@@ -159,3 +160,4 @@ class Proven:
     kind: int
     msk: bytes = field(default=b"", repr=False)
     user: User | None = None
+    visit: Visit | None = None

@@ -11,6 +11,7 @@ from gateway.ike.authentication.eap.gate import Gate, Proven
 from gateway.ike.authentication.eap.talk import MAX_ROUNDS, Carry, Failed, read
 from gateway.ike.flow import NoAnswer, ask_outside
 from gateway.policy.users import User
+from gateway.policy.visits import Visit
 from gateway.wire.numbers import EapCode, EapType, name_of
 from gateway.wire.payloads import EAP
 
@@ -51,6 +52,8 @@ class RadiusAccept:
     msk: bytes = field(repr=False)
     addresses: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    grant: object = field(default=None, repr=False)
+    """All that the server granted, for whom the visit is told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ async def pass_through(
                 raise Failed("eap-radius", "the RADIUS server accepts a name alone: no EAP method has proven it")
             gate.right(booked)
             name = _name(answer.user.encode())
-            return Proven(name, kind, answer.msk, User(name, addresses=answer.addresses, groups=answer.groups))
+            visit = Visit(name, question.address, question.ours, question.nas, answer.grant)
+            return Proven(name, kind, answer.msk, User(name, addresses=answer.addresses, groups=answer.groups), visit)
         packet, state = _request(answer.eap), answer.state
         kind = packet.method or kind
     raise Failed("eap-protocol", f"the RADIUS server did not come to an end in {MAX_ROUNDS} rounds")
