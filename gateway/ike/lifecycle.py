@@ -146,15 +146,10 @@ def _tell(core: Core, sa: IkeSa, was: Lifecycle, why: str, cause: str) -> None:
         cause=sa.attempt.cause if sa.attempt else cause,
         why=why,
     )
-    if sa.visit is not None and was != Lifecycle.CONNECTING and not _goes_on(core, sa):
+    if sa.visit is not None and was != Lifecycle.CONNECTING:
         core.out.append(Left(sa.visit, cause, why))
     if sa.peer:
         core.closed_peers.append((sa.peer.name, was))
-
-
-def _goes_on(core: Core, gone: IkeSa) -> bool:
-    """Whether the visit has another IKE SA than such as only wait for their delete."""
-    return any(sa.visit is gone.visit and sa.replaced_by is None for sa in core.sas.values())
 
 
 def stop_following(core: Core, sa: IkeSa) -> None:

@@ -62,16 +62,23 @@ class Site:
     carried: dict[Visit, Carried] = field(default_factory=dict)
     expelled: list[tuple[Visit, str]] = field(default_factory=list)
     forgotten: list[Visit] = field(default_factory=list)
+    looked: Visit | None = None
+    """Whose counters were looked at last."""
     radius: Radius = field(init=False)
 
     def __post_init__(self) -> None:
         hold = Hold(self.expel, lambda _: ("10.3.0.77", "fd03::77"), lambda: ("gate.example",))
-        hold.carried = lambda visit: self.carried.get(visit, Carried())
+        hold.carried = self.look
         hold.forget = self.forgotten.append
         self.radius = Radius(hold, self.port)
 
+    def look(self, visit: Visit) -> Carried:
+        self.looked = visit
+        return self.carried.get(visit, Carried())
+
     def expel(self, visit: Visit, why: str) -> None:
-        """As the engine does: the visit leaves some time after that."""
+        """As the engine does: the counters go at once, the visit leaves some time after that."""
+        assert self.looked is visit, "nobody looked what it carried at last"
         self.expelled.append((visit, why))
 
     @property

@@ -281,6 +281,20 @@ def test_a_silent_peer_has_left():
     assert told(b) == [("entered", ""), ("left", "timeout")]
 
 
+def test_a_peer_that_dies_upon_its_rekey_has_left_though_the_old_ike_sa_lingers():
+    network, a, b = visited(67)
+    network.perform(a, a.engine.rekey("right", None, network.now)[1])
+    while len(b.engine.ike_sas()) < 2:
+        network.run(0.001)
+    a.alive = False
+    visit = b.visits[0].visit
+    old = next(sa for sa in b.engine.ike_sas() if sa.replaced_by is not None)
+    assert b.engine.of_visit(visit) == [old.replaced_by]
+    network.perform(b, b.engine.expel(visit, "time is up", network.now))
+    network.run(200)
+    assert not b.engine.ike_sas() and told(b) == [("entered", ""), ("left", "stopped")]
+
+
 def test_who_is_refused_never_entered():
     network = Network(66)
     _, b = radius_scene(network, Radius(), replace(PASSWORD, eap_password=b"no"))
