@@ -78,6 +78,7 @@ async def configure(person: Person) -> None:
     blocks = [{"network": "198.51.100.0/24", "reason": "scans"}, {"network": "2001:db8::/32", "expires_at": 1}]
     document = {"apiVersion": "ikegate/v1", "peers": [peer], "psks": [psk], "shunts": [shunt], "blocks": blocks}
     document["ppks"] = [{"name": "branch", "identity": "2026.branch", "secret": "0x" + "5a" * 32}]
+    document["radius"] = [{"name": "branch", "address": "192.0.2.9", "secret": SECRET}]
     document["pools"] = [{"name": "branch", "networks": ["10.99.0.0/24"]}]
     document["users"] = [{"name": "branch", "addresses": ["10.99.0.7"], "enabled": False}]
     await person.gateway.config.apply(document, LAB)

@@ -280,6 +280,8 @@ def test_pages_fit_a_phone_and_work_with_a_keyboard(lab: Lab, browser: Browser) 
             "/psks/far",
             "/credentials",
             "/ppks/new",
+            "/access",
+            "/access/radius/new",
             "/proposals",
             "/proposals/modern-ike",
             "/tunnels/far/delete",

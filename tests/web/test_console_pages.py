@@ -53,6 +53,9 @@ SIGNED_IN_PAGES = (
     "/access/pools/new",
     "/access/pools/branch",
     "/access/pools/branch/delete",
+    "/access/radius/new",
+    "/access/radius/branch",
+    "/access/radius/branch/delete",
     "/credentials",
     "/certificates/new",
     "/certificates/branch-own",
@@ -140,6 +143,7 @@ async def test_what_is_not_there_is_a_page_that_says_so(person: Person) -> None:
         "/attempts/x",
         "/psks/no",
         "/ppks/no",
+        "/access/radius/no",
         "/rules/shunts/no",
     ):
         page = await person.look(path, 404)

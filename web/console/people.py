@@ -1,11 +1,11 @@
-"""The pages of remote access: users, pools of addresses, and who holds which."""
+"""The pages of remote access: users, pools of addresses and who holds which, and RADIUS servers."""
 
 import time
 
 from fastapi import APIRouter, Request, Response
 
 from gateway.service.gateway import Gateway
-from gateway.storage.people import PoolObject, UserObject
+from gateway.storage.people import PoolObject, RadiusObject, UserObject
 from web.console.forms import people as form
 from web.console.objects import Deletion, Pages, Sheet, object_pages
 from web.console.render import page
@@ -37,6 +37,8 @@ async def show_access(request: Request, session: SignedIn, gateway: ThisGateway)
         leases=people.lease_rows(leases),
         held=sum(lease.released is None for lease in leases),
         known=len(leases),
+        servers=people.radius_servers(inventory),
+        by_radius=people.peers_by_radius(inventory),
     )
 
 
@@ -107,5 +109,43 @@ object_pages(
         draw=_draw_pool,
         blank=dict,
         deletion=_delete_pool,
+    ),
+)
+
+
+def _draw_radius(sheet: Sheet[RadiusObject]) -> Response:
+    name = sheet.base.name if sheet.base else ""
+    body = form.radius_document(sheet.typed, sheet.base, {})
+    return sheet.answer(
+        "radius.html",
+        title=name or "New RADIUS server",
+        name=name,
+        action=f"/access/radius/{name or 'new'}",
+        call=sheet.call(f"/radius/{name or body.get('name') or 'NAME'}", body),
+    )
+
+
+def _delete_radius(gateway: Gateway, name: str) -> Deletion:
+    """The last server that somebody depends on goes when its name is typed."""
+    inventory = gateway.config.inventory
+    users = people.peers_by_radius(inventory)
+    if inventory.radius.keys() != {name}:
+        return Deletion("RADIUS server", "The others are asked in its place.")
+    text = "It is the last one. Nobody comes in any more through these:" if users else "No peer asks a RADIUS server."
+    return Deletion("RADIUS server", text, [(user, tunnel(user)) for user in users])
+
+
+object_pages(
+    router,
+    Pages(
+        "radius",
+        path="/access/radius",
+        list_path=_LIST,
+        typed_of=form.typed_of_radius,
+        document=form.radius_document,
+        placed=form.placed_radius,
+        draw=_draw_radius,
+        blank=form.new_radius,
+        deletion=_delete_radius,
     ),
 )

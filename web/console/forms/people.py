@@ -1,12 +1,12 @@
-"""The forms of users and of pools of addresses."""
+"""The forms of users, of pools of addresses, and of RADIUS servers."""
 
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 from gateway.service.documents import as_document
 from gateway.storage.objects import FieldError
-from gateway.storage.people import PoolObject, UserObject
-from web.console.forms.fields import Errors, Typed, entries, lines, number, place
+from gateway.storage.people import PoolObject, RadiusObject, UserObject
+from web.console.forms.fields import Errors, Typed, entries, lines, number, place, plain
 
 _USER_FIELDS = (
     (r"/(name|description|login|password|expires_at|sessions)", r"\1"),
@@ -16,6 +16,17 @@ _POOL_FIELDS = (
     (r"/(name|description)", r"\1"),
     (r"/(networks|excluded|dns|nbns|domains|subnets|reservations)(/.*)?", r"\1"),
 )
+# Numbers of a RADIUS server by name, and whether each is a whole one.
+_RADIUS_NUMBERS = {
+    "port": True,
+    "accounting_port": True,
+    "timeout": False,
+    "tries": True,
+    "priority": True,
+    "interim_interval": False,
+}
+_RADIUS_CHECKS = ("accounting", "dynamic")
+_RADIUS_FIELDS = ((rf"/(name|description|address|secret|{'|'.join((*_RADIUS_NUMBERS, *_RADIUS_CHECKS))})", r"\1"),)
 NEW_USER: Typed = {"enabled": "yes", "sessions": "0"}
 _POOL_LISTS = ("networks", "excluded", "dns", "nbns", "domains", "subnets")
 
@@ -95,3 +106,34 @@ def pool_document(typed: Typed, base: PoolObject | None, errors: Errors) -> dict
 
 def placed_pool(found: list[FieldError]) -> Errors:
     return place(found, _POOL_FIELDS)
+
+
+def typed_of_radius(server: RadiusObject) -> Typed:
+    typed = {name: plain(getattr(server, name)) for name in _RADIUS_NUMBERS}
+    typed |= {name: "yes" if getattr(server, name) else "" for name in _RADIUS_CHECKS}
+    return typed | {"name": server.name, "description": server.description, "address": server.address}
+
+
+def new_radius() -> Typed:
+    """What a new server begins with."""
+    defaults = {name: RadiusObject.model_fields[name].default for name in (*_RADIUS_NUMBERS, *_RADIUS_CHECKS)}
+    return {name: plain(defaults[name]) for name in _RADIUS_NUMBERS} | {
+        name: "yes" if defaults[name] else "" for name in _RADIUS_CHECKS
+    }
+
+
+def radius_document(typed: Typed, base: RadiusObject | None, errors: Errors) -> dict[str, Any]:
+    """The server's document; with no secret typed the stored one stays, an emptied number keeps what it had."""
+    document: dict[str, Any] = as_document(base) if base else {"name": typed.get("name", "").strip()}
+    document |= {name: typed.get(name, "").strip() for name in ("description", "address")}
+    document |= {name: bool(typed.get(name)) for name in _RADIUS_CHECKS}
+    for name, whole in _RADIUS_NUMBERS.items():
+        if (value := number(typed, name, errors, whole=whole)) is not None:
+            document[name] = value
+    if secret := typed.get("secret", ""):
+        document["secret"] = secret
+    return document
+
+
+def placed_radius(found: list[FieldError]) -> Errors:
+    return place(found, _RADIUS_FIELDS)

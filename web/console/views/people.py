@@ -1,4 +1,4 @@
-"""Users, pools and leases as the page of remote access shows them."""
+"""Users, pools, leases and RADIUS servers as the page of remote access shows them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from gateway.policy.pools import Lease
 from gateway.policy.snapshot import Snapshot
 from gateway.service.status import IkeSaStatus
 from gateway.storage.objects import Inventory
-from gateway.storage.people import UserObject
+from gateway.storage.people import RadiusObject, UserObject
 
 _MOST_LEASES = 200
 
@@ -79,6 +79,17 @@ def pool_rows(inventory: Inventory, snapshot: Snapshot, leases: Iterable[Lease])
 
 def peers_of_pool(inventory: Inventory, name: str) -> tuple[str, ...]:
     return tuple(sorted(peer.name for peer in inventory.peers.values() if name in peer.pools))
+
+
+def radius_servers(inventory: Inventory) -> list[RadiusObject]:
+    """In the order in which they are asked."""
+    return sorted(inventory.radius.values(), key=lambda server: (server.priority, server.name))
+
+
+def peers_by_radius(inventory: Inventory) -> tuple[str, ...]:
+    """The peers of whom RADIUS decides who may come in."""
+    peers = inventory.peers.values()
+    return tuple(sorted(peer.name for peer in peers if any("radius" in one.eap_methods for one in peer.remote_auth)))
 
 
 def lease_rows(leases: Iterable[Lease]) -> list[Lease]:
