@@ -111,8 +111,8 @@ class Engine:
         obey(core, difference)
         judge_again(core, difference.trust)
         if difference.users:
-            known = {name: user for name, user in before.users.items() if name in snapshot.users}
-            cut(core, [name for name, user in known.items() if user.password != snapshot.users[name].password])
+            stay = before.users.keys() & snapshot.users.keys() & set(difference.users)
+            cut(core, sorted(n for n in stay if before.users[n].password != snapshot.users[n].password))
         unmake_interfaces(core)
         return difference, self._settle()
 

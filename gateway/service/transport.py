@@ -187,9 +187,8 @@ class Transport:
         for _ in range(2):
             try:
                 sock.sendmsg(parts, ancillary, 0, (path.remote, path.port))
-            except (
-                OSError
-            ) as error:  # perhaps not this datagram's: with IP_RECVERR an earlier one's ICMP error is first
+            except OSError as error:
+                # perhaps not this datagram's: with IP_RECVERR an earlier one's ICMP error is first
                 why = error.strerror or str(error)
                 continue
             return ""

@@ -96,7 +96,9 @@ async def hear(
         why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
         raise core.give_up(sa, "eap-key", Step.IDENTITY, _FAILED, why)
     sa.eap_identity, sa.visit = proven.identity, proven.visit or sa.visit
-    sa.guest = None if proven.user in core.snapshot.users.values() else proven.user or User(proven.identity)
+    user = proven.user or User(proven.identity)
+    is_ours = proven.user is not None and core.snapshot.users.get(user.name) == user
+    sa.guest = None if is_ours else user
     how = f"by {method_name(proven.kind)}"
     return Heard(request, [proof.prove(sa, proven.msk)], identity, how)
 
