@@ -25,7 +25,8 @@ from gateway.crypto.signatures import PrivateKey
 
 MAX_OCTETS = 256 * 1024
 MAX_CERTIFICATES = 16
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+# A block ends before the next begins: a search for its end that went on would take the square of the text's length.
+_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(?:(?!-----BEGIN ).)*?-----END \1-----", re.DOTALL)
 _CERTIFICATE_LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 
 

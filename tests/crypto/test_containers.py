@@ -79,6 +79,14 @@ def test_what_is_no_certificate_is_told_so(octets: bytes, told: str) -> None:
         containers.read_certificates(octets)
 
 
+def test_blocks_that_do_not_end_are_looked_at_once() -> None:
+    """By a search that grows with the square of the text, this runs into the time-out of any test."""
+    octets = b"-----BEGIN A-----" * (containers.MAX_OCTETS // 17)
+    for read in (containers.read_certificates, containers.read_private_key):
+        with pytest.raises(Unreadable):
+            read(octets)
+
+
 def test_pkcs12_there_and_back() -> None:
     octets = containers.write_pkcs12("leaf", LEAF_KEY, (LEAF, ROOT.certificate), "secret")
     bundle = containers.read_pkcs12(octets, b"secret")
