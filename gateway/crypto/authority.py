@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import cast
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
@@ -173,9 +174,12 @@ def requested_key(asked: x509.CertificateSigningRequest) -> PublicKey:
 
     Nothing else is taken from it: what the certificate says is the administrator's word.
     """
-    if not asked.is_signature_valid:
+    try:
+        proven, public = asked.is_signature_valid, PublicKey.of(asked.public_key())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CannotIssue(f"the request's key cannot be used: {error}") from None
+    if not proven:
         raise CannotIssue("the request is not signed by its own key: who sent it does not prove to hold it")
-    public = PublicKey.of(asked.public_key())
     if why := weakness(public.key):
         raise CannotIssue(why)
     return public

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
 
-from gateway.crypto.signature_keys import Private, weakness
+from gateway.crypto.signature_keys import InvalidKey, Private, weakness
 from gateway.crypto.signatures import PrivateKey
 
 MAX_OCTETS = 256 * 1024
@@ -161,7 +161,10 @@ def _bounded(data: bytes) -> None:
 def _strong(key: object) -> PrivateKey:
     if not isinstance(key, get_args(Private)):
         raise Unreadable("the key is of a kind that does not sign")
-    found = PrivateKey(key)
+    try:
+        found = PrivateKey(key)
+    except InvalidKey as error:
+        raise Unreadable(str(error)) from None
     if why := weakness(found.public.key):
         raise Unreadable(why)
     return found

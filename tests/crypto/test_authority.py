@@ -208,6 +208,17 @@ def test_a_request_of_another_key_is_refused() -> None:
         authority.requested_key(containers.read_request(bytes(octets)))
 
 
+def test_a_request_of_a_key_that_we_do_not_know_is_refused() -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moon")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(name)
+    curve = asked.sign(ec.generate_private_key(ec.SECP256K1()), hashes.SHA256())
+    octets = asked.sign(ed25519.Ed25519PrivateKey.generate(), None).public_bytes(Encoding.DER)
+    unknown = x509.load_der_x509_csr(octets.replace(b"\x06\x03\x2b\x65\x70", b"\x06\x03\x2b\x65\x7f"))
+    for request, told in ((curve, "secp256k1"), (unknown, "Unknown key type")):
+        with pytest.raises(CannotIssue, match=told):
+            authority.requested_key(request)
+
+
 @pytest.mark.parametrize("name", ["", "a b", "-", "x" * 300, "a@", "256.1.1.1/8", "x\x00.example", "ü.example"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(CannotIssue, match="no address, DNS name or e-mail"):
