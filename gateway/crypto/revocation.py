@@ -221,17 +221,17 @@ def _is_for(single: ocsp.OCSPSingleResponse, certificate: Certificate, issuer: C
     """Whether the CertID names this certificate (RFC 6960 4.1.1); the hash is a name there, SHA-1 will do."""
     if single.serial_number != certificate.parsed.serial_number:
         return False
-    name, key = hashes.Hash(single.hash_algorithm), hashes.Hash(single.hash_algorithm)
-    name.update(certificate.issuer_der)
-    key.update(_key_bits(issuer))
-    return (name.finalize(), key.finalize()) == (single.issuer_name_hash, single.issuer_key_hash)
+    named = issuer_hashes(single.hash_algorithm, certificate.issuer_der, issuer.key.spki)
+    return named == (single.issuer_name_hash, single.issuer_key_hash)
 
 
-@lru_cache(maxsize=256)
-def _key_bits(issuer: Certificate) -> bytes:
-    """The subjectPublicKey without tag, length and unused bits."""
-    _, bits = der.inside(der.whole(issuer.key.spki, der.SEQUENCE))
-    return bits[1][1:]
+def issuer_hashes(algorithm: hashes.HashAlgorithm, name: bytes, spki: bytes) -> tuple[bytes, bytes]:
+    """What a CertID names an issuer by: the hashes of its name and of its key's bits alone (RFC 6960 4.1.1)."""
+    _, (_, bits) = der.inside(der.whole(spki, der.SEQUENCE))
+    of_name, of_key = hashes.Hash(algorithm), hashes.Hash(algorithm)
+    of_name.update(name)
+    of_key.update(bits[1:])  # the first octet counts unused bits
+    return of_name.finalize(), of_key.finalize()
 
 
 def _is_signed(response: ocsp.OCSPResponse, issuer: Certificate, now: datetime) -> bool:

@@ -7,12 +7,12 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from gateway.crypto import der
 from gateway.crypto.authority import EARLIER, Issuer, authority_identifier, hash_for, moment, signer
+from gateway.crypto.revocation import issuer_hashes
 from gateway.crypto.signature_keys import spki
 
 MAX_REQUEST = 16 * 1024
@@ -64,9 +64,11 @@ def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: I
     try:
         question = ocsp.load_der_ocsp_request(asked)
         extensions = list(question.extensions)
-    except (ValueError, NotImplementedError, x509.DuplicateExtension):  # the library reads one certificate a request
+        is_ours = _is_about(issuer, question)
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm, x509.DuplicateExtension):
+        # NotImplementedError: the library reads one certificate a request. UnsupportedAlgorithm: another hash than SHA.
         return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
-    if not _is_about(issuer, question):
+    if not is_ours:
         return _unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
     serial = question.serial_number
     found = next((one for one in revoked if one.serial == serial), None)
@@ -79,7 +81,7 @@ def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: I
         algorithm=question.hash_algorithm,
         cert_status=status if known else ocsp.OCSPCertStatus.UNKNOWN,
         this_update=moment(now - EARLIER),
-        next_update=moment(now + 3600),
+        next_update=moment(now + ANSWER_LIFE),
         revocation_time=moment(found.at) if found else None,
         revocation_reason=REASONS[found.reason] if found else None,
     )
@@ -92,17 +94,10 @@ def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: I
 
 def _is_about(issuer: Issuer, question: ocsp.OCSPRequest) -> bool:
     """Whether the question names this issuer, by the hashes of its name and key."""
-    name_hash, key_hash = hashes.Hash(question.hash_algorithm), hashes.Hash(question.hash_algorithm)
-    name_hash.update(issuer.certificate.subject.public_bytes())
-    key_hash.update(_key_bits(issuer.certificate))
-    return (name_hash.finalize(), key_hash.finalize()) == (question.issuer_name_hash, question.issuer_key_hash)
+    own = issuer.certificate
+    named = issuer_hashes(question.hash_algorithm, own.subject.public_bytes(), spki(own.public_key()))
+    return named == (question.issuer_name_hash, question.issuer_key_hash)
 
 
 def _unsuccessful(status: ocsp.OCSPResponseStatus) -> bytes:
     return ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
-
-
-def _key_bits(certificate: x509.Certificate) -> bytes:
-    """Its public key's BIT STRING without tag, length and unused bits, which OCSP hashes (RFC 6960 4.1.1)."""
-    parts = list(der.inside(der.whole(spki(certificate.public_key()), der.SEQUENCE)))
-    return parts[1][1][1:]

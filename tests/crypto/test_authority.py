@@ -142,6 +142,14 @@ def test_any_octets_get_an_answer(root: Issuer, octets: bytes) -> None:
     assert answer.response_status == ocsp.OCSPResponseStatus.MALFORMED_REQUEST
 
 
+def test_a_question_with_a_hash_that_we_do_not_know_gets_an_answer(root: Issuer) -> None:
+    sha256, md2 = bytes.fromhex("0609608648016503040201"), bytes.fromhex("06092a864886f70d010102")
+    asked = _question(root.certificate, root.certificate)
+    assert sha256 in asked
+    answer = ocsp.load_der_ocsp_response(revoking.answer_ocsp(root, asked.replace(sha256, md2), set(), [], NOW))
+    assert answer.response_status == ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
 def test_a_certificate_says_what_it_is_for() -> None:
     key = a_key()
     root = Issuer(authority.create_root(key, Wanted("root"), NOW, chance()), key, "http://ca.example/r")
