@@ -25,7 +25,7 @@ from gateway.crypto.signatures import scheme_of_oid
 MAX_CRL_OCTETS = 32 * 1024 * 1024
 MAX_OCSP_OCTETS = 64 * 1024
 _NO_NEXT_UPDATE = timedelta(days=1)
-"""How long an answer is fresh that does not say so itself."""
+"""How long a list or an answer is fresh that does not say so itself."""
 _SKEW = timedelta(minutes=5)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _CRITICAL = frozenset({ExtensionOID.ISSUING_DISTRIBUTION_POINT, ExtensionOID.DELTA_CRL_INDICATOR})
@@ -132,7 +132,7 @@ def _by_lists(
     for crl in mine:
         if _base(crl) is None:
             number = _number(crl)
-            fitting = (one for one in deltas if (_base(one) or 0) <= number < _number(one) and _is_fresh(one, now))
+            fitting = (one for one in deltas if (_base(one) or 0) <= number < _number(one) and now <= _fresh_until(one))
             yield _by_list(certificate, issuer, crl, next(fitting, None), now)
 
 
@@ -141,8 +141,8 @@ def _base(crl: x509.CertificateRevocationList) -> int | None:
     return found.crl_number if isinstance(found, x509.DeltaCRLIndicator) else None
 
 
-def _is_fresh(crl: x509.CertificateRevocationList, now: datetime) -> bool:
-    return now <= (crl.next_update_utc or crl.last_update_utc + _NO_NEXT_UPDATE)
+def _fresh_until(crl: x509.CertificateRevocationList) -> datetime:
+    return crl.next_update_utc or crl.last_update_utc + _NO_NEXT_UPDATE
 
 
 def _by_list(
@@ -156,12 +156,12 @@ def _by_list(
     entry = crl.get_revoked_certificate_by_serial_number(serial)
     if delta is not None and (newer := delta.get_revoked_certificate_by_serial_number(serial)) is not None:
         entry = None if _reason(newer) is x509.ReasonFlags.remove_from_crl else newer
-    until = min(one.next_update_utc or one.last_update_utc for one in (crl, delta) if one is not None)
+    until = min(_fresh_until(one) for one in (crl, delta) if one is not None)
     if entry is not None:
         when = f"{entry.revocation_date_utc:%Y-%m-%d %H:%M} UTC"
         return Standing(State.REVOKED, f"{issuer.text} revoked {certificate.text} at {when}", until)
-    if not _is_fresh(crl, now):
-        why = f"the revocation list of {issuer.text} was to be renewed at {crl.next_update_utc:%Y-%m-%d %H:%M} UTC"
+    if now > until:  # of the list: a delta that is not fresh was not taken
+        why = f"the revocation list of {issuer.text} was to be renewed at {until:%Y-%m-%d %H:%M} UTC"
         return Standing(State.UNKNOWN, why, until)
     return Standing(State.GOOD, f"the revocation list of {issuer.text} does not name {certificate.text}", until)
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
+from gateway.crypto import der
 from gateway.crypto.certificates import Certificate, at_time
 from gateway.crypto.revocation import MAX_OCSP_OCTETS, Standing, State, standing
 from tests.pki import NOW, Issued, authority, issue, private, revocation_list, root, usage
@@ -52,6 +54,19 @@ def test_an_old_list_says_nothing_good_but_still_what_was_revoked() -> None:
     assert found(revocation_list(ROOT, 5, begins=OLD, ends=PAST)).state is State.UNKNOWN
     assert found(revocation_list(ROOT, 1001, begins=OLD, ends=PAST)).state is State.REVOKED
     assert found(revocation_list(ROOT, 1001, begins=OLD, ends=PAST), revocation_list(ROOT)).state is State.REVOKED
+
+
+def test_a_list_that_does_not_say_until_when_is_good_for_a_day() -> None:
+    for begins, state in ((OLD, State.UNKNOWN), (MOMENT - dt.timedelta(hours=20), State.GOOD)):
+        signed = der.whole(revocation_list(ROOT, 5, begins=begins), der.SEQUENCE)
+        _, content, end = der.element(signed)
+        fields = list(der.inside(content))
+        del fields[4]  # nextUpdate (RFC 5280 5.1)
+        undated = der.pack(der.SEQUENCE, *(der.pack(tag, value) for tag, value in fields))
+        signature = ROOT.key.sign(undated, ec.ECDSA(hashes.SHA256()))
+        algorithm = der.pack(*der.element(signed, end)[:2])
+        crl = der.pack(der.SEQUENCE, undated, algorithm, der.pack(der.BIT_STRING, b"\0", signature))
+        assert (found(crl).state, found(crl).until) == (state, begins + dt.timedelta(days=1))
 
 
 @pytest.mark.parametrize(
@@ -180,9 +195,7 @@ def test_who_says_revoked_is_believed_before_who_says_good() -> None:
         lambda: response(leaf=issue("CN=sun", ROOT)),
         lambda: response(issuer=OTHER, leaf=issue("CN=moon", OTHER, serial=1001)),
         lambda: response(more=x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\5\0")),
-        lambda: ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER).public_bytes(
-            Encoding.DER
-        ),
+        lambda: later().public_bytes(Encoding.DER),
         lambda: b"",
         lambda: b"\x30\x03\x0a\x01\x00",
         lambda: response()[:-1],
