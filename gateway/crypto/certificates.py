@@ -18,7 +18,7 @@ from gateway.crypto.signatures import PublicKey
 MAX_OCTETS = 16_384
 """Of one certificate."""
 MAX_NAMES = 256
-"""Alternative names in one certificate, and subtrees in one extension of name constraints."""
+"""Alternative names in one certificate, and e-mail addresses in its subject that stand in for them."""
 _TEXT = 200
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
 Read = TypeVar("Read")

@@ -1,7 +1,8 @@
 """What the secret shared with a RADIUS server proves, and hides (RFC 2865 3, 2866 3, 2869 5.14, 2548 2.4, 5176 3).
 
 MD5 is RADIUS's own. Alone it proves no Access answer any more: who stands between can forge a Response Authenticator
-(CVE-2024-3596), so HMAC-MD5 over the whole packet, the Message-Authenticator, is demanded of every one.
+(CVE-2024-3596), so HMAC-MD5 over the whole packet, the Message-Authenticator, is demanded of each that may
+let somebody in.
 """
 
 import hashlib
@@ -28,8 +29,7 @@ def _md5(packet: Packet, authenticator: bytes, secret: bytes) -> bytes:
 def _message_authenticator(packet: Packet, authenticator: bytes, secret: bytes) -> bytes:
     """HMAC-MD5 over the packet with this authenticator, its own value being zero."""
     attributes = tuple(
-        Attribute(kind, _UNSIGNED) if kind == Type.MESSAGE_AUTHENTICATOR else Attribute(kind, value)
-        for kind, value in packet.attributes
+        Attribute(one.type, _UNSIGNED) if one.type == Type.MESSAGE_AUTHENTICATOR else one for one in packet.attributes
     )
     octets = replace(packet, authenticator=authenticator, attributes=attributes).octets()
     return hmac.digest(secret, octets, "md5")

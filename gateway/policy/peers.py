@@ -167,10 +167,9 @@ class Peer:
     `local_id` None stands for our address as the peer sees it used. Times are seconds, 0 means never.
     `fragment_octets` is the largest IP datagram that an IKE message may fill before it is sent in fragments (RFC 7383);
     0 does not fragment. `dscp` marks IKE's own datagrams (0-63). Each end proves itself in one round or several (RFC
-    4739).
-    `pools` names those that it is given addresses from,
-    the first that has one; a child without remote selectors is then for these addresses. With `virtual_ip` we ask the
-    peer for addresses when we call it; a child without local selectors is then for these.
+    4739). `pools` names those that it is given addresses from, the first that has one; a child without
+    remote selectors is then for these addresses. With `virtual_ip` we ask the peer for addresses when we call it; a
+    child without local selectors is then for these.
     `redirect_to` is another gateway, an address or a DNS name, to which this peer is sent when it has proven itself.
     `ppks` names its post-quantum pre-shared keys (RFC 8784): we offer the first and accept any; with `ppk_required`
     there is no IKE SA without one.

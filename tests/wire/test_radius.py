@@ -21,7 +21,7 @@ from gateway.wire.radius import (
     text,
 )
 
-# RFC 2865 7.1: alice's Access-Request and its answer.
+# RFC 2865 7.1: nemo's Access-Request.
 REQUEST = bytes.fromhex(
     "01000038 0f403f9473978057bd83d5cb98f4227a 01066e656d6f 02120dbe708d93d413ce3196e43f782a0aee"
     "0406c0a80110 050600000003"
