@@ -27,7 +27,6 @@ DAY = 86_400.0
 EARLIER = 300.0  # seconds that a certificate is good before it was made: not every clock is right
 SERIAL_OCTETS = 20  # RFC 5280 4.1.2.2: at most
 MAX_COMMON_NAME = 64  # RFC 5280 A.1: ub-common-name
-IPSEC_IKE = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.17")  # RFC 4945 5.1.3.12
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*")
 _MAIL = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
 
@@ -47,8 +46,8 @@ class Profile(StrEnum):
 
 _PURPOSES = {
     # Windows asks a gateway for serverAuth, older systems for clientAuth of an initiator; RFC 4945 knows ipsecIKE.
-    Profile.GATEWAY: (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH, IPSEC_IKE),
-    Profile.CLIENT: (ExtendedKeyUsageOID.CLIENT_AUTH, IPSEC_IKE),
+    Profile.GATEWAY: (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.IPSEC_IKE),
+    Profile.CLIENT: (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.IPSEC_IKE),
 }
 
 

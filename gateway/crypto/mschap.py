@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from gateway.crypto.md4 import md4
 
 CHALLENGE_OCTETS = 16
-RESPONSE_OCTETS = 24
 _SIGNING = b"Magic server to client signing constant"
 _ITERATION = b"Pad to make it do more than one iteration"
 _MASTER = b"This is the MPPE Master Key"

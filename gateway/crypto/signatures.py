@@ -17,7 +17,6 @@ from gateway.crypto import der
 from gateway.crypto.signature_keys import KeyKind, Private, Public, describe, load_public, spki, strength
 from gateway.wire.numbers import AuthMethod, HashAlgorithm, name_of
 
-_MAX_IDENTIFIER = 255  # RFC 7427 3: its length is one octet
 _PSS = "1.2.840.113549.1.1.10"
 _MGF1 = "1.2.840.113549.1.1.8"
 _HASHES: dict[int, hashes.HashAlgorithm] = {
@@ -220,7 +219,7 @@ class PublicKey:
 
     @property
     def strength(self) -> int:
-        """Bits, on the scale of NIST SP 800-57; 128 for what only a quantum computer's rule would rank."""
+        """Bits, on the scale of NIST SP 800-57."""
         return strength(self.key, self.kind)
 
     def verify(self, scheme: Scheme, signature: bytes, data: bytes) -> bool:
@@ -235,7 +234,7 @@ class PublicKey:
 
 
 class PrivateKey:
-    """A key that signs; it has no `repr`, and equals another when both have the same public key."""
+    """A key that signs; its `repr` tells its kind alone, and it equals another when both have the same public key."""
 
     __slots__ = ("_key", "public")
 

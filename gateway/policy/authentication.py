@@ -100,7 +100,3 @@ class RemoteAuth:
     revocation: Revocation = Revocation.IF_REACHABLE
     eap_methods: tuple[str, ...] = ()
     sha1: bool = False
-
-
-MOST_ROUNDS = 4
-"""Nobody proves himself in more ways than this (RFC 4739)."""

@@ -1,6 +1,7 @@
 """Whether a certificate is for an identity, by the exact rules of RFC 4945 3 and RFC 7296 3.5."""
 
 import ipaddress
+from collections.abc import Sequence
 
 from gateway.crypto.certificates import Certificate, printable
 from gateway.policy.identities import Identity
@@ -35,7 +36,7 @@ def confirms(certificate: Certificate, identity: Identity) -> str:
             return f"{identity} is an identity of a kind that no certificate confirms"
 
 
-def _others(identity: Identity, kind: str, names: "tuple[str, ...] | list[str]") -> str:
+def _others(identity: Identity, kind: str, names: Sequence[str]) -> str:
     if not names:
         return f"it has no {kind} among its alternative names, and so is not for {identity}"
     shown = ", ".join(map(printable, names[:_SHOWN])) + (" …" if len(names) > _SHOWN else "")

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from gateway.wire.numbers import PpkIdType
+
 MAX_ID_OCTETS = 255
-_FIXED = 2  # PPK_ID_FIXED
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,4 +18,4 @@ class Ppk:
     @property
     def ppk_id(self) -> bytes:
         """As it is sent: the type PPK_ID_FIXED and the configured octets (RFC 8784 5.1)."""
-        return bytes((_FIXED,)) + self.identity.encode()
+        return bytes((PpkIdType.PPK_ID_FIXED,)) + self.identity.encode()

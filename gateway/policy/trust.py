@@ -9,21 +9,20 @@ from functools import lru_cache
 
 from cryptography import x509
 
+from gateway.crypto.certificates import Certificate, InvalidCertificate
 from gateway.policy.authentication import Authority, Credential, Method
 from gateway.policy.peers import Peer
 
 
 @lru_cache(maxsize=4096)
 def _named(certificate: bytes) -> tuple[bytes, ...]:
-    """The names in a certificate: subject and alternative names."""
+    """The names in a certificate, subject and alternative names; all of it where it cannot be read."""
     try:
-        read = x509.load_der_x509_certificate(certificate)
-        names = [read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.public_bytes()]
-    except x509.ExtensionNotFound:
-        names = []
-    except ValueError:
+        read = Certificate.read(certificate)
+    except InvalidCertificate:
         return (certificate,)
-    return (read.subject.public_bytes(), *names)
+    names = read.extension(x509.SubjectAlternativeName)
+    return (read.subject_der,) if names is None else (read.subject_der, names.public_bytes())
 
 
 def says(credential: Credential | None) -> object:

@@ -156,7 +156,11 @@ def test_a_certificate_says_what_it_is_for() -> None:
     made = authority.issue(root, a_key().public, GATEWAY, NOW, chance(1))
     client = authority.issue(root, a_key().public, Wanted("phone", profile=Profile.CLIENT), NOW, chance(2))
     purposes = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(purposes) == [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH, authority.IPSEC_IKE]
+    assert list(purposes) == [
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        ExtendedKeyUsageOID.IPSEC_IKE,
+    ]
     assert (authority.profile_of(made), authority.profile_of(client)) == (Profile.GATEWAY, Profile.CLIENT)
     assert made.extensions.get_extension_for_class(x509.BasicConstraints).critical
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
