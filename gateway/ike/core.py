@@ -20,6 +20,7 @@ from gateway.ike.tickets import Tickets
 from gateway.ike.timers import Timers
 from gateway.ike.traffic import Traffic
 from gateway.ike.vacancies import Vacancies
+from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.outcome import Close, Reject
@@ -46,8 +47,7 @@ class Core:
         log_keys: bool = False,
         crash_secret: bytes = b"",
     ) -> None:
-        self.plane = plane
-        self.random = random
+        self.plane, self.random = plane, random
         self.crash_secret = crash_secret
         self.log_keys = log_keys
         self.now = 0.0
@@ -68,6 +68,7 @@ class Core:
         self.ownership = Ownership()
         self._by_peer: dict[str, dict[int, IkeSa]] = {}
         self._by_identities: dict[object, tuple[IkeSa, ...]] = {}
+        self._by_remote: dict[object, dict[int, IkeSa]] = {}
         self.asked_where: dict[int, IkeSa] = {}
         self.asked_traps: dict[int, str] = {}
         self.relocations: dict[int, Relocation] = {}
@@ -183,6 +184,10 @@ class Core:
         others = tuple(other for other in self._by_identities.pop(sa.between, ()) if other is not sa)
         if others:
             self._by_identities[sa.between] = others
+        if sa.between is not None:
+            of_remote = self._by_remote.get(sa.between[2], {})
+            if of_remote.pop(sa.id, None) and not of_remote:
+                del self._by_remote[sa.between[2]]
 
     def _leave(self, sa: IkeSa) -> None:
         of_peer = self._by_peer.get(sa.peer_name or "", {})
@@ -195,6 +200,11 @@ class Core:
         assert local is not None and remote is not None
         sa.between = sa.peer_name, local.canonical, remote.canonical
         self._by_identities[sa.between] = (*self._by_identities.get(sa.between, ()), sa)
+        self._by_remote.setdefault(remote.canonical, {})[sa.id] = sa
+
+    def with_identity(self, remote: Identity) -> list[IkeSa]:
+        """The IKE SAs whose peer, of whatever configuration, has proven to be this one."""
+        return list(self._by_remote.get(remote.canonical, {}).values())
 
     def same_identities(self, sa: IkeSa) -> list[IkeSa]:
         """Other established IKE SAs of the same peer between the same identities."""

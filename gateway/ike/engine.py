@@ -112,7 +112,7 @@ class Engine:
         judge_again(core, difference.trust)
         if difference.users:
             stay = before.users.keys() & snapshot.users.keys() & set(difference.users)
-            cut(core, sorted(n for n in stay if before.users[n].password != snapshot.users[n].password))
+            cut(core, {name for name in stay if before.users[name].password != snapshot.users[name].password})
         unmake_interfaces(core)
         return difference, self._settle()
 

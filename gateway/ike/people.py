@@ -1,13 +1,13 @@
 """Which user is behind an IKE SA; who may not come in is refused, and cut off where he is in."""
 
-from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.peers import Child, Unique
-from gateway.policy.users import User
+from gateway.policy.users import User, user_identity
 from gateway.wire.numbers import NotifyType
 
 _GRACE = 10.0
@@ -51,9 +51,11 @@ def admit(core: Core, sa: IkeSa) -> None:
 def _others(core: Core, sa: IkeSa, user: User) -> list[IkeSa]:
     """His other IKE SAs that stay when this one comes, oldest first."""
     replaced = core.same_identities(sa) if sa.peer and sa.peer.unique == Unique.REPLACE else []
+    identities = (user_identity(user.name), *user.identities)
+    found = {other.id: other for identity in identities for other in core.with_identity(identity)}
     return [
         other
-        for other in core.sas.values()
+        for _, other in sorted(found.items())
         if other is not sa
         and other.state == Lifecycle.ESTABLISHED
         and other not in replaced
@@ -61,7 +63,7 @@ def _others(core: Core, sa: IkeSa, user: User) -> list[IkeSa]:
     ]
 
 
-def cut(core: Core, other_secrets: Collection[str] = ()) -> None:
+def cut(core: Core, other_secrets: AbstractSet[str] = frozenset()) -> None:
     """Whoever may be in no longer goes at once; look again when the next user expires.
 
     `other_secrets` are users who prove themselves by another password from now on.

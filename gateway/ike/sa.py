@@ -178,7 +178,7 @@ class IkeSa:
     """As whom the peer proved itself by EAP: a user's name, or that in a certificate."""
     evidence: Evidence | None = field(default=None, repr=False)
     """Where the peer proved itself by a signature."""
-    between: object = None
+    between: tuple[str | None, object, object] | None = None
     """The peer and both identities, once they are proven: the same for two SAs that do each other's work."""
     established: float | None = None
     last_heard: float = 0.0

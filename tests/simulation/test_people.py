@@ -74,6 +74,19 @@ def test_a_user_has_as_many_sessions_as_he_may() -> None:
     assert attempt.reason == "the user user1@people.example has 2 sessions, and may have 2"
 
 
+def test_a_session_counts_by_whatever_he_proves_himself() -> None:
+    network = Network(8)
+    gate = gateway(network)
+    configure(network, gate, replace(ANNA, identities=(Identity.parse("phone@people.example"),)))
+    device(network, 1)
+    network.run(1)
+    other = device(network, 2, "phone")
+    network.run(1)
+    assert [str(sa.remote_id) for sa in sas(gate)] == ["user1@people.example"]
+    assert not other.plane.states()
+    assert failure(gate).cause == "too-many-sessions"
+
+
 def test_coming_again_from_the_same_place_is_no_further_session() -> None:
     network = Network(4)
     gate = gateway(network, unique=Unique.NEVER)
