@@ -149,6 +149,7 @@ class Leases:
             asked is not None
             and asked not in reserved.owner
             and asked not in book.leases
+            and len(book.leases) < MOST_LEASES
             and pool.holds(version, asked)
         ):
             return asked

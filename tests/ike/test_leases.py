@@ -211,11 +211,13 @@ Comings.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
 TestComings = Comings.TestCase
 
 
-def test_what_one_pool_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("choosy", [False, True])
+def test_what_one_pool_remembers_is_bounded(choosy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.ike.leases.MOST_LEASES", 3)
     leases = Leases()
     for number in range(20):
-        lease = leases.take(OFFICE, 6, ask(f"stranger{number}"), float(number))
+        asked = f"fd00:9::{number + 100}" if choosy else ""
+        lease = leases.take(OFFICE, 6, ask(f"stranger{number}", asked), float(number))
         assert lease is not None
         leases.release(lease, number + 0.5)
     assert sorted(str(lease.identity) for lease in leases.all()) == ["stranger17", "stranger18", "stranger19"]
