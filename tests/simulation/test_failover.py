@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.ike import cluster
 from gateway.ike.abilities import Ability
 from gateway.ike.engine import Engine
 from gateway.ike.plane import SkipSequence
 from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.policy.proposals import Proposal
 from gateway.wire.message import parse_header
-from gateway.wire.numbers import ExchangeType, NotifyType
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from tests.simulation.ladders import CHILD, INFO, Ladder
 from tests.simulation.network import Host, Weather
 from tests.simulation.test_tunnel import assert_agree
@@ -238,12 +240,21 @@ def test_no_iv_is_used_twice() -> None:
     assert len(ivs) == len(set(ivs))
 
 
-def test_a_peer_that_says_nothing_of_it_gets_no_such_answer() -> None:
+def test_a_peer_that_says_nothing_of_it_gets_no_such_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 6311 5: the responder asserts no support that the initiator did not."""
+    said = {"N(IKEV2_MESSAGE_ID_SYNC_SUPPORTED)", "N(IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED)"}
+    assert {True: said, False: said} == told_in_auth(Ladder(), said)
+    monkeypatch.setattr(cluster, "offer", list)
     ladder = Ladder()
-    request = [one for attempt in ladder.b.engine.core.attempts.latest(9) for one in attempt.messages]
-    named = {name for message in request for name in message.payloads}
-    assert f"N({NotifyType.IKEV2_MESSAGE_ID_SYNC_SUPPORTED.name})" in named
+    assert {True: set(), False: set()} == told_in_auth(ladder, said)
+    assert Ability.SYNCHRONISES_IDS not in ladder.sa(ladder.b).abilities
+
+
+def told_in_auth(ladder: Ladder, names: set[str]) -> dict[bool, set[str]]:
+    """Which of these notifies were in B's IKE_AUTH response (True), and in the request (False)."""
+    messages = [one for attempt in ladder.a.engine.core.attempts.latest(9) for one in attempt.messages]
+    auth = [one for one in messages if one.exchange == ExchangeType.IKE_AUTH]
+    return {one.response: names.intersection(one.payloads) for one in auth}
 
 
 def test_only_what_stands_can_be_taken_over() -> None:
@@ -258,9 +269,6 @@ def test_only_what_stands_can_be_taken_over() -> None:
 
 
 def test_a_child_of_extended_numbers_is_told_so() -> None:
-    from gateway.policy.proposals import Proposal
-    from gateway.wire.numbers import Protocol
-
     esn = (Proposal.parse("aes256gcm16-x25519-esn", Protocol.ESP),)
     ladder = Ladder(rekey_time=0.0)
     for host in (ladder.a, ladder.b):

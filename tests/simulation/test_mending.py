@@ -1,7 +1,5 @@
 """The data plane is disturbed by somebody else: what is put back, what is negotiated anew, and what is left alone."""
 
-from dataclasses import replace
-
 import pytest
 
 from gateway.ike.plane import Disturbed, EventsLost
@@ -69,7 +67,7 @@ def test_an_on_demand_child_waits_for_traffic_again() -> None:
 
 def test_who_removes_states_all_the_time_makes_no_storm() -> None:
     network = Network(63)
-    a, b = two(network, left=replace(left()))
+    a, b = two(network, left=left())
     network.run(5)
     for _ in range(100):
         a.plane.take_away([state.key for state in a.plane.states()])
