@@ -15,13 +15,13 @@ class Ability(IntFlag):
     """The peer has given us a ticket, and so will do it again (RFC 5723)."""
     HAS_TICKET = 8
     """The peer has a ticket of ours (RFC 5723)."""
+    SYNCHRONISES_IDS = 16
+    """After a failover of one end both agree on message IDs again (RFC 6311)."""
+    SYNCHRONISES_REPLAY = 32
+    """ESP's sequence numbers can skip forward at the other end's wish (RFC 6311)."""
     CALLED = 64
     """We called, and authenticate again when it is time (RFC 4478)."""
     MAY_USE_PPK = 128
     """Both ends use post-quantum pre-shared keys (RFC 8784)."""
     USES_PPK = 256
     """One is mixed into the keys of this SA or of one that it descends from."""
-    SYNCHRONISES_IDS = 16
-    """After a failover of one end both agree on message IDs again (RFC 6311)."""
-    SYNCHRONISES_REPLAY = 32
-    """ESP's sequence numbers can skip forward at the other end's wish (RFC 6311)."""

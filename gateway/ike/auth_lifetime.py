@@ -55,12 +55,14 @@ def changed(core: Core, sa: IkeSa) -> None:
 def heed(core: Core, sa: IkeSa, message: Message) -> None:
     """As initiator: authenticate again a little before our own limit and the peer's, the shorter of the two."""
     notify = message.notify(NotifyType.AUTH_LIFETIME)
-    told = int.from_bytes(notify.data) if notify is not None and len(notify.data) == 4 else None
+    told = 0.0
+    if notify is not None and len(notify.data) == 4:
+        told = max(float(int.from_bytes(notify.data)), _SHORTEST)
     ours = sa.peer.reauth_time if sa.peer else 0.0
-    limits = [limit for limit in (ours or None, None if told is None else max(float(told), _SHORTEST)) if limit]
+    limits = [limit for limit in (ours, told) if limit]
     if limits:
         sa.reauth = sa.reauth or Reauth()
         part = 0.8 + 0.1 * core.chance()
-        if told is not None:
-            sa.reauth.told = core.now + max(float(told), _SHORTEST) * part
+        if told:
+            sa.reauth.told = core.now + told * part
         core.timers.set(("reauth", sa), core.now + min(limits) * part)

@@ -128,7 +128,7 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
             quiet = child.superseded or any(
                 other is not child and same_traffic(other, child) for other in holder.children.values()
             )
-            _end(core, holder, child, "the peer deleted it", quiet=quiet)
+            _end(core, holder, child, reasons.DELETED, quiet=quiet)
     if ours:
         response.append(wire.Delete(Protocol.ESP, ours))
     return response
