@@ -22,6 +22,7 @@ from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
 from gateway.ike.exchanges import child_answer, configuration, mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
+from gateway.ike.exchanges.errors import error_in, errors_in
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.exchanges.intermediate import check_complete
 from gateway.ike.exchanges.redirect import elsewhere
@@ -153,7 +154,7 @@ async def _prove_ourselves(
         if number == 1:
             ppk.settle(core, sa, response)
             sent = _check_responder(core, sa, peer, response, alone=alone)
-        elif any(notify.type not in _OF_CHILD for notify in _errors(response)):
+        elif any(notify.type not in _OF_CHILD for notify in errors_in(response)):
             _check_accepted(core, sa, response)
         if auth.method == Method.EAP:
             response = await _prove_by_eap(core, sa, auth, sent, response, more)
@@ -179,7 +180,7 @@ async def _prove_by_eap(
     accepted = partial(_check_accepted, core, sa)
     proven = await as_initiator.prove(core, sa, auth, server, response, accepted, alone=alone)
     response = await ask_peer(ExchangeType.IKE_AUTH, [eap_proof.prove(sa, proven.msk), *more])
-    if any(notify.type not in _OF_CHILD for notify in _errors(response)):
+    if any(notify.type not in _OF_CHILD for notify in errors_in(response)):
         _check_accepted(core, sa, response)
     as_initiator.check(core, sa, proven, sent, response)
     if alone and sa.remote_id is None:
@@ -241,13 +242,9 @@ def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, *, al
     return sent
 
 
-def _errors(response: Message) -> list[wire.Notify]:
-    return [notify for notify in response.all(wire.Notify) if notify.type < NotifyType.INITIAL_CONTACT]
-
-
 def _check_accepted(core: Core, sa: IkeSa, response: Message) -> None:
     """The responder ended it: AUTHENTICATION_FAILED can mean a wrong key or an unknown identity, say both."""
-    notify = next(iter(_errors(response)), None)
+    notify = error_in(response)
     if notify is None:
         return
     if notify.type == _FAILED and (why := auth_methods.unwelcome(sa)):

@@ -17,6 +17,7 @@ from gateway.ike.children import (
 )
 from gateway.ike.core import Core
 from gateway.ike.exchanges import collisions, configuration
+from gateway.ike.exchanges.errors import error_in
 from gateway.ike.exchanges.followup import follow_up
 from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
@@ -185,7 +186,7 @@ def installed(core: Core, sa: IkeSa) -> None:
 
 def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn:
     """The responder made no child; its notify says why."""
-    notify = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+    notify = error_in(response)
     if notify is None:
         raise core.refuse(
             sa, "syntax", Step.NETWORKS, NotifyType.INVALID_SYNTAX, "the peer answered without a CHILD_SA or an error"

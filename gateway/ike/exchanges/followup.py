@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from gateway.crypto import groups
 from gateway.crypto.rows import KeyExchangeMethod
 from gateway.ike.core import Core
+from gateway.ike.exchanges.errors import error_in
 from gateway.ike.flow import ask_peer
 from gateway.ike.following import PATIENCE, Following
 from gateway.ike.lifecycle import stop_following
@@ -33,7 +34,7 @@ async def follow_up(core: Core, response: Message, methods: Sequence[KeyExchange
         offer = groups.offer(method.number, core.random)
         linked = wire.Notify(0, b"", NotifyType.ADDITIONAL_KEY_EXCHANGE, link.data)
         response = await ask_peer(ExchangeType.IKE_FOLLOWUP_KE, [wire.KE(method.number, offer.public), linked])
-        error = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+        error = error_in(response)
         if error is not None:
             why = f"the peer answered {name_of(NotifyType, error.type)} to the key exchange {method.label}"
             raise Reject(error.type, why)

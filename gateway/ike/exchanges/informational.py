@@ -5,6 +5,7 @@ from gateway.ike.children import remove, same_traffic
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.crash_detection import hear_protected
+from gateway.ike.exchanges.errors import error_in
 from gateway.ike.exchanges.mobike import compare_mapping, hashes_for_liveness
 from gateway.ike.exchanges.resume import grant
 from gateway.ike.flow import ask_peer
@@ -135,7 +136,5 @@ def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.P
 
 
 def _reason(request: Message) -> str:
-    for notify in request.all(wire.Notify):
-        if notify.type < NotifyType.INITIAL_CONTACT:
-            return f"the peer ended it with {name_of(NotifyType, notify.type)}"
-    return ""
+    error = error_in(request)
+    return f"the peer ended it with {name_of(NotifyType, error.type)}" if error else ""

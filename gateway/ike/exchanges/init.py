@@ -12,6 +12,7 @@ from gateway.ike.core import Core
 from gateway.ike.deferred import Deferred
 from gateway.ike.exchanges import intermediate
 from gateway.ike.exchanges.auth_puzzle import solve_for_auth
+from gateway.ike.exchanges.errors import error_in
 from gateway.ike.flow import ask_peer, ask_solution
 from gateway.ike.lifecycle import protect
 from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
@@ -95,10 +96,6 @@ def name_of_method(number: int) -> str:
     return row.keyword if row else str(number)
 
 
-def _error(response: Message) -> wire.Notify | None:
-    return next((one for one in response.all(wire.Notify) if one.type < NotifyType.INITIAL_CONTACT), None)
-
-
 def refusal_of(core: Core, sa: IkeSa, response: Message) -> Close | None:
     """The end of the call, where the answer is an error and nothing to go on with; the attempt tells of it at once."""
     if response.exchange != ExchangeType.IKE_SA_INIT or sa.peer is None:
@@ -107,7 +104,7 @@ def refusal_of(core: Core, sa: IkeSa, response: Message) -> Close | None:
         return ppk.missing(core, sa, sa.peer, response)
     if any(response.notify(kind) for kind in (NotifyType.COOKIE, NotifyType.INVALID_KE_PAYLOAD, NotifyType.REDIRECT)):
         return None
-    error = _error(response)
+    error = error_in(response)
     return _refused(core, sa, sa.peer, error) if error is not None else None
 
 
@@ -174,7 +171,7 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     if response.notify(NotifyType.REDIRECT):
         why = "the peer sends us on to another gateway, which this peer's configuration does not allow"
         raise core.give_up(sa, "redirected", Step.ALGORITHMS, None, why)
-    if (error := _error(response)) is not None:
+    if (error := error_in(response)) is not None:
         raise _refused(core, sa, sa.peer, error)
     answer = response.one(wire.SA).proposals
     additional = response.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None

@@ -5,6 +5,7 @@ from gateway.crypto.keys import ike_keys, rekey_skeyseed
 from gateway.crypto.rows import KeyExchangeMethod
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
+from gateway.ike.exchanges.errors import error_in
 from gateway.ike.flow import ask_peer
 from gateway.ike.intermediate import Intermediate
 from gateway.ike.lifecycle import keys_made
@@ -45,7 +46,7 @@ def _message(sa: IkeSa, message_id: int, *, response: bool) -> Message:
 
 
 def _finish(core: Core, sa: IkeSa, response: Message, method: KeyExchangeMethod, offer: groups.Offer) -> bytes:
-    error = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+    error = error_in(response)
     if error is not None:
         why = f"the peer answered {name_of(NotifyType, error.type)} to the key exchange {method.label}"
         raise core.give_up(sa, "peer-error", Step.ALGORITHMS, None, why)

@@ -10,6 +10,7 @@ from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges import collisions
 from gateway.ike.exchanges.crash_detection import offer_token, present_token, take_token
+from gateway.ike.exchanges.errors import error_in
 from gateway.ike.exchanges.followup import expect_more, follow_up
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.init import name_of_method
@@ -121,7 +122,7 @@ async def _negotiate(core: Core, sa: IkeSa) -> tuple[Message, _Offer]:
 async def _conclude(core: Core, sa: IkeSa, response: Message, offer: _Offer) -> IkeSa:
     """The new SA, which has nothing of the old one yet."""
     assert sa.peer is not None
-    error = next((n for n in response.all(wire.Notify) if n.type < NotifyType.INITIAL_CONTACT), None)
+    error = error_in(response)
     if error is not None:
         raise Reject(error.type, f"the peer answered {name_of(NotifyType, error.type)} to the rekey of the IKE SA")
     answer = response.one(wire.SA).proposals
