@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.ike.leases import Leases, Wanted, still_fits
+from gateway.policy.identities import Identity
 from gateway.policy.pools import Lease, Pool, Reservation
-from tests.ike.lessees import who
 
 OFFICE = Pool("office", ("10.9.0.0/24", "fd00:9::/64"))
 SMALL = Pool("small", ("10.9.0.8/31",))
 
 
 def ask(name: str, asked: str = "", place: str = "", *, shares: bool = True) -> Wanted:
-    return Wanted(who(name), int(ipaddress.ip_address(asked)) if asked else None, place, shares)
+    return Wanted(Identity.parse(name), int(ipaddress.ip_address(asked)) if asked else None, place, shares)
 
 
 def taken(leases: Leases, pool: Pool, wanted: Wanted, version: int = 4) -> str | None:
@@ -37,9 +37,9 @@ def test_the_same_identity_gets_its_address_again() -> None:
     first = leases.take(OFFICE, 4, ask("anna"), 100.0)
     assert first is not None
     kept = leases.release(first, 200.0)
-    assert kept == Lease("office", "10.9.0.1", who("anna"), 100.0, 200.0)
+    assert kept == Lease("office", "10.9.0.1", Identity.parse("anna"), 100.0, 200.0)
     assert taken(leases, OFFICE, ask("bert")) == "10.9.0.2"
-    assert leases.take(OFFICE, 4, ask("ANNA"), 300.0) == Lease("office", "10.9.0.1", who("ANNA"), 300.0)
+    assert leases.take(OFFICE, 4, ask("ANNA"), 300.0) == Lease("office", "10.9.0.1", Identity.parse("ANNA"), 300.0)
 
 
 def test_an_address_is_asked_for() -> None:
@@ -82,16 +82,16 @@ def test_when_none_is_left_the_longest_unused_goes_and_what_is_held_stays() -> N
 
 
 def test_a_reserved_address_is_for_one_alone() -> None:
-    pool = Pool("p", ("10.9.0.0/29",), reservations=(Reservation(who("boss"), "10.9.0.2"),))
+    pool = Pool("p", ("10.9.0.0/29",), reservations=(Reservation(Identity.parse("boss"), "10.9.0.2"),))
     leases = Leases()
     assert taken(leases, pool, ask("anna", "10.9.0.2")) == "10.9.0.1"
     assert taken(leases, pool, ask("bert")) == "10.9.0.3"
     assert taken(leases, pool, ask("boss")) == "10.9.0.2"
-    assert leases.keeps(pool, 4, who("boss")) and not leases.keeps(pool, 6, who("boss"))
+    assert leases.keeps(pool, 4, Identity.parse("boss")) and not leases.keeps(pool, 6, Identity.parse("boss"))
 
 
 def test_what_was_reserved_is_given_out_when_it_is_no_longer() -> None:
-    reserving = Pool("small", ("10.9.0.8/31",), reservations=(Reservation(who("boss"), "10.9.0.8"),))
+    reserving = Pool("small", ("10.9.0.8/31",), reservations=(Reservation(Identity.parse("boss"), "10.9.0.8"),))
     leases = Leases()
     assert taken(leases, reserving, ask("anna")) == "10.9.0.9"
     assert taken(leases, reserving, ask("bert")) is None
@@ -122,13 +122,13 @@ def test_a_lease_is_forgotten_only_while_nobody_holds_it() -> None:
 
 
 def test_a_pool_that_changes_keeps_the_leases_that_are_still_in_it() -> None:
-    lease = Lease("office", "10.9.0.1", who("anna"), 1.0)
+    lease = Lease("office", "10.9.0.1", Identity.parse("anna"), 1.0)
     assert still_fits([OFFICE], lease)
     assert not still_fits([], lease)
     assert not still_fits([Pool("office", ("10.8.0.0/24",))], lease)
     assert not still_fits([Pool("office", OFFICE.networks, ("10.9.0.1",))], lease)
     for owner, fits in (("anna", True), ("bert", False)):
-        reserving = Pool("office", OFFICE.networks, reservations=(Reservation(who(owner), "10.9.0.1"),))
+        reserving = Pool("office", OFFICE.networks, reservations=(Reservation(Identity.parse(owner), "10.9.0.1"),))
         assert still_fits([reserving], lease) is fits
 
 
@@ -191,7 +191,7 @@ class Comings(RuleBasedStateMachine):
     @rule(user=st.integers(0, 9), host=st.integers(0, 6))
     def reserve(self, user: int, host: int) -> None:
         """As the engine does it: who holds what is another's from now on has to go."""
-        owner = Reservation(who(f"user{user}"), f"10.9.0.{host}")
+        owner = Reservation(Identity.parse(f"user{user}"), f"10.9.0.{host}")
         self.pool = Pool("p", self.pool.networks, reservations=(owner,))
         for one in [one for one in self.held if not still_fits([self.pool], one.lease)]:
             self.held.remove(one)

@@ -5,8 +5,8 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.policy.identities import Identity
 from gateway.policy.pools import Lease, Pool
-from tests.ike.lessees import who
 
 
 def texts(pool: Pool, version: int) -> list[str]:
@@ -48,6 +48,6 @@ def test_the_ranges_hold_each_wanted_address_once(networks: list[str], excluded:
 
 
 def test_a_lease_knows_its_version_and_its_traffic() -> None:
-    four, six = (Lease("p", address, who("x"), 0.0) for address in ("10.9.0.1", "fd00:9::1"))
+    four, six = (Lease("p", address, Identity.parse("x"), 0.0) for address in ("10.9.0.1", "fd00:9::1"))
     assert (four.version, six.version) == (4, 6)
     assert (four.selector.text, six.selector.text) == ("10.9.0.1/32", "fd00:9::1/128")
