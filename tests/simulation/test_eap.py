@@ -6,13 +6,17 @@ import pytest
 from cryptography import x509
 
 from gateway.crypto.signatures import PrivateKey
+from gateway.ike import answering
 from gateway.ike.attempts import Attempt
+from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth
 from gateway.policy.peers import Peer, Start
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
-from gateway.wire.numbers import NotifyType
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import EapCode, ExchangeType, NotifyType
 from tests.ike.eap_lab import CLIENT, SERVER, Issued, issue, revocation_list
 from tests.simulation.network import Host, Network, Weather, peer, psk
 
@@ -173,6 +177,29 @@ def test_a_gateway_does_not_prove_itself_by_eap_alone_unasked():
     network.perform(a, effects)
     network.run(5)
     assert attempt(b).cause == "auth-method" and "EAP alone" in attempt(b).reason
+
+
+def test_who_begins_eap_and_gives_no_proof_is_not_believed_where_we_do_not_go_on(monkeypatch):
+    """It is to prove itself by EAP alone, which we cannot take part in: an EAP request is no proof."""
+    honest = answering.script
+
+    def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload] | None:
+        given = honest(core, sa, request)
+        if request.exchange != ExchangeType.IKE_AUTH or given is None:
+            return given
+        return [wire.EAP(EapCode.REQUEST, 1, b"\x01"), *[one for one in given if not isinstance(one, wire.AUTH)]]
+
+    monkeypatch.setattr(answering, "script", script)
+    network = Network(19)
+    a, b = scene(network, (LocalAuth(),), (RemoteAuth(),))
+    left = replace(a.engine.core.snapshot.peers["right"], remote_auth=(RemoteAuth(EAP),))
+    network.perform(a, a.engine.stop(network.now))
+    network.apply(a, Snapshot.build(2, [left], [psk()]))
+    network.perform(a, a.engine.connect("right", None, network.now)[1])
+    network.run(2)
+    assert not established_any(a) and not a.protecting()
+    assert not established_any(b)
+    assert attempt(a).cause == "auth-method" and "no round of ours is EAP" in attempt(a).reason
 
 
 def test_a_certificate_for_another_gateway_is_not_believed():

@@ -138,6 +138,8 @@ async def _prove_ourselves(
 
     --> HDR, SK {IDi, AUTH, N(ANOTHER_AUTH_FOLLOWS), …}   <-- HDR, SK {IDr, AUTH}
     --> HDR, SK {IDi, AUTH}                               <-- HDR, SK {…}
+
+    Raises Close.
     """
     assert sa.local_id is not None
     further = _about_us(core, sa, peer) + further
@@ -159,6 +161,9 @@ async def _prove_ourselves(
         if auth.method == Method.EAP:
             response = await _prove_by_eap(core, sa, auth, sent, response, more)
         request, further = [identity], []
+    if sa.remote_id is None:
+        why = f"{peer.name} is to prove itself by EAP alone, and no round of ours is EAP"
+        raise core.give_up(sa, "auth-method", Step.IDENTITY, _FAILED, why)
     return response
 
 
