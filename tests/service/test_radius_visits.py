@@ -248,6 +248,17 @@ async def test_the_port_is_open_while_a_server_may_use_it(site: Site) -> None:
     await until(free)
 
 
+async def test_the_port_stays_open_when_a_secret_is_changed(site: Site) -> None:
+    server = replace(site.server, dynamic=True)
+    site.radius.apply((server,))
+    await until(lambda: site.radius._listener)
+    first = site.radius._listener
+    site.radius.apply((replace(server, secret=b"another one"),))
+    await until(lambda: not site.radius._turns)
+    assert site.radius.problems == ()
+    assert site.radius._listener not in (None, first)
+
+
 async def test_a_port_that_is_taken_is_a_problem_until_it_is_not_wanted(site: Site) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("0.0.0.0", site.port))

@@ -93,6 +93,7 @@ class Listener(asyncio.DatagramProtocol):
         self._sessions = sessions
         self._unix = unix
         self._transport: asyncio.DatagramTransport | None = None
+        self._lost = asyncio.Event()
         self._answered: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._under_way: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self.dropped = 0
@@ -105,10 +106,14 @@ class Listener(asyncio.DatagramProtocol):
         return int(self._transport.get_extra_info("sockname")[1])
 
     async def close(self) -> None:
-        """What is under way is carried out, and answered."""
+        """What is under way is carried out, and answered; the port is free afterwards."""
         await asyncio.gather(*self._under_way.values())
         if self._transport is not None:
             self._transport.close()
+            await self._lost.wait()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost.set()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         try:
