@@ -340,6 +340,7 @@ async def test_a_request_that_names_nobody_does_not_mean_everybody() -> None:
         (),
         (text(Type.NAS_IDENTIFIER, "gateway.example"),),
         (text(Type.CALLED_STATION_ID, "192.0.2.1"),),
+        (text(Type.CALLED_STATION_ID, "192.0.2.1"), Attribute(Type.USER_NAME, b"")),
         (Attribute(Type.USER_NAME, b""),),
         (number(Type.FRAMED_IP_ADDRESS, 0xFFFFFFFF),),
         (Attribute(Type.FRAMED_IP_ADDRESS, b"\x0a"),),

@@ -174,7 +174,8 @@ async def test_a_server_ends_those_that_it_means_and_each_once(site: Site) -> No
     visits = site.radius.visits
     assert await visits.disconnect(Which(user="carl")) == 0
     assert await visits.disconnect(Which(user="bert", calling="192.0.2.9:4500")) == 0
-    assert await visits.disconnect(Which(user="bert", calling="192.0.2.1:4500")) == 1
+    assert await visits.disconnect(Which(user="bert", called="192.0.2.9:4500")) == 0
+    assert await visits.disconnect(Which(user="bert", calling="192.0.2.1:4500", called="192.0.2.2:4500")) == 1
     assert await visits.disconnect(Which(user="bert")) == 0, "he is on his way out"
     assert site.expelled == [(bert, EXPELLED)]
     visits.leave(bert, "stopped", EXPELLED)

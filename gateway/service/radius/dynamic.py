@@ -60,6 +60,7 @@ class Which:
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
     calling: str = ""
+    called: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +190,9 @@ class Listener(asyncio.DatagramProtocol):
             ipv4=request.ipv4(Type.FRAMED_IP_ADDRESS),
             ipv6=request.ipv6(Type.FRAMED_IPV6_ADDRESS),
             calling=request.text(Type.CALLING_STATION_ID),
+            called=request.text(Type.CALLED_STATION_ID),
         )
-        if which == Which():
+        if which in (Which(), Which(called=which.called)):
             return ErrorCause.INVALID_REQUEST
         if request.code == Code.DISCONNECT_REQUEST:
             meant = await self._sessions.disconnect(which)

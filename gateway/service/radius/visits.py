@@ -157,6 +157,7 @@ class Visits:
             and which.ipv4 in (None, stay.session.ipv4)
             and which.ipv6 in (None, stay.session.ipv6)
             and which.calling in ("", stay.session.caller.address)
+            and which.called in ("", stay.session.caller.ours)
         ]
 
     def names(self) -> Collection[str]:
