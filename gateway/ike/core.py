@@ -176,7 +176,7 @@ class Core:
         self.no_longer_half_open(sa)
         self.extensions.resuming.pop(sa.our_spi, None)
         self.extensions.deferred.pop(sa.our_spi, None)
-        self.extensions.plain_keys.pop(sa.our_spi, None)
+        self.extensions.ppk_offers.pop(sa.our_spi, None)
         self.extensions.solutions.pop(sa.our_spi, None)
         if self.sas.get(sa.our_spi) is sa:
             del self.sas[sa.our_spi]

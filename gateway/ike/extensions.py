@@ -11,6 +11,7 @@ from gateway.ike.last_answers import LastAnswers
 from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
+from gateway.policy.ppks import Ppk
 from gateway.wire.payloads import PuzzleSolution
 
 
@@ -27,8 +28,9 @@ class Extensions:
     """Half-open IKE SAs that wait for the solution of a puzzle (RFC 8019 7.2), by our SPI."""
     solutions: dict[bytes, PuzzleSolution] = field(default_factory=dict)
     """Our solutions for the next IKE_AUTH request, by our SPI."""
-    plain_keys: dict[bytes, IkeKeys] = field(default_factory=dict, repr=False)
-    """The keys without a PPK, by our SPI, until the responder has said whether it uses it (RFC 8784)."""
+    ppk_offers: dict[bytes, tuple[Ppk, IkeKeys]] = field(default_factory=dict, repr=False)
+    """The PPK that we offered and the keys without it, by our SPI, until the responder has said whether it uses it
+    (RFC 8784)."""
     following: dict[int, Following] = field(default_factory=dict)
     """By the IKE SA's number: what the peer has begun with a CREATE_CHILD_SA and goes on with (RFC 9370)."""
     last_answers: LastAnswers = field(default_factory=LastAnswers)

@@ -64,7 +64,7 @@ def test_both_have_it(required: tuple[bool, bool]) -> None:
         attempt = host.engine.core.attempts.latest(1)[0]
         assert "with the PPK first.ppk" in str(attempt.steps)
         assert host.engine.core.counters["ppks-used"] == 1
-        assert not host.engine.core.extensions.plain_keys
+        assert not host.engine.core.extensions.ppk_offers
     assert len(network.carried) == 4, "no exchange more"
 
 
@@ -116,7 +116,7 @@ def test_without(ours: Keys, theirs: Keys, required: tuple[bool, bool], stands: 
     assert a.engine.core.attempts.latest(1)[0].outcome is Outcome.FAILED
     for host in (a, b):
         assert not host.plane.states()
-        assert not host.engine.core.extensions.plain_keys
+        assert not host.engine.core.extensions.ppk_offers
 
 
 def test_the_reasons_name_what_to_do() -> None:
@@ -168,6 +168,24 @@ def test_what_is_required_from_now_on_is_authenticated_anew() -> None:
     network.run(30)
     assert_agree(a, b)
     assert with_ppk(a) and with_ppk(b)
+
+
+@pytest.mark.parametrize("keys", [(), (TWO,)])
+@pytest.mark.parametrize("proposals", [IKE, HYBRID], ids=["plain", "hybrid"])
+@pytest.mark.parametrize("after", [0.01, 0.02, 0.03])
+def test_a_key_that_is_taken_away_during_the_call_ends_no_more_than_the_call(
+    keys: Keys, after: float, proposals: tuple[Proposal, ...]
+) -> None:
+    network = Network(1)
+    a, b = pair(network, (ONE,), (ONE,), proposals=proposals)
+    network.run(after)
+    assert not established(a)
+    configure(network, a, left(), keys, 2, proposals=proposals)
+    network.run(30)
+    assert_agree(a, b)
+    assert not a.engine.core.extensions.ppk_offers
+    steps = [step.text for attempt in a.engine.core.attempts.latest(9) for step in attempt.steps]
+    assert not any("with the PPK second.ppk" in text for text in steps), "it was never used"
 
 
 def test_it_goes_with_ml_kem_and_says_so() -> None:

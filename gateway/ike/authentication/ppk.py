@@ -60,9 +60,12 @@ def prove(core: Core, sa: IkeSa, auth: LocalAuth, remote: Identity | None) -> li
     assert sa.peer is not None and sa.keys is not None and sa.chosen is not None and sa.chosen.prf is not None
     if Ability.MAY_USE_PPK not in sa.abilities:
         return proof.prove(core, sa, auth, remote)
-    chosen = of_peer(core, sa.peer)[0]
+    chosen = next(iter(of_peer(core, sa.peer)), None)
+    if chosen is None:
+        why = "the post-quantum pre-shared key that we said we have was taken away during the call"
+        raise core.give_up(sa, "ppk", Step.IDENTITY, _FAILED, why)
     without = [] if sa.peer.ppk_required else proof.prove(core, sa, auth, remote)
-    core.extensions.plain_keys[sa.our_spi] = sa.keys
+    core.extensions.ppk_offers[sa.our_spi] = chosen, sa.keys
     sa.keys = ppk_keys(sa.chosen.prf, chosen.secret, sa.keys)
     payloads = proof.prove(core, sa, auth, remote)
     payloads.append(wire.Notify(0, b"", NotifyType.PPK_IDENTITY, chosen.ppk_id))
@@ -72,14 +75,15 @@ def prove(core: Core, sa: IkeSa, auth: LocalAuth, remote: Identity | None) -> li
 
 def settle(core: Core, sa: IkeSa, response: Message) -> None:
     """Whether the responder used the key; asked before its proof is checked. Raises Close where it had to."""
-    plain = core.extensions.plain_keys.pop(sa.our_spi, None)
-    if plain is None or response.maybe(wire.AUTH) is None:
+    offer = core.extensions.ppk_offers.pop(sa.our_spi, None)
+    if offer is None or response.maybe(wire.AUTH) is None:
         return
     assert sa.peer is not None
+    offered_key, plain = offer
     if response.notify(NotifyType.PPK_IDENTITY):
-        _used(core, sa, of_peer(core, sa.peer)[0])
+        _used(core, sa, offered_key)
         return
-    identity = of_peer(core, sa.peer)[0].identity
+    identity = offered_key.identity
     if sa.peer.ppk_required:
         why = f"the peer does not use the post-quantum pre-shared key {identity}, which is required"
         raise core.give_up(sa, "ppk", Step.IDENTITY, _FAILED, why)
