@@ -218,6 +218,18 @@ async def test_silence_about_accounting_is_no_silence_about_who_may_come_in(site
     assert [one.name for one in site.radius._client._in_turn(None, accounting=True)] == ["two", "one"]
 
 
+async def test_a_report_under_way_goes_to_the_servers_of_a_changed_configuration(site: Site) -> None:
+    slow = replace(site.server, accounting_port=9, timeout=30.0)
+    site.radius.apply((slow, replace(slow, name="two")))
+    site.enter()
+    former = site.radius._client
+    assert former is not None
+    await until(lambda: any(link._asked for link in former._links.values()))
+    site.radius.apply((site.server,))
+    await until(lambda: site.books.kinds == [Status.START])
+    assert all(link._transport is None for link in former._links.values()), "a socket stays open"
+
+
 async def test_when_the_gateway_stops_the_server_hears_of_it(site: Site) -> None:
     site.enter()
     await until(lambda: site.books.kinds == [Status.START])

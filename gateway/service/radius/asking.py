@@ -74,10 +74,14 @@ class Radius:
     async def ask(
         self, request: Callable[[RadiusServer], Callable[[int], Packet]], *, accounting: bool
     ) -> tuple[RadiusServer, Packet, Packet]:
-        """Whatever the servers are now. Raises NoServer."""
-        if self._client is None:
-            raise NoServer("there is no RADIUS server in the configuration any more")
-        return await self._client.ask(request, accounting=accounting)
+        """Whatever the servers are now, and again when they are others before one has answered. Raises NoServer."""
+        while (client := self._client) is not None:
+            try:
+                return await client.ask(request, accounting=accounting)
+            except NoServer:
+                if client is self._client:
+                    raise
+        raise NoServer("there is no RADIUS server in the configuration any more")
 
     async def _listen(self) -> None:
         """Open to those servers that may end and change sessions, and to nobody where there is none."""

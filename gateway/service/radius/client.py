@@ -108,7 +108,11 @@ class Client:
         self._random = random
         self._clock = clock
         self._dead: dict[tuple[str, bool], float] = {}  # one that does no accounting may still let people in
-        self._links: dict[tuple[str, int], Link] = {}
+        self._links = {
+            (server.name, port): Link(server, port)
+            for server in servers
+            for port in {server.port, server.accounting_port}
+        }
 
     async def authenticate(self, identity: bytes, eap: bytes, caller: Caller, state: Round | None = None) -> Verdict:
         """What the server says to the peer's EAP packet; `state` is the last challenge's. Raises NoServer.
@@ -145,7 +149,7 @@ class Client:
         """One server after the other until one answers: that server, the request, its answer. Raises NoServer."""
         said = []
         for server in self._in_turn(only, accounting=accounting):
-            link = self._link(server, server.accounting_port if accounting else server.port)
+            link = self._links[server.name, server.accounting_port if accounting else server.port]
             try:
                 asked, answer = await link.ask(request(server))
             except Silent as silent:
@@ -165,12 +169,8 @@ class Client:
         fit = [server for server in self.servers.values() if server.accounting or not accounting]
         return sorted(fit, key=lambda server: self._dead.get((server.name, accounting), 0.0) > now)
 
-    def _link(self, server: RadiusServer, port: int) -> Link:
-        if (server.name, port) not in self._links:
-            self._links[server.name, port] = Link(server, port)
-        return self._links[server.name, port]
-
     def close(self) -> None:
+        """Whoever waits for an answer gets none, and nobody is asked any more."""
         for link in self._links.values():
             link.close()
 

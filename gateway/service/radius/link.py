@@ -10,6 +10,7 @@ from gateway.wire.outcome import Drop
 from gateway.wire.radius import Packet, parse
 
 _IDENTIFIERS = 256
+_OVER = "the servers of the configuration were changed, or the gateway ends"
 
 
 class Silent(Exception):
@@ -32,6 +33,7 @@ class Link(asyncio.DatagramProtocol):
         self.server = server
         self.port = port
         self._transport: asyncio.DatagramTransport | None = None
+        self._closed = False
         self._asked: dict[int, _Asked] = {}
         self._next = 0
         self._room = asyncio.Semaphore(_IDENTIFIERS)
@@ -77,6 +79,9 @@ class Link(asyncio.DatagramProtocol):
                     self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=where)
                 except OSError as error:
                     raise Silent(f"it cannot be reached: {error.strerror or error}") from None
+            if self._closed:  # before, or while the socket was made
+                self._transport.close()
+                raise Silent(_OVER)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         asked = self._asked.get(data[1]) if len(data) > 1 else None
@@ -99,5 +104,9 @@ class Link(asyncio.DatagramProtocol):
         self._transport = None
 
     def close(self) -> None:
+        self._closed = True
+        for asked in self._asked.values():
+            if not asked.answer.done():
+                asked.answer.set_exception(Silent(_OVER))
         if self._transport is not None:
             self._transport.close()
