@@ -54,6 +54,19 @@ class Tries:
             budget.give(key, 1.0, now)
 
 
+def read_name(octets: bytes) -> str:
+    """An EAP identity as a name that can be shown. Raises Failed."""
+    if not octets or len(octets) > MAX_IDENTITY_OCTETS:
+        raise Failed("eap-protocol", f"an EAP identity of {len(octets)} octets; 1 to {MAX_IDENTITY_OCTETS} are allowed")
+    try:
+        name = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Failed("eap-protocol", "the EAP identity is no UTF-8 (RFC 3748 5.1)") from None
+    if not name.isprintable():
+        raise Failed("eap-protocol", "the EAP identity has characters that cannot be shown")
+    return name
+
+
 def is_anonymous(claimed: str) -> bool:
     """Whether this is no name, but the place where one belongs: `@realm`, `anonymous` (RFC 7542 2.4)."""
     user, at, realm = claimed.rpartition("@")

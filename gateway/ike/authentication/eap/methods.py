@@ -16,8 +16,7 @@ class Method:
 
     `usual` tells that it is offered where nothing is said about methods. `alone` tells that a gateway may prove itself
     by it without a certificate or key of its own: both ends are proven, a key is made, and passwords cannot be guessed
-    from it (RFC 5998 4). It needs a `password`, or else a
-    certificate.
+    from it (RFC 5998 4). It needs a `password`, or else a certificate.
     """
 
     number: int

@@ -5,9 +5,9 @@ an end, and whose name comes in.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gateway.ike.authentication.eap.gate import Gate, Proven
+from gateway.ike.authentication.eap.gate import Gate, Proven, read_name
 from gateway.ike.authentication.eap.talk import MAX_ROUNDS, Carry, Failed, read
 from gateway.ike.flow import NoAnswer, ask_outside
 from gateway.policy.users import User
@@ -80,10 +80,10 @@ async def pass_through(
         got = _answer_to(packet, await carry(packet))
         if not identity:
             identity = got.method_data
-            name = _name(identity)
+            name = read_name(identity)
             claim(name)
             booked = gate.attempt(name)
-        asked = AskRadius(identity, got.octets(), question.address, question.ours, question.nas, state)
+        asked = replace(question, identity=identity, eap=got.octets(), state=state)
         try:
             answer = await _ask(asked)
         except NoAnswer as silent:
@@ -95,7 +95,7 @@ async def pass_through(
             if kind < EapType.MD5_CHALLENGE:
                 raise Failed("eap-radius", "the RADIUS server accepts a name alone: no EAP method has proven it")
             gate.right(booked)
-            name = _name(answer.user.encode())
+            name = read_name(answer.user.encode())
             visit = Visit(name, question.address, question.ours, question.nas, answer.grant)
             return Proven(name, kind, answer.msk, User(name, addresses=answer.addresses, groups=answer.groups), visit)
         packet, state = _request(answer.eap), answer.state
@@ -127,13 +127,3 @@ def _request(octets: bytes) -> EAP:
     if packet.code != EapCode.REQUEST or packet.method is None:
         raise Failed("eap-radius", "the RADIUS server's challenge holds no EAP request")
     return packet
-
-
-def _name(octets: bytes) -> str:
-    try:
-        name = octets.decode("utf-8")
-    except UnicodeDecodeError:
-        name = ""
-    if not 0 < len(octets) <= 253 or not name.isprintable():
-        raise Failed("eap-protocol", "the EAP identity is no name: up to 253 octets of UTF-8 that can be shown")
-    return name

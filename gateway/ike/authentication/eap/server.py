@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.ike.authentication.eap.gate import MAX_IDENTITY_OCTETS, Gate, Proven
+from gateway.ike.authentication.eap.gate import Gate, Proven, read_name
 from gateway.ike.authentication.eap.methods import Method
 from gateway.ike.authentication.eap.talk import Failed, Refused, ServerTalk, method_name
 from gateway.wire.numbers import EapType
@@ -14,16 +14,7 @@ async def ask_identity(talk: ServerTalk) -> str:
     <-- Request/Identity
     --> Response/Identity(name)
     """
-    said = await talk.ask(EapType.IDENTITY, b"")
-    if not said or len(said) > MAX_IDENTITY_OCTETS:
-        raise Failed("eap-protocol", f"an EAP identity of {len(said)} octets; 1 to {MAX_IDENTITY_OCTETS} are allowed")
-    try:
-        name = said.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Failed("eap-protocol", "the EAP identity is no UTF-8 (RFC 3748 5.1)") from None
-    if not name.isprintable():
-        raise Failed("eap-protocol", "the EAP identity has characters that cannot be shown")
-    return name
+    return read_name(await talk.ask(EapType.IDENTITY, b""))
 
 
 async def admit(talk: ServerTalk, gate: Gate, claimed: str, methods: Sequence[Method]) -> Proven:
