@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from gateway.crypto.radius import check_answer, sign_answer, sign_request
+from gateway.ike.authentication.eap.talk import MAX_ROUNDS
 from gateway.policy.radius import RadiusServer
-from gateway.service.radius.client import MAX_ROUNDS, Accept, Caller, Challenge, Client, NoServer, Reject, Round
+from gateway.service.radius.client import Accept, Caller, Challenge, Client, NoServer, Reject, Round
 from gateway.service.radius.dynamic import FRESH_SECONDS, Listener, Wanted, Which
 from gateway.wire.outcome import Drop
 from gateway.wire.radius import Attribute, Code, Packet, Type, eap_message, number, parse, text

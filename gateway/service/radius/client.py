@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gateway.crypto.radius import msk, sign_access_request
+from gateway.ike.authentication.eap.talk import MAX_ROUNDS
 from gateway.policy.radius import RadiusServer
 from gateway.service.radius.link import Link, Silent
 from gateway.wire.numbers import EapCode
@@ -27,8 +28,6 @@ log = logging.getLogger("ikegate")
 
 DEAD_SECONDS = 60.0
 """For so long a silent server is asked after the others."""
-MAX_ROUNDS = 64
-"""Challenges of one conversation: as many as our own EAP server takes."""
 _FRAMED, _VIRTUAL = 2, 5  # RFC 2865 5.6 and 5.41
 _FRAMED_MTU = 1344
 """What EAP may put into one packet so that IKE_AUTH still passes where IPv6's least MTU does."""
