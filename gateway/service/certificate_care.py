@@ -47,7 +47,10 @@ class CertificateCare:
 
     async def _run(self) -> None:
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # whatever it was, the other certificates still run out
+                _log.exception("certificates were not looked after")
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:

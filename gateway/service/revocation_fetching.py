@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from gateway.crypto import containers
-from gateway.crypto.certificates import Certificate, InvalidCertificate
+from gateway.crypto.certificates import MALFORMED, Certificate, InvalidCertificate
 from gateway.crypto.revocation import State, standing
 from gateway.service.authorities import authority_chain
 from gateway.service.fetching import FetchFailed, fetch
@@ -225,6 +225,10 @@ def responders(certificate: x509.Certificate) -> list[str]:
 def _list(octets: bytes, before: Fetched, signed_by: tuple[x509.Certificate, ...]) -> Fetched:
     """A list that one of these signed, in the place of the one before. Raises Unreadable."""
     crl = containers.read_crl(octets)
+    try:
+        _ = crl.issuer, crl.last_update_utc, crl.next_update_utc  # parsed only when they are asked for
+    except MALFORMED:
+        raise containers.Unreadable("is a list that cannot be read") from None
     if not any(one.subject == crl.issuer and _is_signed(crl, one) for one in signed_by):
         raise containers.Unreadable(f"is not signed by this authority, but says {crl.issuer.rfc4514_string()!r}")
     try:

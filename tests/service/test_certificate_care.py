@@ -17,6 +17,7 @@ from gateway.crypto.containers import pem
 from gateway.crypto.revoking import Revoked, answer_ocsp, revocation_list
 from gateway.crypto.signatures import PrivateKey
 from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.service import certificate_care
 from gateway.service.authorities import facts_of, warnings
 from gateway.service.certificate_care import CertificateCare
 from gateway.service.fetching import FetchFailed
@@ -177,6 +178,21 @@ async def test_it_runs_until_it_is_stopped(years: Years) -> None:
     await years.care.stop()
 
 
+async def test_a_look_that_breaks_is_not_the_last(years: Years, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    async def look() -> None:
+        looks.append(len(looks))
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(years.care, "look", look)
+    monkeypatch.setattr(certificate_care, "EVERY", 0.0)
+    years.care.start()
+    while len(looks) < 2:
+        await asyncio.sleep(0)
+    await years.care.stop()
+
+
 URI = "http://ca.example/elsewhere.crl"
 
 
@@ -244,6 +260,7 @@ async def test_what_fails_keeps_the_list_that_was_there(years: Years, elsewhere:
     for answer, told in (
         ("answers with status 500", "answers with status 500"),
         (b"nonsense", "no list of revoked"),
+        (good.replace(b"Elsewhere", b"Else\xff\xfe\xffre"), "a list that cannot be read"),
         (elsewhere.crl(START + 7200, by=forger), "not signed by this authority"),
         (Elsewhere().crl(START + 7200), "not signed by this authority"),
         (elsewhere.crl(START - 9000), "older than the one"),
