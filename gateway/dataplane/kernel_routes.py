@@ -45,7 +45,7 @@ _u32 = Struct("=I")
 # Multicast and link-local traffic is never meant for a peer though a destination of all addresses holds it.
 _KEPT_LOCAL = tuple(map(Selector.parse, ("224.0.0.0/4", "169.254.0.0/16", "ff00::/8", "fe80::/10")))
 _FAMILIES = {4: (socket.AF_INET, 32), 6: (socket.AF_INET6, 128)}
-_ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EEXIST)
+_ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV)
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.EACCES, errno.EINVAL, errno.EAGAIN)
 
 
@@ -129,7 +129,10 @@ class Routes:
             return 0
         for version, count in self._rules.items():
             if count:
-                self._report(self._netlink.send([(_RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, self._rule(version))]))
+                try:
+                    self._send((_RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, self._rule(version)), errno.EEXIST)
+                except OSError as failure:
+                    _log.warning("the rule for our routes cannot be laid again: %s", failure)
         amiss = 0
         for route, laid in self._laid.items():
             try:
@@ -150,12 +153,12 @@ class Routes:
                 self._lay(lay)
                 done.append(lay)
         except OSError:
-            laid, wanted = done, laid
-            raise
-        finally:
-            for lay in reversed(laid):
+            for lay in reversed(done):
                 self._lift(lay)
-            self._laid[route] = wanted
+            raise
+        for lay in reversed(laid):
+            self._lift(lay)
+        self._laid[route] = wanted
 
     def _read(self) -> set[Lay]:
         """Our routes in the kernel. Raises OSError."""
