@@ -157,12 +157,10 @@ class UserspacePlane:
                 self._inbound.remove(key)
                 self._outbound.remove(key)
             case AddPolicy(policy):
-                self._lift(policy)
-                self._guard.look(self._policies.find(policy), policy)
+                self._lift(policy, policy)
                 self._policies.add(policy)
             case RemovePolicy(policy):
-                self._lift(policy)
-                self._guard.look(self._policies.find(policy), None)
+                self._lift(policy, None)
                 self._policies.remove(policy)
             case RemoveRoute(route):
                 self._routes.remove([route])
@@ -186,9 +184,10 @@ class UserspacePlane:
                 self._addresses.remove(address)
             raise
 
-    def _lift(self, policy: Policy) -> None:
+    def _lift(self, policy: Policy, successor: Policy | None) -> None:
         """A policy goes, or is replaced: so does the route of its own that led packets to it."""
         old = self._policies.find(policy)
+        self._guard.look(old, successor)
         if old is not None and (route := _own_route(old)) is not None:
             self._routes.remove([route])
 

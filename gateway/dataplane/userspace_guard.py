@@ -4,7 +4,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
 from gateway.dataplane.nft import Nft
@@ -66,7 +66,7 @@ class ClearGuard:
         """Have the rules follow what changed."""
         if self._changed and not self._ordered:
             self._changed, self._ordered = False, True
-            self._worker.submit(self._lay)
+            self._worker.submit(self._lay).add_done_callback(_report)
 
     def put_back(self) -> None:
         """Lay the table again, whether somebody removed it or not: other programs flush all there is."""
@@ -123,6 +123,12 @@ class ClearGuard:
         lines += ["chain forward {", "type filter hook forward priority mangle; policy accept;"]
         lines += [f'iifname != "{self._device}" jump arriving', f'oifname != "{self._device}" jump leaving', "}"]
         return "\n".join(lines)
+
+
+def _report(laid: Future[None]) -> None:
+    """A thread's error is nobody's until somebody asks for it."""
+    if (error := laid.exception()) is not None:
+        _log.error("what a tunnel protects may pass in the clear: the rules against it are not laid", exc_info=error)
 
 
 def _said(policy: Policy) -> tuple[object, ...]:
