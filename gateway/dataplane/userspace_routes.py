@@ -44,6 +44,7 @@ _KEPT_LOCAL = {
     for version, texts in {4: ("224.0.0.0/4", "169.254.0.0/16"), 6: ("fe80::/10", "ff00::/8")}.items()
 }
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Line = tuple[int, Network, bool]
 """Table, destination, and whether it throws the lookup on to the next table."""
 
@@ -121,9 +122,10 @@ class TunRoutes:
             ]
         )
         amiss = sum(outcome is None for outcome in outcomes)
+        here = {version: self._addresses(version) for version in {route.destination.version for route in self._laid}}
         for route, (_, laid) in list(self._laid.items()):
             source = next((source for _, source in laid if source), "")
-            if source == self._local_address(route):
+            if source == _local_address(route, here[route.destination.version]):
                 continue
             amiss += 1
             self._take_away(route)
@@ -163,7 +165,7 @@ class TunRoutes:
 
     def _lookers(self, route: Route) -> list[tuple[Sources, str]]:
         """Who looks for the route: its sources, and sockets without an address if it can give them one of ours."""
-        source = self._local_address(route)
+        source = _local_address(route, self._addresses(route.destination.version))
         return [(_sources(route), ""), *([((), source)] if source else [])]
 
     def _take_away(self, route: Route) -> None:
@@ -205,17 +207,7 @@ class TunRoutes:
                 body += attribute(_RTA_PREFSRC, ipaddress.ip_address(source).packed)
         return body
 
-    def _local_address(self, route: Route) -> str:
-        """An address of this machine inside the route's sources, for its own packets into the tunnel."""
-        version = route.destination.version
-        here = self._addresses(version)
-        for source in route.sources:
-            for address in here if source.version == version else ():
-                if source.start <= int(address) <= source.end:
-                    return str(address)
-        return ""
-
-    def _addresses(self, version: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    def _addresses(self, version: int) -> list[_Address]:
         found = []
         for body in self._netlink.dump((_RTM_GETADDR, 0, _ifaddrmsg.pack(_FAMILY[version], 0, 0, 0, 0))):
             if body[0] != _FAMILY[version]:
@@ -239,6 +231,15 @@ class TunRoutes:
         except OSError as error:
             if error.errno not in _ABSENT:
                 _log.warning("a route of the tunnel stays behind: %s", error)
+
+
+def _local_address(route: Route, here: Sequence[_Address]) -> str:
+    """Which of this machine's addresses is inside the route's sources, for its own packets into the tunnel."""
+    for source in route.sources:
+        for address in here if source.version == route.destination.version else ():
+            if source.start <= int(address) <= source.end:
+                return str(address)
+    return ""
 
 
 def _sources(route: Route) -> Sources:
