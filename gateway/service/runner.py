@@ -131,7 +131,7 @@ class Runner:
             elif isinstance(effect, Ask):
                 self._asking[effect.token] = asyncio.get_running_loop().create_task(self._ask(effect))
             elif isinstance(effect, Withdraw):
-                if (unwanted := self._asking.get(effect.token)) is not None:
+                if (unwanted := self._asking.pop(effect.token, None)) is not None:
                     unwanted.cancel()
             else:
                 self._keep(effect)
@@ -193,7 +193,7 @@ class Runner:
         except NoAnswer as silent:
             answer = silent
         finally:
-            del self._asking[asked.token]
+            self._asking.pop(asked.token, None)  # who withdrew it took it out himself
         self.perform(self.engine.answered(asked.token, answer, self.clock()))
 
     def _rearm(self) -> None:
