@@ -154,20 +154,20 @@ def sources(inventory: Inventory, proven: Sequence[x509.Certificate] = ()) -> li
         for one in (containers.read_certificates(document.certificate.encode()) if document.certificate else ())
     ]
     found: list[Source] = []
+    asked_about = frozenset(proven)
     for name, authority in inventory.authorities.items():
         mine = [Source(name, uri) for uri in authority.crl_uris if uri]
         if ("authorities", name) not in inventory.secrets:
-            issuers = {one.subject.public_bytes(): one for one in (*proven, *signers(inventory, name)) if _issues(one)}
-            below = [
-                one for one in (*signers(inventory, name), *stored, *proven) if one.issuer.public_bytes() in issuers
-            ]
-            known = {one.subject.public_bytes() for one in signers(inventory, name)}
+            own = signers(inventory, name)
+            issuers = {one.subject.public_bytes(): one for one in (*proven, *own) if _issues(one)}
+            below = [one for one in (*own, *stored, *proven) if one.issuer.public_bytes() in issuers]
+            known = {one.subject.public_bytes() for one in own}
             below = [one for one in below if _leads_to(one, issuers, known)]
             mine += [Source(name, uri) for one in below for uri in distribution_points(one)]
             mine += [
                 Source(name, uri, one, issuers[one.issuer.public_bytes()])
                 for one in below
-                if one in proven
+                if one in asked_about
                 for uri in responders(one)
             ]
         found += list({source.key: source for source in mine}.values())[:MOST_URIS]
