@@ -49,7 +49,7 @@ class CertificateCare:
         while True:
             try:
                 await self.look()
-            except Exception:  # whatever it was, the other certificates still run out
+            except Exception:  # noqa: BLE001  whatever it was, others still run out
                 _log.exception("certificates were not looked after")
             await asyncio.sleep(EVERY)
 
