@@ -68,51 +68,42 @@ _STRICT = {
 }  # a row's number, which binds its secrets, is never used again
 
 
-class ProposalRow(Base):
-    __tablename__ = "proposals"
+class _NamedRow:
+    """What every table of objects with a name begins with: before the table's own columns, as the database has them."""
+
     __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
+    id: Mapped[int] = mapped_column(primary_key=True, sort_order=-1)
+    name: Mapped[str] = mapped_column(unique=True, sort_order=-1)
+    changed: Mapped[int] = mapped_column(sort_order=-1)
+    description: Mapped[str] = mapped_column(sort_order=-1)
+
+
+class ProposalRow(_NamedRow, Base):
+    __tablename__ = "proposals"
+
     protocol: Mapped[str]
     suites: Mapped[tuple[str, ...]]
 
 
-class PskRow(Base):
+class PskRow(_NamedRow, Base):
     __tablename__ = "psks"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     local_ids: Mapped[tuple[str, ...]]
     remote_ids: Mapped[tuple[str, ...]]
     secret: Mapped[str]  # sealed
 
 
-class PpkRow(Base):
+class PpkRow(_NamedRow, Base):
     __tablename__ = "ppks"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     identity: Mapped[str]
     secret: Mapped[str]  # sealed
 
 
-class AuthorityRow(Base):
+class AuthorityRow(_NamedRow, Base):
     __tablename__ = "authorities"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     certificate: Mapped[str]
     intermediates: Mapped[str]
     crls: Mapped[tuple[str, ...]]
@@ -123,14 +114,9 @@ class AuthorityRow(Base):
     private_key: Mapped[str]  # sealed, or empty
 
 
-class CertificateRow(Base):
+class CertificateRow(_NamedRow, Base):
     __tablename__ = "certificates"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     certificate: Mapped[str]
     request: Mapped[str]
     authority: Mapped[str]
@@ -138,14 +124,9 @@ class CertificateRow(Base):
     private_key: Mapped[str]  # sealed, or empty
 
 
-class PoolRow(Base):
+class PoolRow(_NamedRow, Base):
     __tablename__ = "pools"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     networks: Mapped[tuple[str, ...]]
     excluded: Mapped[tuple[str, ...]]
     dns: Mapped[tuple[str, ...]]
@@ -155,14 +136,9 @@ class PoolRow(Base):
     reservations: Mapped[tuple[Any, ...]] = mapped_column(Records)
 
 
-class UserRow(Base):
+class UserRow(_NamedRow, Base):
     __tablename__ = "users"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     enabled: Mapped[bool]
     login: Mapped[str]
     identities: Mapped[tuple[str, ...]]
@@ -173,14 +149,9 @@ class UserRow(Base):
     password: Mapped[str]  # sealed, or empty
 
 
-class RadiusRow(Base):
+class RadiusRow(_NamedRow, Base):
     __tablename__ = "radius"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     address: Mapped[str]
     port: Mapped[int]
     accounting_port: Mapped[int]
@@ -207,14 +178,9 @@ class LeaseRow(Base):
     released: Mapped[float | None]
 
 
-class PeerRow(Base):
+class PeerRow(_NamedRow, Base):
     __tablename__ = "peers"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     enabled: Mapped[bool]
     local_id: Mapped[str | None]
     remote_id: Mapped[str]
@@ -310,14 +276,9 @@ class ChildProposalRow(Base):
     proposal: Mapped[ProposalRow] = relationship(lazy="joined")
 
 
-class ShuntRow(Base):
+class ShuntRow(_NamedRow, Base):
     __tablename__ = "shunts"
-    __table_args__ = _STRICT
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    changed: Mapped[int]
-    description: Mapped[str]
     action: Mapped[str]
     local_selectors: Mapped[tuple[str, ...]]
     remote_selectors: Mapped[tuple[str, ...]]
