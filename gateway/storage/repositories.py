@@ -40,7 +40,6 @@ from gateway.storage.objects import (
     RetransmitFields,
     SettingsObject,
 )
-from gateway.storage.people import PoolFields, RadiusFields, UserFields
 from gateway.storage.secrets import Place, SecretBox
 
 _COMPRESSION = 3
@@ -102,7 +101,11 @@ class _Table:
 
     kind: str
     row: Any
-    fields: tuple[str, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The columns with what an object says, its name among them."""
+        return tuple(STORED[self.kind].model_fields)
 
     @property
     def key(self) -> Any:
@@ -115,29 +118,16 @@ class _Table:
 
 
 _TABLES = (
-    _Table("proposals", ProposalRow, ("description", "protocol", "suites")),
-    _Table("psks", PskRow, ("description", "local_ids", "remote_ids")),
-    _Table("ppks", PpkRow, ("description", "identity")),
-    _Table(
-        "authorities",
-        AuthorityRow,
-        (
-            "description",
-            "certificate",
-            "intermediates",
-            "crls",
-            "crl_uris",
-            "fetch_private",
-            "publish_uri",
-            "revoked",
-        ),
-    ),
-    _Table("certificates", CertificateRow, ("description", "certificate", "request", "authority", "renew")),
-    _Table("pools", PoolRow, tuple(PoolFields.model_fields)),
-    _Table("users", UserRow, tuple(UserFields.model_fields)),
-    _Table("radius", RadiusRow, tuple(RadiusFields.model_fields)),
-    _Table("shunts", ShuntRow, ("description", "action", "local_selectors", "remote_selectors", "priority")),
-    _Table("blocks", BlockRow, ("reason", "expires_at")),
+    _Table("proposals", ProposalRow),
+    _Table("psks", PskRow),
+    _Table("ppks", PpkRow),
+    _Table("authorities", AuthorityRow),
+    _Table("certificates", CertificateRow),
+    _Table("pools", PoolRow),
+    _Table("users", UserRow),
+    _Table("radius", RadiusRow),
+    _Table("shunts", ShuntRow),
+    _Table("blocks", BlockRow),
 )
 
 
@@ -175,7 +165,7 @@ def _load(
     found: dict[str, ConfigObject] = {}
     for row in session.scalars(select(table.row).order_by(table.key)):
         name = getattr(row, table.key.key)
-        found[name] = STORED[table.kind].model_validate({table.key.key: name, **_columns(row, table.fields)})
+        found[name] = STORED[table.kind].model_validate(_columns(row, table.fields))
         changed[table.kind, name] = row.changed
         if table.kind in SEALED and (sealed := getattr(row, SEALED[table.kind])):
             secrets[table.kind, name] = box.open(sealed, table.place(row))
@@ -252,7 +242,7 @@ def _save(session: Session, box: SecretBox, table: _Table, old: Inventory, new: 
         secret = new.secrets.get(place)
         if before.get(name) == thing and old.secrets.get(place) == secret:
             continue
-        row = session.scalar(select(table.row).where(table.key == name)) or table.row(**{table.key.key: name})
+        row = session.scalar(select(table.row).where(table.key == name)) or table.row()
         _copy(thing, row, table.fields)
         row.changed = new.changed[place]
         if table.kind in SEALED and (secret is None or row.id is None):
