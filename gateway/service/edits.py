@@ -1,6 +1,6 @@
 """How one inventory becomes the next: objects put, children put, objects taken away, whole documents laid over."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -44,10 +44,10 @@ def with_object(inventory: Inventory, kind: str, thing: ConfigObject, secret: by
 
 def _still_revoked(inventory: Inventory, thing: Thing) -> Thing:
     """What was revoked stays so, whatever is written over its authority: going back to a revision brings none back."""
-    before = inventory.authorities.get(thing.name) if isinstance(thing, AuthorityObject) else None
-    if before is None or not isinstance(thing, AuthorityObject):
+    if not isinstance(thing, AuthorityObject) or thing.name not in inventory.authorities:
         return thing
-    known = {one.serial: one for one in thing.revoked} | {one.serial: one for one in before.revoked}
+    before = inventory.authorities[thing.name]
+    known = {one.serial: one for one in (*thing.revoked, *before.revoked)}
     return thing.model_copy(update={"revoked": tuple(known[serial] for serial in sorted(known))})
 
 
@@ -130,25 +130,20 @@ def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
         case "proposals":
             return tuple(path for peer in inventory.peers.values() for path in _uses_of_proposal(peer, name))
         case "ppks":
-            return tuple(f"peers/{peer.name}" for peer in inventory.peers.values() if name in peer.ppks)
+            return _peers_that(inventory, lambda peer: name in peer.ppks)
         case "certificates":
-            users = [
-                peer.name
-                for peer in inventory.peers.values()
-                if any(one.certificate == name for one in peer.local_auth)
-            ]
-            return tuple(f"peers/{user}" for user in users)
+            return _peers_that(inventory, lambda peer: any(one.certificate == name for one in peer.local_auth))
         case "pools":
-            return tuple(f"peers/{peer.name}" for peer in inventory.peers.values() if name in peer.pools)
+            return _peers_that(inventory, lambda peer: name in peer.pools)
         case "authorities":
-            peers = [
-                peer.name
-                for peer in inventory.peers.values()
-                if any(name in one.authorities for one in peer.remote_auth)
-            ]
-            issued = [one.name for one in inventory.certificates.values() if one.authority == name]
-            return (*(f"peers/{user}" for user in peers), *(f"certificates/{one}" for one in issued))
+            peers = _peers_that(inventory, lambda peer: any(name in one.authorities for one in peer.remote_auth))
+            issued = (f"certificates/{one.name}" for one in inventory.certificates.values() if one.authority == name)
+            return (*peers, *issued)
     return ()
+
+
+def _peers_that(inventory: Inventory, use: Callable[[PeerObject], bool]) -> tuple[str, ...]:
+    return tuple(f"peers/{peer.name}" for peer in inventory.peers.values() if use(peer))
 
 
 def _uses_of_proposal(peer: PeerObject, name: str) -> list[str]:
