@@ -86,8 +86,8 @@ class RadiusFields(Described):
     """A RADIUS server that decides who may come in by EAP; the secret is never part of it."""
 
     address: Annotated[Line, Field(description="An address, no name", examples=["192.0.2.9"])]
-    port: Annotated[int, Field(ge=1, le=65535)] = 1812
-    accounting_port: Annotated[int, Field(ge=1, le=65535)] = 1813
+    port: Annotated[Count, Field(ge=1, le=65535)] = 1812
+    accounting_port: Annotated[Count, Field(ge=1, le=65535)] = 1813
     timeout: Annotated[Seconds, Field(ge=0.1, le=30, description="Seconds until it is asked again")] = 2.0
     tries: Annotated[Count, Field(ge=1, le=10, description="How often it is asked before the next server is")] = 3
     priority: Annotated[Count, Field(ge=0, le=1000, description="Lower ones are asked first")] = 100

@@ -4,7 +4,6 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from gateway.service.documents import RadiusSecret
-from gateway.service.manage import Configuration
 from gateway.storage.fields import Name, Named
 from gateway.storage.people import RadiusFields, RadiusObject
 from web.api.resource import Kind, ReadOnly, routes
@@ -26,19 +25,15 @@ class RadiusBody(RadiusFields):
     secret_set: ReadOnly = None
 
 
-def _show(config: Configuration, server: RadiusObject) -> RadiusAnswer:
-    return RadiusAnswer(**server.model_dump(), secret_set=("radius", server.name) in config.inventory.secrets)
-
-
 routes(
     router,
     Kind(
         "radius",
-        "RADIUS server",
+        "radius_server",
         stored=RadiusObject,
         body=RadiusBody,
         shown=RadiusAnswer,
-        show=_show,
+        show=lambda _, server: RadiusAnswer(**server.model_dump()),
         searched=lambda server: (server.description, server.address),
     ),
 )
