@@ -84,7 +84,11 @@ def list_route(router: APIRouter, kind: Kind[Any]) -> None:
         config = current_gateway(request).config
         things = config.inventory.objects(kind.name).values()
         items, following = page_of(
-            things, limit, cursor, lambda thing: str(getattr(thing, key)), lambda thing: mentions(q, *_texts(thing))
+            things,
+            limit,
+            cursor,
+            lambda thing: str(getattr(thing, key)),
+            lambda thing: not q or mentions(q, *_texts(thing)),
         )
         return {"items": [kind.show(config, item) for item in items], "next_cursor": following}
 
