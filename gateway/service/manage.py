@@ -259,15 +259,14 @@ class Configuration:
         Keys keep their present secrets; certificates and authorities that still are stay as they are.
         """
         _, document = await asyncio.to_thread(self.revision_document, number)
-        document = {**document, **{kind: self._as_now(kind, document) for kind in ("authorities", "certificates")}}
-        comment = terms.comment or f"Back to revision {number}"
-        return await self.apply(document, replace(terms, comment=comment), prune=True)
 
-    def _as_now(self, kind: str, document: Mapping[str, Any]) -> list[Any]:
-        """The objects of an older document, each as it is now if it still is: its key, which no document has, is."""
-        present = self._inventory.objects(kind)
-        entries = document.get(kind, ())
-        return [as_document(present[one["name"]]) if one["name"] in present else one for one in entries]
+        def edit(now: Inventory) -> Inventory:
+            check_revision(now, terms)
+            kept = {kind: _as_now(now, kind, document) for kind in ("authorities", "certificates")}
+            return with_document(now, validated(Document, {**document, **kept}), prune=True)
+
+        comment = terms.comment or f"Back to revision {number}"
+        return await self._write(edit, None, replace(terms, comment=comment), document)
 
     async def _write(
         self, edit: Edit, target: Target, terms: Terms, document: Mapping[str, Any] | None = None
@@ -359,3 +358,10 @@ class Configuration:
             add_revision(session, revision, self._writer.text(plan.new))
             session.flush()
             forget_revisions(session, REVISIONS_KEPT)
+
+
+def _as_now(now: Inventory, kind: str, document: Mapping[str, Any]) -> list[Any]:
+    """The objects of an older document, each as it is now if it still is: its key, which no document has, is."""
+    present = now.objects(kind)
+    entries = document.get(kind, ())
+    return [as_document(present[one["name"]]) if one["name"] in present else one for one in entries]

@@ -8,6 +8,7 @@ import pytest
 from gateway.policy.snapshot import Changes
 from gateway.service.manage import Configuration, Conflict, Invalid, NotFound, PreconditionFailed, Terms, Written
 from gateway.storage.objects import KINDS, SettingsObject
+from tests.pki import root
 from tests.service.bench import Bench
 
 ME = Terms("me")
@@ -387,6 +388,15 @@ async def test_going_back_to_a_revision_keeps_present_secrets(config: Configurat
     assert config.revisions(limit=1)[0].comment == "Back to revision 2"
     with pytest.raises(NotFound):
         await config.restore(99, ME)
+
+
+async def test_going_back_keeps_an_authority_as_a_change_before_it_leaves_it(config: Configuration) -> None:
+    authority = {"certificate": root("O=Lab, CN=Root").pem}
+    await config.put("authorities", "ca", authority, ME)
+    change = asyncio.ensure_future(config.patch("authorities", "ca", {"description": "newer"}, ME))
+    await asyncio.sleep(0)
+    await asyncio.gather(change, config.restore(2, ME))
+    assert config.inventory.authorities["ca"].description == "newer"
 
 
 async def test_a_key_that_is_gone_cannot_be_brought_back_without_its_secret(config: Configuration) -> None:
