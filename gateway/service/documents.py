@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from gateway.crypto.containers import key_octets, read_private_key
 from gateway.storage.compiling import parse_secret
 from gateway.storage.fields import Named
+from gateway.storage.findings import Pointers
 from gateway.storage.identity import LARGEST_PEM, AuthorityFields, CertificateFields
 from gateway.storage.objects import (
     KEYS,
@@ -34,50 +35,27 @@ from gateway.storage.people import PoolObject, RadiusFields, UserFields
 from gateway.storage.quantum import PpkFields, check_strength
 
 API_VERSION = "ikegate/v1"
-Secret = Annotated[
-    SecretStr,
-    Field(
-        min_length=1,
-        max_length=4096,
-        description="Text, hexadecimal after 0x or base64 after 0s; never shown again",
-        json_schema_extra={"writeOnly": True},
-    ),
-]
+
+
+def _never_shown(most: int, description: str) -> Any:
+    """The field of a secret that comes in: up to so many characters."""
+    return Field(min_length=1, max_length=most, description=description, json_schema_extra={"writeOnly": True})
+
+
+Secret = Annotated[SecretStr, _never_shown(4096, "Text, hexadecimal after 0x or base64 after 0s; never shown again")]
 PrivateKeyText = Annotated[
-    SecretStr,
-    Field(
-        min_length=1,
-        max_length=LARGEST_PEM,
-        description="PEM, not encrypted; never shown again. Not sent: the stored one stays",
-        json_schema_extra={"writeOnly": True},
-    ),
+    SecretStr, _never_shown(LARGEST_PEM, "PEM, not encrypted; never shown again. Not sent: the stored one stays")
 ]
 EapPassword = Annotated[
     SecretStr,
-    Field(
-        min_length=1,
-        max_length=1024,
-        description="By which we prove ourselves where a round of local_auth is EAP; never shown again",
-        json_schema_extra={"writeOnly": True},
-    ),
+    _never_shown(1024, "By which we prove ourselves where a round of local_auth is EAP; never shown again"),
 ]
 UserPassword = Annotated[
     SecretStr,
-    Field(
-        min_length=1,
-        max_length=1024,
-        description="By which he proves himself to EAP methods that ask for a password; never shown again",
-        json_schema_extra={"writeOnly": True},
-    ),
+    _never_shown(1024, "By which he proves himself to EAP methods that ask for a password; never shown again"),
 ]
 RadiusSecret = Annotated[
-    SecretStr,
-    Field(
-        min_length=1,
-        max_length=1024,
-        description="What the server and we share, long and random; never shown again",
-        json_schema_extra={"writeOnly": True},
-    ),
+    SecretStr, _never_shown(1024, "What the server and we share, long and random; never shown again")
 ]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -430,9 +408,6 @@ def unique_names(document: Document) -> None:
             seen.add(entry.name)
     if found:
         raise Invalid(found)
-
-
-Pointers = Callable[[str, str], str]
 
 
 def places(document: Document) -> Pointers:

@@ -10,7 +10,6 @@ from gateway.service.documents import (
     SINGULAR,
     Difference,
     Document,
-    Pointers,
     as_document,
     differences,
     places,
@@ -19,6 +18,7 @@ from gateway.service.documents import (
 )
 from gateway.service.edits import numbered, with_document
 from gateway.storage.compiling import compile_snapshot
+from gateway.storage.findings import Pointers
 from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
 
 

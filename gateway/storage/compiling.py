@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from gateway.policy.identities import Identity, IdentityPattern
@@ -21,7 +21,7 @@ from gateway.policy.peers import (
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
-from gateway.storage.findings import Findings, address, destination
+from gateway.storage.findings import Findings, Pointers, address, destination
 from gateway.storage.mixing import check_ppks, compile_ppks
 from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
 from gateway.storage.peopling import check_addressing, check_pools, compile_people
@@ -245,7 +245,7 @@ def _referred(
 
 def compile_snapshot(
     inventory: Inventory,
-    pointer: Callable[[str, str], str],
+    pointer: Pointers,
     known: tuple[Inventory, Snapshot] | None = None,
     now: float = 0.0,
 ) -> Snapshot:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from gateway.storage.objects import FieldError, Invalid
 
 T = TypeVar("T")
+Pointers = Callable[[str, str], str]  # where the object of a kind and a name stands in what came in
 _HOST = re.compile(
     r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?"
 )

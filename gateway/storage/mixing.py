@@ -1,12 +1,8 @@
 """Post-quantum pre-shared keys for the engine, and what peers may say of them."""
 
-from collections.abc import Callable
-
 from gateway.policy.ppks import Ppk
-from gateway.storage.findings import Findings
+from gateway.storage.findings import Findings, Pointers
 from gateway.storage.objects import Inventory, PeerObject
-
-Pointers = Callable[[str, str], str]
 
 
 def compile_ppks(inventory: Inventory, pointer: Pointers, found: Findings) -> list[Ppk]:

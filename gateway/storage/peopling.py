@@ -1,8 +1,6 @@
 """Users and pools, from documents to policy."""
 
-import ipaddress
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.policy.identities import Identity
@@ -10,11 +8,12 @@ from gateway.policy.pools import Pool, Reservation
 from gateway.policy.radius import RadiusServer
 from gateway.policy.selectors import Selector
 from gateway.policy.users import User, user_identity
-from gateway.storage.findings import Findings
+from gateway.storage.fields import network_of
+from gateway.storage.findings import Findings, Pointers
+from gateway.storage.findings import address as read_address
 from gateway.storage.objects import Inventory, PeerObject
 from gateway.storage.people import PoolObject, UserObject
 
-Pointers = Callable[[str, str], str]
 _DOMAIN = re.compile(r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}")
 
 
@@ -27,18 +26,10 @@ class People:
     radius: tuple[RadiusServer, ...] = ()
 
 
-def host(text: str) -> str:
-    """An address in its one spelling. Raises ValueError."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no address such as 10.1.0.53") from None
-
-
 def _ipv4_host(text: str) -> str:
     if ":" in text:
         raise ValueError(f"{text!r}: NetBIOS knows IPv4 alone")
-    return host(text)
+    return read_address(text)
 
 
 def _stretch(text: str) -> str:
@@ -52,13 +43,6 @@ def _domain(text: str) -> str:
     if not _DOMAIN.fullmatch(text.rstrip(".")):
         raise ValueError(f"{text!r} is no domain such as corp.example")
     return text.rstrip(".").lower()
-
-
-def _subnet(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no network such as 10.1.0.0/16") from None
 
 
 def compile_people(inventory: Inventory, pointer: Pointers, found: Findings) -> People:
@@ -78,7 +62,7 @@ def _servers(inventory: Inventory, pointer: Pointers, found: Findings) -> tuple[
     servers = []
     for one in sorted(inventory.radius.values(), key=lambda server: (server.priority, server.name)):
         at, secret = pointer("radius", one.name), inventory.secrets.get(("radius", one.name))
-        address = found.parse(f"{at}/address", "invalid-address", host, one.address)
+        address = found.parse(f"{at}/address", "invalid-address", read_address, one.address)
         if secret is None:
             found.add(f"{at}/secret", "missing", "a RADIUS server needs the secret that it shares with us")
         elif address is not None:
@@ -106,10 +90,10 @@ def _pool(document: PoolObject, at: str, found: Findings) -> Pool:
         document.name,
         networks,
         excluded,
-        found.parse_all(f"{at}/dns", "invalid-address", host, document.dns),
+        found.parse_all(f"{at}/dns", "invalid-address", read_address, document.dns),
         found.parse_all(f"{at}/nbns", "invalid-address", _ipv4_host, document.nbns),
         found.parse_all(f"{at}/domains", "invalid-domain", _domain, document.domains),
-        found.parse_all(f"{at}/subnets", "invalid-network", _subnet, document.subnets),
+        found.parse_all(f"{at}/subnets", "invalid-network", network_of, document.subnets),
         _reservations(document, networks, at, found),
         document.description,
     )
@@ -127,7 +111,7 @@ def _reservations(document: PoolObject, networks: tuple[str, ...], at: str, foun
     for index, one in enumerate(document.reservations):
         where = f"{at}/reservations/{index}"
         identity = found.parse(f"{where}/identity", "invalid-identity", Identity.parse, one.identity)
-        address = found.parse(f"{where}/address", "invalid-address", host, one.address)
+        address = found.parse(f"{where}/address", "invalid-address", read_address, one.address)
         if identity is None or address is None:
             continue
         if address in taken:
@@ -146,7 +130,7 @@ def _user(document: UserObject, password: bytes | None, at: str, found: Findings
         enabled=document.enabled,
         expires=document.expires_at,
         groups=document.groups,
-        addresses=found.parse_all(f"{at}/addresses", "invalid-address", host, document.addresses),
+        addresses=found.parse_all(f"{at}/addresses", "invalid-address", read_address, document.addresses),
         identities=found.parse_all(f"{at}/identities", "invalid-identity", Identity.parse, document.identities),
         sessions=document.sessions,
     )

@@ -1,15 +1,13 @@
 """What holds for the whole gateway, from documents to policy: shunts, blocked sources, settings, interfaces."""
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 from gateway.policy.peers import Peer, Shunt, ShuntAction
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings
-from gateway.storage.findings import Findings, destination
+from gateway.storage.findings import Findings, Pointers, destination
 from gateway.storage.objects import Inventory, SettingsObject
-
-Pointers = Callable[[str, str], str]
 
 
 def compile_shunts(inventory: Inventory, pointer: Pointers, found: Findings) -> tuple[Shunt, ...]:
@@ -81,9 +79,7 @@ def check_blocks(blocked: Collection[str], peers: Iterable[Peer], pointer: Point
                     found.add(f"{pointer('blocks', text)}/network", "blocks-peer", detail)
 
 
-def check_interfaces(
-    peers: Iterable[Peer], unchanged: Collection[str], pointer: Callable[[str, str], str], found: Findings
-) -> None:
+def check_interfaces(peers: Iterable[Peer], unchanged: Collection[str], pointer: Pointers, found: Findings) -> None:
     """An XFRM interface has one name, its name no second id, and one enabled peer, with whom it comes and goes.
 
     Of two that do not fit, the one that is not in `unchanged` is told.

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,11 +14,9 @@ from gateway.crypto import containers
 from gateway.crypto.signature_keys import spki
 from gateway.crypto.signatures import PrivateKey, PublicKey, scheme
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
-from gateway.storage.findings import Findings
+from gateway.storage.findings import Findings, Pointers
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
 from gateway.storage.objects import Inventory, PeerObject
-
-Pointers = Callable[[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
