@@ -28,7 +28,7 @@ LATENCIES = 15
 _INNER = "10.1.0.0/24"  # what lies behind a charon that calls
 FEW = 1000  # up to so many SAs kernel-libipsec's lists cost charon little
 WHOLE, _ALONE = "charon with kernel-libipsec", "charon, its IKE SA alone"
-_SETTINGS = """
+SETTINGS = """
   dos_protection = no
   ikesa_table_size = 4096
   ikesa_table_segments = 16
@@ -105,7 +105,7 @@ class OurEnd:
         plane: str = "memory",
         keys: Path | None = None,
     ) -> None:
-        words = (sys.executable, "-m", "benchmarks.end", role, str(count), proposal, plane)
+        words: tuple[str, ...] = (sys.executable, "-m", "benchmarks.end", role, str(count), proposal, plane)
         if keys is not None:
             words = (*words, str(keys))
         with errors.open("ab") as sink:
@@ -199,13 +199,16 @@ class Target:
 
 
 @contextlib.contextmanager
-def ours(clients: int, folder: Path, proposal: str = IKE, plane: str = "memory") -> Iterator[Target]:
-    """ikegate calls ikegate, which has that data plane."""
+def ours(
+    clients: int, folder: Path, proposal: str = IKE, plane: str = "memory", keys: Path | None = None
+) -> Iterator[Target]:
+    """ikegate calls ikegate, which has that data plane; `keys` are those of `benchmarks.end`."""
     with Network() as network, contextlib.ExitStack() as stack:
         left, right = two_sites(network)
         ends = []
         for ns, role in ((right, "responder"), (left, "initiator")):
-            end = OurEnd(ns, role, clients, folder / role, proposal, plane if role == "responder" else "memory")
+            mine = plane if role == "responder" else "memory"
+            end = OurEnd(ns, role, clients, folder / role, proposal, mine, keys)
             ends.append(stack.enter_context(contextlib.closing(end)))
         responder, initiator = ends
         name, pid = "ikegate", responder.pid
@@ -226,7 +229,7 @@ _USUAL = Kind()
 
 def _charon(ns: Namespace, folder: Path, side: tuple[str, str, str, str], remote: str, kind: Kind) -> Charon:
     here, there, us, them = side
-    charon = kind.daemon(ns, folder, kind.plugins, settings=_SETTINGS)
+    charon = kind.daemon(ns, folder, kind.plugins, settings=SETTINGS)
     charon.start()
     local = NETS if us == "gw.example" else _INNER
     words = {"ike": kind.proposal, "esp": ESP, "secret": SECRET, "local": local, "remote": remote}
@@ -270,6 +273,20 @@ def charon_latency(count: int, folder: Path) -> list[float]:
 def middle(values: list[float], form: str = ".2f") -> str:
     """Median (lowest-highest)."""
     return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
+
+
+def alternate(targets: list[Target], rounds: int, count: int) -> None:
+    """So many rounds of `count` handshakes, and one before them that warms up; each target is first in turn."""
+    for number in range(rounds + 1):
+        for target in targets if number % 2 == 0 else targets[::-1]:
+            target.call(count)
+
+
+def print_ratios(targets: list[Target]) -> None:
+    """How many times as fast the first one is as each of the others, round by round."""
+    for target in targets[1:]:
+        ratios = [a / b for a, b in zip(targets[0].rates(), target.rates(), strict=True)]
+        print(f"  ratio to {target.name}: {middle(ratios)}")
 
 
 def steps(most: int) -> list[int]:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.end import CLIENTS, HYBRID
-from benchmarks.handshakes import Kind, Target, charons, middle, ours
+from benchmarks.handshakes import Kind, Target, alternate, charons, middle, ours, print_ratios
 from tests.lab.charon import CharonError
 from tests.lab.namespaces import CommandFailedError
 from tests.lab.strongswan6 import Charon6, unpacked
@@ -28,9 +28,7 @@ def _print(targets: list[Target]) -> None:
     for target in targets:
         each = [1000 * one.responder / one.count for one in target.rounds if one.before]
         print(f"  {target.name:30} {middle(target.rates(), '6.0f')}   {middle(each)} ms each")
-    for target in targets[1:]:
-        ratios = [a / b for a, b in zip(targets[0].rates(), target.rates(), strict=True)]
-        print(f"  ratio to {target.name}: {middle(ratios)}")
+    print_ratios(targets)
     print("initiator (always ikegate): hybrid handshakes a CPU-second, by the responder")
     for target in targets:
         print(f"  {target.name:30} {middle([r.count / r.initiator for r in target.rounds if r.before], '6.0f')}")
@@ -52,9 +50,7 @@ def compare(rounds: int) -> int:
             folder = Path(scratch) / "peer"
             folder.mkdir()
             targets.append(stack.enter_context(charons(clients, folder, _CHARON, CLIENTS, _KIND)))
-        for number in range(rounds + 1):  # the first one warms up
-            for target in targets if number % 2 == 0 else targets[::-1]:
-                target.call(_EACH)
+        alternate(targets, rounds, _EACH)
         _print(targets)
     return 1 if absent else 0
 

@@ -12,26 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.end import CLIENTS, ESP, IKE, NETS, PASSWORDS, SECRET
-from benchmarks.handshakes import _SETTINGS, OurEnd, Target, middle
+from benchmarks.handshakes import SETTINGS, OurEnd, Target, alternate, middle, ours, print_ratios
 from tests.interop.tunnels import text_of
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Network, two_sites
 from tests.lab.userspace import first_missing, missing
 
 _EACH = 50  # handshakes of a round
-
-
-@contextlib.contextmanager
-def ours(clients: int, folder: Path) -> Iterator[Target]:
-    """ikegate calls ikegate."""
-    with Network() as network, contextlib.ExitStack() as stack:
-        left, right = two_sites(network)
-        ends = []
-        for ns, role in ((right, "responder"), (left, "initiator")):
-            end = OurEnd(ns, role, clients, folder / role, IKE, keys=PASSWORDS)
-            ends.append(stack.enter_context(contextlib.closing(end)))
-        responder, initiator = ends
-        yield Target("ikegate", responder.pid, initiator, lambda: responder.ask("settle"))
 
 
 def _swanctl(clients: int) -> str:
@@ -54,7 +41,7 @@ def charons(clients: int, folder: Path) -> Iterator[Target]:
     """ikegate calls charon."""
     with Network() as network, contextlib.ExitStack() as stack:
         left, right = two_sites(network)
-        charon = stack.enter_context(Charon(right, folder / "charon", settings=_SETTINGS))
+        charon = stack.enter_context(Charon(right, folder / "charon", settings=SETTINGS))
         charon.load(_swanctl(clients))
         end = OurEnd(left, "initiator", clients, folder / "caller", IKE, keys=PASSWORDS)
         initiator = stack.enter_context(contextlib.closing(end))
@@ -70,22 +57,18 @@ def compare(rounds: int) -> int:
     absent = first_missing("root", "tun", "netns") or missing("charon")
     clients = _EACH * (rounds + 1)
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-        targets = [stack.enter_context(ours(clients, Path(scratch)))]
+        targets = [stack.enter_context(ours(clients, Path(scratch), keys=PASSWORDS))]
         if absent:
             print(f"no comparison: {absent}", file=sys.stderr)
         else:
             folder = Path(scratch) / "peer"
             folder.mkdir()
             targets.append(stack.enter_context(charons(clients, folder)))
-        for number in range(rounds + 1):  # the first one warms up
-            for target in targets if number % 2 == 0 else targets[::-1]:
-                target.call(_EACH)
+        alternate(targets, rounds, _EACH)
         print("responder: EAP-MSCHAPv2 handshakes a CPU-second, median (lowest-highest) of the rounds")
         for target in targets:
             print(f"  {target.name:30} {middle(target.rates(), '6.0f')}")
-        for target in targets[1:]:
-            ratios = [a / b for a, b in zip(targets[0].rates(), target.rates(), strict=True)]
-            print(f"  ratio to {target.name}: {middle(ratios)}")
+        print_ratios(targets)
     return 1 if absent else 0
 
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks.end import CLIENTS, ESP, IKE, NETS
-from benchmarks.handshakes import _SETTINGS, OurEnd, Target, middle
+from benchmarks.handshakes import SETTINGS, OurEnd, Target, alternate, middle, ours, print_ratios
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Network, two_sites
 from tests.lab.userspace import first_missing, missing
@@ -83,24 +83,11 @@ def write_keys(folder: Path, kind: str) -> None:
 
 
 @contextlib.contextmanager
-def ours(clients: int, folder: Path, keys: Path) -> Iterator[Target]:
-    """ikegate calls ikegate."""
-    with Network() as network, contextlib.ExitStack() as stack:
-        left, right = two_sites(network)
-        ends = []
-        for ns, role in ((right, "responder"), (left, "initiator")):
-            end = OurEnd(ns, role, clients, folder / role, IKE, keys=keys)
-            ends.append(stack.enter_context(contextlib.closing(end)))
-        responder, initiator = ends
-        yield Target("ikegate", responder.pid, initiator, lambda: responder.ask("settle"))
-
-
-@contextlib.contextmanager
 def charons(clients: int, folder: Path, keys: Path) -> Iterator[Target]:
     """ikegate calls charon."""
     with Network() as network, contextlib.ExitStack() as stack:
         left, right = two_sites(network)
-        charon = Charon(right, folder / "charon", settings=_SETTINGS)
+        charon = Charon(right, folder / "charon", settings=SETTINGS)
         shutil.copy(keys / "root.pem", charon.swanctl_folder / "x509ca")
         shutil.copy(keys / "responder.pem", charon.swanctl_folder / "x509")
         shutil.copy(keys / "responder.key", charon.swanctl_folder / "private")
@@ -118,20 +105,16 @@ def measure(kind: str, rounds: int, count: int) -> None:
         folder = Path(scratch)
         write_keys(folder, kind)
         clients = rounds * count + count
-        targets = [stack.enter_context(ours(clients, folder, folder))]
+        targets = [stack.enter_context(ours(clients, folder, keys=folder))]
         if absent := first_missing("root", "tun", "netns") or missing("charon"):
             print(f"no comparison: {absent}", file=sys.stderr)
         else:
             targets.append(stack.enter_context(charons(clients, folder, folder)))
-        for number in range(rounds + 1):
-            for target in targets if number % 2 == 0 else targets[::-1]:
-                target.call(count)
+        alternate(targets, rounds, count)
         print(f"{kind}, both ends: handshakes a CPU-second of the responder, median (lowest-highest) of the rounds")
         for target in targets:
             print(f"  {target.name:36} {middle(target.rates(), '6.0f')}")
-        for target in targets[1:]:
-            ratios = [a / b for a, b in zip(targets[0].rates(), target.rates(), strict=True)]
-            print(f"  ratio to {target.name}: {middle(ratios)}")
+        print_ratios(targets)
 
 
 def main() -> int:
