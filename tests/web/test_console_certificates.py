@@ -203,11 +203,25 @@ async def test_a_private_key_is_never_shown_again(person: Person) -> None:
         assert pem.splitlines()[1] not in (await person.look(path)).source
 
 
-async def test_what_cannot_be_fetched_is_shown_with_its_reason(person: Person) -> None:
+async def trust_elsewhere(person: Person) -> None:
     key = PrivateKey(ec.generate_private_key(ec.SECP384R1()))
     root = authority.create_root(key, Wanted("Elsewhere"), 1_760_000_000.0, lambda n: b"\7" * n)
     trust = {"how": "trust", "name": "elsewhere", "certificate": containers.pem(root)}
     await person.send("/authorities/new", trust)
+
+
+async def test_a_list_that_breaks_off_is_not_left_out_in_silence(person: Person) -> None:
+    await trust_elsewhere(person)
+    whole = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
+    for crls in ("no list", whole + "-----BEGIN X509 CRL-----\nAAAA"):
+        form = {"crls": crls, "etag": person.gateway.config.etag("authorities", "elsewhere")}
+        answer = await person.send("/authorities/elsewhere", form, 422)
+        assert "This is not all lists in PEM" in answer.text
+    assert not person.gateway.config.inventory.authorities["elsewhere"].crls
+
+
+async def test_what_cannot_be_fetched_is_shown_with_its_reason(person: Person) -> None:
+    await trust_elsewhere(person)
     etag = person.gateway.config.etag("authorities", "elsewhere")
     form = {"crl_uris": "http://127.0.0.1:1/<script>", "etag": etag}
     await person.send("/authorities/elsewhere", form)

@@ -68,14 +68,14 @@ def typed_of_authority(one: AuthorityObject) -> Typed:
 
 def authority_document(typed: Typed, base: AuthorityObject | None, errors: Errors) -> dict[str, Any]:
     document: dict[str, Any] = as_document(base) if base else {}
-    lists = [part.strip() + "\n" + _CRL_END for part in typed.get("crls", "").split(_CRL_END)[:-1]]
-    if typed.get("crls", "").strip() and not lists:
-        errors["crls"] = "This is no list in PEM: it begins with -----BEGIN X509 CRL-----."
+    *lists, rest = typed.get("crls", "").split(_CRL_END)
+    if rest.strip():
+        errors["crls"] = f"This is not all lists in PEM: each ends with {_CRL_END}."
     return document | {
         "description": typed.get("description", "").strip(),
         "crl_uris": entries(typed.get("crl_uris", "")),
         "fetch_private": bool(typed.get("fetch_private")),
-        "crls": lists,
+        "crls": [one.strip() + "\n" + _CRL_END for one in lists],
         "intermediates": typed.get("intermediates", "").strip(),
         "publish_uri": typed.get("publish_uri", "").strip(),
     }
