@@ -26,7 +26,8 @@ _RADIUS_NUMBERS = {
     "interim_interval": False,
 }
 _RADIUS_CHECKS = ("accounting", "dynamic")
-_RADIUS_FIELDS = ((rf"/(name|description|address|secret|{'|'.join((*_RADIUS_NUMBERS, *_RADIUS_CHECKS))})", r"\1"),)
+_RADIUS_CHOICES = (*_RADIUS_NUMBERS, *_RADIUS_CHECKS)
+_RADIUS_FIELDS = ((rf"/(name|description|address|secret|{'|'.join(_RADIUS_CHOICES)})", r"\1"),)
 NEW_USER: Typed = {"enabled": "yes", "sessions": "0"}
 _POOL_LISTS = ("networks", "excluded", "dns", "nbns", "domains", "subnets")
 
@@ -109,17 +110,18 @@ def placed_pool(found: list[FieldError]) -> Errors:
 
 
 def typed_of_radius(server: RadiusObject) -> Typed:
-    typed = {name: plain(getattr(server, name)) for name in _RADIUS_NUMBERS}
-    typed |= {name: "yes" if getattr(server, name) else "" for name in _RADIUS_CHECKS}
+    typed = _typed_choices({name: getattr(server, name) for name in _RADIUS_CHOICES})
     return typed | {"name": server.name, "description": server.description, "address": server.address}
 
 
 def new_radius() -> Typed:
     """What a new server begins with."""
-    defaults = {name: RadiusObject.model_fields[name].default for name in (*_RADIUS_NUMBERS, *_RADIUS_CHECKS)}
-    return {name: plain(defaults[name]) for name in _RADIUS_NUMBERS} | {
-        name: "yes" if defaults[name] else "" for name in _RADIUS_CHECKS
-    }
+    return _typed_choices({name: RadiusObject.model_fields[name].default for name in _RADIUS_CHOICES})
+
+
+def _typed_choices(values: dict[str, Any]) -> Typed:
+    numbers = {name: plain(values[name]) for name in _RADIUS_NUMBERS}
+    return numbers | {name: "yes" if values[name] else "" for name in _RADIUS_CHECKS}
 
 
 def radius_document(typed: Typed, base: RadiusObject | None, errors: Errors) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.service.documents import as_document
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
 from gateway.storage.objects import PeerObject
-from web.console.forms.fields import Typed
+from web.console.forms.fields import Typed, lines
 
 KEEP = "keep"
 NEW: Typed = {"local_method": "psk", "remote_method": "psk", "revocation": "if-reachable"}
@@ -77,7 +77,7 @@ def _keys(text: str) -> list[str]:
     """One key a PEM block, or one a line."""
     if _KEY_BREAK in text:
         return [part.strip() + "\n" + _KEY_BREAK for part in text.split(_KEY_BREAK) if part.strip()]
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return lines(text)
 
 
 def needs_key(typed: Typed) -> bool:
