@@ -15,7 +15,7 @@ from web.api.authorities import CreateBody
 from web.api.certificates import GenerateBody, RequestBody, SignBody
 from web.console.forms import certificates as form
 from web.console.forms.fields import Errors, Typed, impact
-from web.console.objects import TAKEN, Deletion, Pages, Sheet, kept_pages, store
+from web.console.objects import Deletion, Pages, Sheet, kept_pages, store, store_new
 from web.console.render import go, page
 from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views import certificates as view
@@ -56,10 +56,7 @@ async def make_certificate(request: Request, session: SignedIn, gateway: ThisGat
     errors: Errors = {}
     name = typed.get("name", "").strip()
     write = _made(gateway, typed, file, errors, terms(session, create=True))
-    _, taken = await store(write, errors, form.placed)
-    if taken is not None:
-        del errors[""]
-        errors["name"] = TAKEN
+    await store_new(write, errors, form.placed)
     if errors:
         return _new_certificate(request, session, gateway, typed, errors)
     return go(f"/certificates/{name}", f"{name} is saved.")
@@ -127,11 +124,16 @@ def _draw_certificate(sheet: Sheet[CertificateObject]) -> Response:
 
 
 def _delete_certificate(gateway: Gateway, name: str) -> Deletion:
-    users = view.users(gateway.config.inventory, "certificates", name)
-    key = ("certificates", name) in gateway.config.inventory.secrets
-    told = "Its private key is gone with it, for good. " if key else ""
-    more = "These tunnels prove themselves by it; give them another one first:" if users else "No tunnel uses it."
-    return Deletion("certificate", told + more, users, refused=True)
+    needed = "These tunnels prove themselves by it; give them another one first:"
+    return _deletion(gateway, ("certificates", name), "certificate", needed, "No tunnel uses it.")
+
+
+def _deletion(gateway: Gateway, which: tuple[str, str], what: str, needed: str, free: str) -> Deletion:
+    """What has users stays: `needed` is said before they are named, `free` when there are none."""
+    inventory = gateway.config.inventory
+    users = view.users(inventory, *which)
+    told = "Its private key is gone with it, for good. " if which in inventory.secrets else ""
+    return Deletion(what, told + (needed if users else free), users, refused=True)
 
 
 def _certificate(gateway: Gateway, name: str) -> CertificateObject:
@@ -233,10 +235,7 @@ async def make_authority(request: Request, session: SignedIn, gateway: ThisGatew
     typed, _ = await _typed_with_file(request)
     errors: Errors = {}
     name = typed.get("name", "").strip()
-    _, taken = await store(_authority_made(gateway, typed, errors, terms(session, create=True)), errors, form.placed)
-    if taken is not None:
-        del errors[""]
-        errors["name"] = TAKEN
+    await store_new(_authority_made(gateway, typed, errors, terms(session, create=True)), errors, form.placed)
     if errors:
         return _new_authority(request, session, gateway, typed, errors)
     return go(f"/authorities/{name}", f"{name} is saved.")
@@ -271,11 +270,8 @@ def _draw_authority(sheet: Sheet[AuthorityObject]) -> Response:
 
 
 def _delete_authority(gateway: Gateway, name: str) -> Deletion:
-    users = view.users(gateway.config.inventory, "authorities", name)
-    key = ("authorities", name) in gateway.config.inventory.secrets
-    told = "Its private key is gone with it, for good. " if key else ""
-    more = "These rest on it; free them from it first:" if users else "Nothing rests on it."
-    return Deletion("authority", told + more, users, refused=True)
+    needed = "These rest on it; free them from it first:"
+    return _deletion(gateway, ("authorities", name), "authority", needed, "Nothing rests on it.")
 
 
 @router.post("/authorities/{name}/fetch")

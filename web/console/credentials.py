@@ -1,7 +1,9 @@
 """The pages of all credentials, of pre-shared keys, of post-quantum ones, and of proposals."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 
@@ -18,6 +20,7 @@ from web.console.views import certificates, keys
 from web.console.words import tunnel
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+Key = TypeVar("Key", PskObject, PpkObject)
 
 
 @router.get("/credentials")
@@ -45,20 +48,21 @@ async def list_psks(request: Request, session: SignedIn, gateway: ThisGateway) -
 def _draw_psk(sheet: Sheet[PskObject]) -> Response:
     name = sheet.base.name if sheet.base else ""
     body = form.psk_document(sheet.typed, sheet.base, {})
-    return sheet.answer(
+    return sheet.form_page(
         "psk.html",
-        title=name or "New key",
-        name=name,
+        "/psks",
+        "psks",
+        body,
+        new="New key",
         used_by=keys.peers_of_key(sheet.gateway.config.snapshot(), name) if name else (),
-        action=f"/psks/{name or 'new'}",
-        call=sheet.call(f"/psks/{name or body.get('name') or 'NAME'}", body),
     )
 
 
-def _random_key(sheet: Sheet[PskObject]) -> Sheet[PskObject] | None:
+def _with_secret(sheet: Sheet[Key], make: Callable[[], str]) -> Sheet[Key] | None:
+    """A random secret in place of a stored one, when its button was pressed."""
     if sheet.typed.get("action") != "generate" or sheet.base is None:
         return None
-    return replace(sheet, typed={**sheet.typed, "secret": random_secret()})
+    return replace(sheet, typed={**sheet.typed, "secret": make()})
 
 
 def _delete_psk(gateway: Gateway, name: str) -> Deletion:
@@ -80,7 +84,7 @@ object_pages(
         draw=_draw_psk,
         blank=lambda: {"secret": random_secret()},
         deletion=_delete_psk,
-        pressed=_random_key,
+        pressed=lambda sheet: _with_secret(sheet, random_secret),
         remark=lambda typed: remark_on(typed.get("secret", "")),
     ),
 )
@@ -89,20 +93,14 @@ object_pages(
 def _draw_ppk(sheet: Sheet[PpkObject]) -> Response:
     name = sheet.base.name if sheet.base else ""
     body = form.ppk_document(sheet.typed, sheet.base, {})
-    return sheet.answer(
+    return sheet.form_page(
         "ppk.html",
-        title=name or "New post-quantum key",
-        name=name,
+        "/ppks",
+        "ppks",
+        body,
+        new="New post-quantum key",
         used_by=keys.peers_of_ppk(sheet.gateway.config.inventory, name) if name else (),
-        action=f"/ppks/{name or 'new'}",
-        call=sheet.call(f"/ppks/{name or body.get('name') or 'NAME'}", body),
     )
-
-
-def _random_ppk(sheet: Sheet[PpkObject]) -> Sheet[PpkObject] | None:
-    if sheet.typed.get("action") != "generate" or sheet.base is None:
-        return None
-    return replace(sheet, typed={**sheet.typed, "secret": random_ppk()})
 
 
 def _delete_ppk(gateway: Gateway, name: str) -> Deletion:
@@ -124,7 +122,7 @@ object_pages(
         draw=_draw_ppk,
         blank=lambda: {"secret": random_ppk()},
         deletion=_delete_ppk,
-        pressed=_random_ppk,
+        pressed=lambda sheet: _with_secret(sheet, random_ppk),
     ),
 )
 
@@ -139,17 +137,17 @@ def _draw_proposal(sheet: Sheet[ProposalObject]) -> Response:
     name = sheet.base.name if sheet.base else ""
     body = form.proposal_document(sheet.typed, sheet.base, {})
     protocol = "esp" if body["protocol"] == "esp" else "ike"
-    return sheet.answer(
+    return sheet.form_page(
         "proposal.html",
-        title=name or "New proposal",
-        name=name,
+        "/proposals",
+        "proposals",
+        body,
+        new="New proposal",
         used_by=keys.users(sheet.gateway.config.inventory, name) if name else (),
-        action=f"/proposals/{name or 'new'}",
         verdicts=keys.verdicts(body["suites"], protocol),
         picks=keys.picks(protocol),
         picked=sheet.picked,
         picking=bool(sheet.picked),
-        call=sheet.call(f"/proposals/{name or body['name'] or 'NAME'}", body),
     )
 
 

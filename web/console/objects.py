@@ -5,17 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 
 from gateway.service.access import Session
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Conflict, FieldError, Invalid, PreconditionFailed, Written
+from gateway.storage.fields import Named
 from web.console.forms.fields import Errors, Typed, api_call, impact, typed_in
 from web.console.render import go, page
 from web.console.session import CHANGED_MEANWHILE, SignedIn, ThisGateway, terms
 
-Stored = TypeVar("Stored", bound=BaseModel)
-TAKEN = "There is one of this name already."
+Stored = TypeVar("Stored", bound=Named)
+_TAKEN = "There is one of this name already."
 UNCHANGED = "Nothing was different."
 
 
@@ -34,6 +34,20 @@ class Sheet(Generic[Stored]):
     errors: Errors = field(default_factory=dict)
     etag: str = ""
     picked: tuple[str, ...] = ()
+
+    def form_page(
+        self, template: str, path: str, kind: str, body: dict[str, Any], *, new: str, **context: Any
+    ) -> Response:
+        """The page of an object's form under `path`, which saves `body`; `new` is its title while it is new."""
+        name = self.base.name if self.base else ""
+        return self.answer(
+            template,
+            title=name or new,
+            name=name,
+            action=f"{path}/{name or 'new'}",
+            call=self.call(f"/{kind}/{name or body.get('name') or 'NAME'}", body),
+            **context,
+        )
 
     def answer(self, template: str, **context: Any) -> Response:
         """The page, with what all of these have."""
@@ -100,6 +114,14 @@ async def store(
     return None, None
 
 
+async def store_new(write: Awaitable[Written], errors: Errors, placed: Callable[[list[FieldError]], Errors]) -> None:
+    """Write what is to be new; what is wrong goes into `errors`, a name that is taken under the name."""
+    _, taken = await store(write, errors, placed)
+    if taken is not None:
+        del errors[""]
+        errors["name"] = _TAKEN
+
+
 def object_pages(router: APIRouter, pages: Pages[Any]) -> None:
     """New, change and delete."""
     _new_pages(router, pages)
@@ -127,10 +149,7 @@ def _new_pages(router: APIRouter, pages: Pages[Any]) -> None:
         document = pages.document(typed, None, errors)
         name = str(document["name"])
         known = terms(session, dry_run=bool(errors), create=True)
-        _, taken = await store(gateway.config.put(pages.kind, name, document, known), errors, pages.placed)
-        if taken is not None:
-            del errors[""]
-            errors["name"] = TAKEN
+        await store_new(gateway.config.put(pages.kind, name, document, known), errors, pages.placed)
         return pages.draw(sheet) if errors else go(pages.list_path, f"{name} {pages.made}{pages.remark(typed)}")
 
 
@@ -145,14 +164,15 @@ def _change_pages(router: APIRouter, pages: Pages[Any]) -> None:
     async def change(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
         typed, picked = await typed_in(request)
         base, errors = gateway.config.object(pages.kind, name), Errors()
-        sheet = Sheet(request, session, gateway, base, typed, errors, typed.get("etag", ""), tuple(picked))
+        etag = typed.get("etag", "")
+        sheet: Sheet[Any] = Sheet(request, session, gateway, base, typed, errors, etag, tuple(picked))
         if (changed := pages.pressed(sheet)) is not None:
             return pages.draw(changed)
         document = pages.document(typed, base, errors)
-        known = terms(session, sheet.etag, dry_run=bool(errors))
-        written, etag = await store(gateway.config.put(pages.kind, name, document, known), errors, pages.placed)
+        known = terms(session, etag, dry_run=bool(errors))
+        written, now = await store(gateway.config.put(pages.kind, name, document, known), errors, pages.placed)
         if errors or written is None:
-            return pages.draw(replace(sheet, etag=sheet.etag if etag is None else etag))
+            return pages.draw(replace(sheet, etag=etag if now is None else now))
         told = f"{name} is saved. {impact(written.impact, done=True)}{pages.remark(typed)}"
         return go(pages.list_path, told if written.changed else UNCHANGED)
 

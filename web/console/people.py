@@ -46,14 +46,14 @@ def _draw_user(sheet: Sheet[UserObject]) -> Response:
     name = sheet.base.name if sheet.base else ""
     body = form.user_document(sheet.typed, sheet.base, {})
     body.pop("password", None)
-    return sheet.answer(
+    return sheet.form_page(
         "user.html",
-        title=name or "New user",
-        name=name,
+        "/access/users",
+        "users",
+        body,
+        new="New user",
         devices=_DEVICES,
         password_set=("users", name) in sheet.gateway.config.inventory.secrets,
-        action=f"/access/users/{name or 'new'}",
-        call=sheet.call(f"/users/{name or body.get('name') or 'NAME'}", body),
     )
 
 
@@ -80,13 +80,13 @@ object_pages(
 def _draw_pool(sheet: Sheet[PoolObject]) -> Response:
     name = sheet.base.name if sheet.base else ""
     body = form.pool_document(sheet.typed, sheet.base, {})
-    return sheet.answer(
+    return sheet.form_page(
         "pool.html",
-        title=name or "New pool",
-        name=name,
+        "/access/pools",
+        "pools",
+        body,
+        new="New pool",
         used_by=people.peers_of_pool(sheet.gateway.config.inventory, name) if name else (),
-        action=f"/access/pools/{name or 'new'}",
-        call=sheet.call(f"/pools/{name or body.get('name') or 'NAME'}", body),
     )
 
 
@@ -114,14 +114,13 @@ object_pages(
 
 
 def _draw_radius(sheet: Sheet[RadiusObject]) -> Response:
-    name = sheet.base.name if sheet.base else ""
     body = form.radius_document(sheet.typed, sheet.base, {})
-    return sheet.answer(
+    return sheet.form_page(
         "radius.html",
-        title=name or "New RADIUS server",
-        name=name,
-        action=f"/access/radius/{name or 'new'}",
-        call=sheet.call(f"/radius/{name or body.get('name') or 'NAME'}", body),
+        "/access/radius",
+        "radius",
+        body,
+        new="New RADIUS server",
     )
 
 

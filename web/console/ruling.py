@@ -78,13 +78,12 @@ def _network(typed: Typed) -> str:
 
 def _draw_shunt(sheet: Sheet[ShuntObject]) -> Response:
     body = form.shunt_document(sheet.typed, sheet.base, {})
-    name = sheet.base.name if sheet.base else ""
-    return sheet.answer(
+    return sheet.form_page(
         "shunt.html",
-        title=name or "New shunt",
-        name=name,
-        action=f"/rules/shunts/{name or 'new'}",
-        call=sheet.call(f"/shunts/{name or body.get('name') or 'NAME'}", body),
+        "/rules/shunts",
+        "shunts",
+        body,
+        new="New shunt",
     )
 
 
