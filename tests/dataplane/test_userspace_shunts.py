@@ -124,6 +124,7 @@ def test_ike_passes_though_all_traffic_is_dropped(sites: tuple[Namespace, Namesp
         ours, adopted, another, theirs = bound(left, 500), bound(left, 4500), bound(left, 501), bound(right, 500)
         plane.exempt(ours)
         plane.adopt(adopted, lambda *_: None)
+        plane.settle()
         with contextlib.suppress(OSError):
             another.sendto(b"leak", ("192.0.2.2", 500))
         for sock, said in ((ours, b"question"), (adopted, b"another")):
@@ -149,6 +150,7 @@ def test_ike_over_ipv6_passes_too(sites: tuple[Namespace, Namespace], plane: Use
             sockets.append(sock)
         ours, another, theirs = sockets
         plane.exempt(ours)
+        plane.settle()
         with contextlib.suppress(OSError):
             another.sendto(b"leak", ("2001:db8::2", 500))
         ours.sendto(b"question", ("2001:db8::2", 500))
