@@ -64,8 +64,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("peers") as batch:
-        for column in _of_peers():
-            batch.drop_column(column.name)
+    for column in _of_peers():
+        op.drop_column("peers", column.name)
     op.drop_table("certificates")
     op.drop_table("authorities")

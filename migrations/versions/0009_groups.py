@@ -14,5 +14,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("children") as batch:
-        batch.drop_column("groups")
+    op.drop_column("children", "groups")

@@ -16,7 +16,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("radius") as batch:
-        batch.drop_column("dynamic")
-        batch.drop_column("interim_interval")
-        batch.drop_column("accounting")
+    for column in ("dynamic", "interim_interval", "accounting"):
+        op.drop_column("radius", column)

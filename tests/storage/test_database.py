@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import Connection, create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.storage.database import MIGRATIONS, Database, StorageFailed, StorageUnusable
@@ -275,3 +275,59 @@ def test_what_the_first_version_stored_is_kept_and_gets_the_new_fields(tmp_path:
     assert inventory.peers == {"sun": peer}
     database.close()
     assert _rows(path.with_name(f"config.before-{HEAD}.db"), "SELECT name FROM peers") == [("sun",)]
+
+
+_REVISIONS = [script.revision for script in ScriptDirectory.from_config(_scripts()).walk_revisions()][:-1]
+
+
+def _fill(connection: Connection) -> None:
+    """A row, of whatever values, in every table that has none."""
+    for table in connection.execute(text("SELECT name FROM pragma_table_list WHERE strict")).scalars().all():
+        if connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one():
+            continue
+        values = {"INTEGER": "1", "REAL": "1.5", "TEXT": "'x'", "BLOB": "x'00'"}
+        columns = connection.execute(text(f"SELECT name, type FROM pragma_table_info('{table}')")).all()
+        names = ", ".join(f'"{name}"' for name, _ in columns)
+        connection.execute(
+            text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(values[kind] for _, kind in columns)})")
+        )
+
+
+def _state(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Of each table how many rows it has, and whether it is strict."""
+    tables = connection.execute(text("SELECT name, strict FROM pragma_table_list WHERE type = 'table'")).all()
+    counted = {name: strict for name, strict in tables if not name.startswith("sqlite_") and name != "alembic_version"}
+    return {
+        name: (connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one(), strict)
+        for name, strict in counted.items()
+    }
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["references-checked", "references-unchecked"])
+@pytest.mark.parametrize("revision", _REVISIONS)
+def test_a_step_back_and_forth_keeps_the_rows_of_every_table_that_stays(
+    tmp_path: Path, revision: str, checked: bool
+) -> None:
+    path = tmp_path / "data" / "config.db"
+    _first_version(path)
+    engine = create_engine(f"sqlite:///{path}")
+    config = _scripts()
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        _fill(connection)
+        connection.commit()
+        connection.exec_driver_sql(f"PRAGMA foreign_keys={'ON' if checked else 'OFF'}")
+        full = _state(connection)
+        command.downgrade(config, "-1")
+        connection.commit()
+        below = _state(connection)
+        assert below == {name: state for name, state in full.items() if name in below}
+        assert below["children"] == below["peer_proposals"] == below["child_proposals"] == (1, 1)
+        command.upgrade(config, revision)
+        connection.commit()
+        again = _state(connection)
+        assert {name: again[name] for name in below} == below
+        assert {name: strict for name, (_, strict) in again.items()} == dict.fromkeys(full, 1)
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    engine.dispose()
