@@ -129,14 +129,15 @@ def _want_less(wanted: Counter[Any], what: object) -> None:
 class MemoryPlane:
     """Remembers states, policies and routes exactly; refuses what a kernel would refuse, and what it is told to.
 
-    `random(n)` gives n random octets; with a seeded source the SPIs are the same in every run.
+    `random(n)` gives n random octets; with a seeded source the SPIs are the same in every run. `remember` keeps every
+    order that was carried out, which grows for ever.
     """
 
     name = "memory"
     needs_encapsulation = False
 
-    def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
-        self._random = random
+    def __init__(self, random: Callable[[int], bytes] = os.urandom, *, remember: bool = False) -> None:
+        self._random, self._remember = random, remember
         self._tables = Tables()
         self._counters: dict[StateKey, Counters] = {}
         self._emit: Callable[[PlaneEvent], None] | None = None
@@ -145,7 +146,7 @@ class MemoryPlane:
         self._gone: set[StateKey] = set()
         self._missing: dict[PolicyKey, Policy] = {}
         self.orders: list[Order] = []
-        """Every order ever carried out, oldest first."""
+        """Every order ever carried out, oldest first, where they are to be remembered."""
 
     def describe(self) -> str:
         return "memory: remembers what it is told, no packet is protected"
@@ -176,7 +177,8 @@ class MemoryPlane:
             self._tables.carry_out(order)
         if self._counters or self._missing:
             self._keep_counters(orders)
-        self.orders.extend(orders)
+        if self._remember:
+            self.orders.extend(orders)
 
     def _keep_counters(self, orders: Sequence[Order]) -> None:
         """They go with their states and policies, wherever those went."""

@@ -59,7 +59,7 @@ def test_is_a_driver_that_shares_no_socket() -> None:
 
 
 def test_remembers_what_it_was_told_in_order() -> None:
-    plane = MemoryPlane(seeded(1))
+    plane = MemoryPlane(seeded(1), remember=True)
     orders: list[Order] = [AddState(STATE), AddPolicy(POLICY), AddRoute(ROUTE)]
     plane.apply(orders)
     assert plane.states() == (STATE,)
@@ -100,7 +100,7 @@ def test_no_free_spi_is_refused_instead_of_looking_for_ever() -> None:
 
 
 def test_a_duplicate_state_is_refused_and_nothing_of_the_batch_stays() -> None:
-    plane = MemoryPlane(seeded(1))
+    plane = MemoryPlane(seeded(1), remember=True)
     with pytest.raises(Refused, match=r"00001001 to .* exists"):
         plane.apply([AddPolicy(POLICY), AddState(STATE), AddRoute(ROUTE), AddState(STATE)])
     assert not plane.states()
@@ -115,6 +115,7 @@ def test_removing_the_absent_is_silent() -> None:
     plane = MemoryPlane(seeded(1))
     plane.apply([RemoveState(STATE.key, False), RemovePolicy(POLICY), RemoveRoute(ROUTE)])
     assert not plane.states()
+    assert not plane.orders, "they are remembered only where somebody wants them: they would grow for ever"
 
 
 def test_a_policy_ordered_again_is_replaced_and_a_route_is_counted() -> None:

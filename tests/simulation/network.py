@@ -115,7 +115,7 @@ class Network:
 
     def host(self, name: str, address: str) -> Host:
         source = random.Random(self.random.getrandbits(64))
-        plane = MemoryPlane(source.randbytes)
+        plane = MemoryPlane(source.randbytes, remember=True)
         engine = _engine(plane, source, source.randbytes(32))
         host = Host(name, address, engine, plane)
         self.hosts[address] = host
@@ -154,7 +154,7 @@ class Network:
         """The host forgets every SA, without a word to anybody, and starts again with this configuration."""
         source = random.Random(self.random.getrandbits(64))
         secret = host.engine.core.crash_secret if same_secret else source.randbytes(32)
-        host.plane = MemoryPlane(source.randbytes)
+        host.plane = MemoryPlane(source.randbytes, remember=True)
         host.engine = _engine(host.plane, source, secret)
         host.alive = True
         self.apply(host, snapshot)

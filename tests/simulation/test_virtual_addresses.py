@@ -189,7 +189,7 @@ def test_leases_outlive_the_gateway() -> None:
     devices = [host for host in network.hosts.values() if host is not gate]
     before = [addresses(one) for one in devices]
     assert set(written) == {("office", address) for pair in before for address in pair}
-    gate.plane = MemoryPlane(network.random.randbytes)
+    gate.plane = MemoryPlane(network.random.randbytes, remember=True)
     gate.engine = Engine(gate.plane, network.random.randbytes, leases=reversed(written.values()))
     configure_gate(network, gate, OFFICE)
     for one in reversed(devices):
