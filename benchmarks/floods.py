@@ -2,11 +2,12 @@
 
 `python -m benchmarks.floods [--seconds N] [--rate N] [KIND …]`. The senders use addresses all over 127.0.0.0/8. The
 honest client calls ever again with one identity after the other. CPU is the gateway's, memory its resident set.
-Nothing is asserted.
+Nothing is asserted; `benchmarks.soak` judges.
 """
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import random
@@ -97,13 +98,16 @@ def _runner(peers: list[Peer], ports: tuple[int, int], journal: Journal) -> Runn
 async def serve(ike: int, nat: int) -> None:
     """The gateway under fire; each line on its input is answered with what it counted."""
     peers = [_peer("clients", "*.example", "gw.example", ("10.2.0.0/16", "172.16.0.0/12"), 0)]
-    runner = _runner(peers, (ike, nat), Journal())
+    journal = Journal()
+    runner = _runner(peers, (ike, nat), journal)
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     print("{}", flush=True)
     while await reader.readline():
         core = runner.engine.core
-        print(json.dumps({"sas": len(core.sas), "counters": dict(core.counters)}), flush=True)
+        gc.collect()
+        kept = {"sas": len(core.sas), "records": len(journal), "attempts": len(core.attempts)}
+        print(json.dumps({**kept, "counters": dict(core.counters)}), flush=True)
 
 
 # --- those who mean no good ---

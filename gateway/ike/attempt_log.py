@@ -104,6 +104,9 @@ class AttemptLog:
         self._last: dict[str, Attempt] = {}
         self._count = 0
 
+    def __len__(self) -> int:
+        return len(self._attempts)
+
     def begin(self, now: float, local: str, remote: str, *, initiator: bool, peer: str | None = None) -> Attempt:
         self._count += 1
         attempt = Attempt(self._count, now, initiator, local, remote, peer)

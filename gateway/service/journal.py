@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+KEPT = 10_000
+
 
 @dataclass(slots=True)
 class Record:
@@ -30,11 +32,14 @@ class Record:
 class Journal:
     """Keeps the last `size` records; followers that fall behind resume from what the ring still has."""
 
-    def __init__(self, size: int = 10_000) -> None:
+    def __init__(self, size: int = KEPT) -> None:
         self._ring: deque[Record] = deque(maxlen=size)
         self._last = 0
         self._waiting: set[asyncio.Event] = set()
         self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._ring)
 
     def write(self, at: float, kind: str, text: str, peer: str | None = None, **data: Any) -> Record:
         self._last += 1

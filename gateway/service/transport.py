@@ -6,6 +6,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 
 from gateway.dataplane.driver import Driver
 from gateway.ike.path import Path
@@ -19,6 +20,8 @@ _PKTINFO6 = struct.Struct("=16si")  # struct in6_pktinfo: addr, ifindex
 _BATCH = 64
 _OCTETS = 65536
 _BUFFER = 4 * 1024 * 1024
+_OWN_ADDRESSES = 1024
+"""How many are remembered in another form: a whole network may be routed to us, and its senders choose."""
 
 Received = Callable[[bytes, Path], None]
 Unreachable = Callable[[str], None]
@@ -52,9 +55,7 @@ class Transport:
         self.sockets: list[socket.socket] = []
         self._received = received
         self._by_kind: dict[tuple[int, bool], socket.socket] = {}
-        self._sources: dict[str, tuple[int, list[tuple[int, int, bytes]]]] = {}
         self._buffer = bytearray(_OCTETS)
-        self._texts: dict[bytes, str] = {}
         self._host = host
         self.listening = listening or Listening()
         self.elsewhere = 0
@@ -161,21 +162,14 @@ class Transport:
 
     def _local(self, family: int, ancillary: list[tuple[int, int, bytes]]) -> str:
         for _, _, data in ancillary:
-            packed = data[8:12] if family == socket.AF_INET else data[:16]
-            text = self._texts.get(packed)
-            if text is None:
-                text = self._texts[packed] = socket.inet_ntop(family, packed)
-            return text
+            return _text(family, data[8:12] if family == socket.AF_INET else data[:16])
         return "::" if family == socket.AF_INET6 else socket.inet_ntoa(bytes(4))
 
     def send(self, data: bytes, path: Path, dscp: int = 0) -> str:
         """Send from the path's own address; what cannot be sent is counted, IKE repeats it. Why it cannot, or ""."""
-        found = self._sources.get(path.local)
-        if not path.local:
-            found = (socket.AF_INET6 if ":" in path.remote else socket.AF_INET), []
-        elif found is None:
-            found = self._sources[path.local] = _source(path.local)
-        family, ancillary = found
+        family, ancillary = _source(path.local)
+        if not path.local and ":" in path.remote:
+            family = socket.AF_INET6
         if dscp:
             ancillary = [*ancillary, _marked(family, dscp)]
         sock = self._by_kind.get((family, path.marked))
@@ -234,8 +228,16 @@ def _advice(port: int, error: OSError) -> str:
     return f"UDP port {port} cannot be bound: {error.strerror}"
 
 
+@lru_cache(_OWN_ADDRESSES)
+def _text(family: int, packed: bytes) -> str:
+    return socket.inet_ntop(family, packed)
+
+
+@lru_cache(_OWN_ADDRESSES)
 def _source(local: str) -> tuple[int, list[tuple[int, int, bytes]]]:
-    """The ancillary data that makes a datagram leave from this address."""
+    """The ancillary data that makes a datagram leave from this address; none where it is empty."""
+    if not local:
+        return socket.AF_INET, []
     if ":" in local:
         info = _PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, local), 0)
         return socket.AF_INET6, [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]

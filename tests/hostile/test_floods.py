@@ -1,6 +1,6 @@
 """Floods of a gateway process on loopback: every honest peer gets its tunnel, and memory stays as it is.
 
-The ten minutes' version is `make floods`, the measured one `python -m benchmarks.floods`.
+The ten minutes' version, which judges memory much more strictly, is `make floods`.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import pytest
 from benchmarks.floods import KINDS, Target, flood, target
 
 RATE, SECONDS = 4000, 1.0
-GROWTH = 12 * 2**20
-"""The books about sources fill up once, to their limits; what then still grows would be a leak."""
+GROWTH = 4 * 2**20
+"""The books about sources, calls and attempts begin to fill up here; `make floods` fills them before it looks."""
 
 
 @pytest.fixture(scope="module")

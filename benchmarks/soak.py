@@ -1,0 +1,85 @@
+"""The same floods twice over, while honest peers connect: the second time must leave no more memory than the first.
+
+`python -m benchmarks.soak [--seconds N] [--rate N]`, N seconds for each flood. The books that are kept on purpose (the
+journal's 10,000 records, the last 2,000 attempts) are filled before, the half-open IKE SAs of a round time out before
+it is measured, and the books about sources are full after the first round. The status is not 0 when memory grew, or
+when an honest peer did not get in.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+
+from benchmarks.floods import KINDS, RATE, Caller, Target, flood, target
+from gateway.policy.snapshot import EngineSettings
+from gateway.service.journal import KEPT as RECORDS
+
+SECONDS = 75.0
+ROUNDS = 2
+GROWTH = 2**20
+"""Octets that the heap's fragments may differ by; a leak of 10 octets for each datagram of a round is more."""
+_FILLING = 240.0
+_ATTEMPTS = EngineSettings().attempts_kept
+
+
+async def fill(gateway: Target) -> None:
+    """Call until what is kept of calls is as much as is ever kept. Raises TimeoutError."""
+    caller = Caller(gateway.nat)
+    try:
+        async with asyncio.timeout(_FILLING):
+            full = False
+            while not full:
+                for _ in range(100):
+                    await caller.call()
+                found = gateway.ask()
+                full = found["records"] >= RECORDS and found["attempts"] >= _ATTEMPTS
+    finally:
+        await caller.close()
+
+
+def settle(gateway: Target) -> int:
+    """Wait until no IKE SA is left, and say how many octets are resident then. Raises TimeoutError."""
+    deadline = time.monotonic() + 2 * EngineSettings().half_open_timeout
+    while left := gateway.ask()["sas"]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{left} IKE SAs are still there")
+        time.sleep(0.5)
+    return gateway.memory
+
+
+def soak(rate: float, seconds: float) -> list[str]:
+    """What went wrong, in sentences."""
+    wrong = []
+    with target() as gateway:
+        asyncio.run(fill(gateway))
+        resident = [settle(gateway)]
+        print(f"the books are full: {resident[0] / 2**20:.1f} MiB", flush=True)
+        for number in range(1, ROUNDS + 1):
+            for kind in KINDS:
+                outcome = asyncio.run(flood(gateway, kind, rate, seconds))
+                print(outcome, flush=True)
+                if outcome.failed or not outcome.took:
+                    wrong.append(f"round {number}, {kind}: {len(outcome.failed)} failed, as {outcome.failed[:1]}")
+            resident.append(settle(gateway))
+            print(f"after round {number}: {resident[-1] / 2**20:.1f} MiB", flush=True)
+    grown = resident[-1] - resident[1]
+    if grown > GROWTH:
+        wrong.append(f"the last round left {grown / 2**20:.1f} MiB more than the first; {GROWTH / 2**20:.1f} may be")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each flood lasts")
+    parser.add_argument("--rate", type=float, default=RATE, help="datagrams a second")
+    options = parser.parse_args()
+    wrong = soak(options.rate, options.seconds)
+    for sentence in wrong:
+        print(f"WRONG: {sentence}")
+    print("memory is flat, and everybody honest got in" if not wrong else f"{len(wrong)} things are wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
