@@ -61,7 +61,13 @@ def _row(one: dict[str, Any]) -> list[object]:
 @click.option("--common-name", default="", help="Without it the first of the names, else NAME.")
 @click.option("--client", is_flag=True, help="For a person or device, not a gateway.")
 @click.option("--days", type=float, default=398, show_default=True)
-@click.option("--key", "key_type", default="ecdsa-p384", show_default=True, help="Or ecdsa-p256, rsa-3072, ed25519.")
+@click.option(
+    "--key",
+    "key_type",
+    default="ecdsa-p384",
+    show_default=True,
+    help="Or ecdsa-p256, rsa-3072, rsa-4096, ed25519, ml-dsa-44, ml-dsa-65, ml-dsa-87.",
+)
 @as_json
 def issue(
     name: str,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
 
-from gateway.crypto.signature_keys import InvalidKey, Private, weakness
+from gateway.crypto.signature_keys import ML_DSA, InvalidKey, Private, weakness
 from gateway.crypto.signatures import PrivateKey
 
 MAX_OCTETS = 256 * 1024
@@ -144,10 +144,14 @@ def key_pem(key: PrivateKey) -> str:
 def write_pkcs12(name: str, key: PrivateKey, chain: tuple[x509.Certificate, ...], password: str) -> bytes:
     """A PKCS#12 file under a password: AES-256 with PBES2, as current phones, Windows 10 and strongSwan read it.
 
-    The library draws the salts itself; nothing that is decided here depends on them. ValueError for an empty password.
+    The library draws the salts itself; nothing that is decided here depends on them. ValueError for an empty password,
+    and for a key of ML-DSA, which the library puts into no such file.
     """
     if not password:
         raise ValueError("a PKCS#12 file with a private key needs a password")
+    if key.public.kind in ML_DSA:
+        why = f"a key of the kind {key.public.text} goes into no PKCS#12 file here"
+        raise ValueError(f"{why}: let the other machine make its own key, and sign its request")
     unwrapped = cast("PKCS12PrivateKeyTypes", key.unwrapped)
     encryption = BestAvailableEncryption(password.encode())
     return pkcs12.serialize_key_and_certificates(name.encode(), unwrapped, chain[0], list(chain[1:]), encryption)

@@ -53,6 +53,8 @@ class KeyKind(StrEnum):
     ML_DSA_87 = "ML-DSA-87"
 
 
+ML_DSA = frozenset({KeyKind.ML_DSA_44, KeyKind.ML_DSA_65, KeyKind.ML_DSA_87})
+"""Kinds whose signatures stay hard to forge for a quantum computer (FIPS 204)."""
 _KINDS: tuple[tuple[type, KeyKind, int], ...] = (
     (rsa.RSAPublicKey, KeyKind.RSA, 0),
     (ec.EllipticCurvePublicKey, KeyKind.ECDSA, 0),

@@ -44,6 +44,10 @@ class InvalidProof(ValueError):
     """The AUTH data is no signature by that key over those octets; the message says in a sentence why."""
 
 
+class UnknownAlgorithm(InvalidProof):
+    """The signature is of an algorithm that we do not know, so that nothing can be said of it."""
+
+
 class Padding(StrEnum):
     """What an RSA signature is padded by."""
 
@@ -122,6 +126,19 @@ _BY_OID = {
     for row in SCHEMES
     if row.padding != Padding.PSS and not row.weak
 }
+_NIST_SIGNATURES = "2.16.840.1.101.3.4.3"
+_FAMILIES = ((20, 31, "SLH-DSA"), (32, 34, "ML-DSA of a hash"), (35, 46, "SLH-DSA of a hash"))
+_UNSUPPORTED = {
+    "1.2.840.10040.4.3": "DSA with SHA-1",
+    "1.2.840.113549.1.1.4": "RSA with MD5",
+    "1.3.6.1.5.5.7.6.30": "RSA-PSS with SHAKE128",
+    "1.3.6.1.5.5.7.6.31": "RSA-PSS with SHAKE256",
+    "1.3.6.1.5.5.7.6.32": "ECDSA with SHAKE128",
+    "1.3.6.1.5.5.7.6.33": "ECDSA with SHAKE256",
+    "2.16.840.1.101.3.4.3.2": "DSA with SHA-256",
+    "1.2.840.113549.1.9.16.3.17": "HSS/LMS",
+}
+"""What a peer may sign by and we know by name alone."""
 HASHES = (_SHA256, _SHA384, _SHA512, _IDENTITY)
 """The hashes that we verify signatures with, and announce."""
 
@@ -149,7 +166,18 @@ def recognise(identifier: bytes) -> Scheme:
             return _recognise_pss(parts[1][1])
     except der.InvalidDer as error:
         raise InvalidProof(f"its signature's algorithm makes no sense ({error})") from None
-    raise InvalidProof(f"its signature is of the algorithm {oid}, which we do not know in this form")
+    told = f"{name} ({oid})" if (name := _UNSUPPORTED.get(oid) or _of_family(oid)) else oid
+    kinds = ", ".join(dict.fromkeys(row.kind for row in SCHEMES))
+    raise UnknownAlgorithm(
+        f"its signature is of the algorithm {told}, which we do not verify in this form; known: {kinds}"
+    )
+
+
+def _of_family(oid: str) -> str:
+    """The name of the family that NIST's identifier belongs to; empty for another."""
+    arc, _, last = oid.rpartition(".")
+    number = int(last) if arc == _NIST_SIGNATURES and len(last) <= 2 else 0
+    return next((name for first, end, name in _FAMILIES if first <= number <= end), "")
 
 
 def _recognise_pss(parameters: bytes) -> Scheme:

@@ -67,6 +67,7 @@ CURES: dict[str, str] = {
     "auth-method": "Configure the same way of authentication for this direction on both sides.",
     "no-credential": "Choose a credential of this gateway's for this peer.",
     "signature-scheme": "Give this gateway a key of another kind, or let the peer verify with the hash of ours.",
+    "signature-algorithm": "Give the peer a key of one of the known kinds, or let it sign by another algorithm.",
     "wrong-signature": "The peer does not hold the private key of what it showed; look at its configuration.",
     "unknown-key": "Enter the peer's public key here, or correct the one that is known for it.",
     "certificate-form": "Have the peer send its X.509 certificate itself.",

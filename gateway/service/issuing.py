@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
 from gateway.crypto import authority as ca
 from gateway.crypto import containers
@@ -22,7 +22,7 @@ from gateway.crypto.signatures import PrivateKey, PublicKey
 from gateway.service.authorities import authority_chain, certificate_of, issued_by_us, issuer_of, revoked_of, sent_with
 from gateway.service.manage import Configuration, FieldError, Invalid, NotFound, Terms, Written
 
-KeyType = Literal["ecdsa-p384", "ecdsa-p256", "rsa-3072", "rsa-4096", "ed25519"]
+KeyType = Literal["ecdsa-p384", "ecdsa-p256", "rsa-3072", "rsa-4096", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"]
 
 
 def make_key(key_type: KeyType) -> PrivateKey:
@@ -34,6 +34,12 @@ def make_key(key_type: KeyType) -> PrivateKey:
             return PrivateKey(ec.generate_private_key(ec.SECP256R1()))
         case "ed25519":
             return PrivateKey(ed25519.Ed25519PrivateKey.generate())
+        case "ml-dsa-44":
+            return PrivateKey(mldsa.MLDSA44PrivateKey.generate())
+        case "ml-dsa-65":
+            return PrivateKey(mldsa.MLDSA65PrivateKey.generate())
+        case "ml-dsa-87":
+            return PrivateKey(mldsa.MLDSA87PrivateKey.generate())
         case _:
             return PrivateKey(rsa.generate_private_key(65537, int(key_type.removeprefix("rsa-"))))
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from OpenSSL import crypto
 
 from gateway.crypto import authority, containers, revoking
 from gateway.crypto.authority import CannotIssue, Issuer, Profile, Wanted
@@ -25,11 +26,16 @@ KEYS: dict[str, Callable[[], object]] = {
     "rsa3072": lambda: rsa.generate_private_key(65537, 3072),
     "ed25519": ed25519.Ed25519PrivateKey.generate,
 }
+ML_DSA: dict[str, Callable[[], object]] = {
+    "ML-DSA-44": mldsa.MLDSA44PrivateKey.generate,
+    "ML-DSA-65": mldsa.MLDSA65PrivateKey.generate,
+    "ML-DSA-87": mldsa.MLDSA87PrivateKey.generate,
+}
 GATEWAY = Wanted("moon", ("moon.example", "192.0.2.1", "2001:db8::1", "admin@moon.example"), "Lab")
 
 
 def a_key(kind: str = "p384") -> PrivateKey:
-    return PrivateKey(KEYS[kind]())  # type: ignore[arg-type]
+    return PrivateKey((KEYS | ML_DSA)[kind]())  # type: ignore[arg-type]
 
 
 def chance(seed: int = 0) -> Callable[[int], bytes]:
@@ -132,6 +138,52 @@ def test_answers_name_what_is_unknown_or_not_ours(root: Issuer) -> None:
     other = Issuer(authority.create_root(other_key, Wanted("Lab root"), NOW, chance(9)), other_key)
     foreign = revoking.answer_ocsp(other, _question(leaf, root.certificate), {leaf.serial_number}, [], NOW)
     assert ocsp.load_der_ocsp_response(foreign).response_status == ocsp.OCSPResponseStatus.UNAUTHORIZED
+
+
+@pytest.mark.parametrize("kind", list(ML_DSA))
+def test_openssl_accepts_a_chain_of_ml_dsa(kind: str) -> None:
+    """By the library that Python brings along: Debian 12's own OpenSSL does not know ML-DSA."""
+    keys = a_key(kind), a_key(kind), a_key(kind)
+    root = Issuer(authority.create_root(keys[0], Wanted("root"), NOW, chance()), keys[0])
+    below = Issuer(authority.create_intermediate(root, keys[1].public, Wanted("below"), NOW, chance(1)), keys[1])
+    leaf = authority.issue(below, keys[2].public, GATEWAY, NOW, chance(2))
+    bad = authority.issue(below, keys[2].public, Wanted("bad"), NOW, chance(3))
+    revoked = [revoking.Revoked(bad.serial_number, NOW)]
+    store = crypto.X509Store()
+    store.set_time(dt.datetime.fromtimestamp(NOW, dt.UTC))
+    flags = crypto.X509StoreFlags
+    store.set_flags(flags.X509_STRICT | flags.CRL_CHECK | flags.CRL_CHECK_ALL)
+    store.add_cert(crypto.X509.from_cryptography(root.certificate))
+    for issuer, list_of in ((root, []), (below, revoked)):
+        store.add_crl(x509.load_der_x509_crl(revoking.revocation_list(issuer, list_of, NOW, 86_400)))
+
+    def verify(one: x509.Certificate, *between: x509.Certificate) -> None:
+        others = [crypto.X509.from_cryptography(other) for other in between]
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(one), others).verify_certificate()
+
+    verify(leaf, below.certificate)
+    with pytest.raises(crypto.X509StoreContextError, match="revoked"):
+        verify(bad, below.certificate)
+    other = Issuer(below.certificate, a_key(kind))  # says that it is the authority, and has another key
+    with pytest.raises(crypto.X509StoreContextError, match="signature failure"):
+        verify(authority.issue(other, keys[2].public, GATEWAY, NOW, chance(4)), below.certificate)
+
+
+@pytest.mark.parametrize("kind", list(ML_DSA))
+def test_keys_of_ml_dsa_are_stored_requested_and_answered_for(kind: str) -> None:
+    key = a_key(kind)
+    root = Issuer(authority.create_root(key, Wanted("root"), NOW, chance()), key)
+    assert containers.read_private_key(containers.key_pem(key).encode()) == key
+    asked = containers.read_request(authority.request(key, GATEWAY).encode())
+    assert authority.requested_key(asked) == key.public
+    leaf = authority.issue(root, authority.requested_key(asked), GATEWAY, NOW, chance(1))
+    answer = revoking.answer_ocsp(root, _question(leaf, root.certificate), {leaf.serial_number}, [], NOW)
+    read = ocsp.load_der_ocsp_response(answer)
+    assert read.certificate_status == ocsp.OCSPCertStatus.GOOD
+    unwrapped = key.unwrapped.public_key()
+    unwrapped.verify(read.signature, read.tbs_response_bytes)  # type: ignore[call-arg, arg-type]
+    with pytest.raises(ValueError, match="goes into no PKCS#12 file here"):
+        containers.write_pkcs12("leaf", key, (leaf,), "password")
 
 
 @pytest.mark.parametrize(

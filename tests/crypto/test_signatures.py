@@ -12,6 +12,7 @@ from gateway.crypto.signatures import (
     InvalidProof,
     PrivateKey,
     PublicKey,
+    UnknownAlgorithm,
     check,
     prove,
     recognise,
@@ -223,6 +224,26 @@ def test_a_padding_that_is_not_exact_is_no_signature(padded: object) -> None:
     assert check(DIGITAL, bytes((15,)) + identifier + _forged(right), RSA.public, DATA)
     with pytest.raises(InvalidProof):
         check(DIGITAL, bytes((15,)) + identifier + _forged(octets[:256].ljust(256, b"\0")), RSA.public, DATA)
+
+
+@pytest.mark.parametrize(
+    ("oid", "told"),
+    [
+        ("0609608648016503040314", r"SLH-DSA \(2\.16\.840\.1\.101\.3\.4\.3\.20\)"),
+        ("060960864801650304031f", "SLH-DSA "),
+        ("0609608648016503040321", "ML-DSA of a hash"),
+        ("06082b0601050507061e", "RSA-PSS with SHAKE128"),
+        ("060c608648016503040390ffff7f", r"the algorithm 2\.16\.840\.1\.101\.3\.4\.3\.\d+, which"),
+        (
+            "06032a0304",
+            r"the algorithm 1\.2\.3\.4, which we do not verify in this form; known: RSA, ECDSA, .*ML-DSA-87",
+        ),
+    ],
+)
+def test_an_algorithm_that_we_do_not_know_is_named(oid: str, told: str) -> None:
+    identifier = bytes((0x30, len(oid) // 2)) + bytes.fromhex(oid)
+    with pytest.raises(UnknownAlgorithm, match=told):
+        check(DIGITAL, bytes((len(identifier),)) + identifier + bytes(64), RSA.public, DATA)
 
 
 @pytest.mark.parametrize("method", [0, 2, 3, 12, 13, 15, 255])

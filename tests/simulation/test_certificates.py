@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from gateway.crypto.signatures import Made, PrivateKey
 from gateway.ike.attempts import Outcome
+from gateway.ike.authentication import signature
 from gateway.policy.authentication import Credential, Method, RemoteAuth, Revocation
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.numbers import NotifyType
@@ -56,6 +58,28 @@ def test_every_scheme_proves_both_ends(kind: str, scheme: str, method: Method) -
 @pytest.mark.parametrize("methods", [(Method.PSK, CERTIFICATE), (CERTIFICATE, Method.PSK), (KEY, CERTIFICATE)])
 def test_each_end_may_prove_itself_in_its_own_way(methods: tuple[Method, Method]) -> None:
     assert Pair(methods=methods).run().stands
+
+
+def test_a_signature_by_an_unknown_algorithm_is_refused_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller signs as it should but for the name of its algorithm, which is SLH-DSA's."""
+    one, honest = left(), signature.prove
+
+    def prove(key: PrivateKey, *given: Any, **more: Any) -> Made | None:
+        made = honest(key, *given, **more)
+        if made is None or key != PrivateKey(one.key):
+            return made
+        slh_dsa = bytes.fromhex("300b0609608648016503040314")
+        signed = made.data[1 + made.data[0] :]
+        return replace(made, data=bytes((len(slh_dsa),)) + slh_dsa + signed)
+
+    monkeypatch.setattr(signature, "prove", prove)
+    pair = Pair(one).run()
+    assert not pair.stands
+    seen = pair.attempt(pair.b)
+    assert (seen.cause, seen.notify) == ("signature-algorithm", FAILED)
+    assert "SLH-DSA (2.16.840.1.101.3.4.3.20)" in seen.reason and "known: RSA, ECDSA" in seen.reason
+    assert seen.advice.startswith("Give the peer a key of one of the known kinds")
+    assert pair.attempt(pair.a).cause == "peer-refused-us"
 
 
 def test_intermediates_are_sent_and_the_root_is_not() -> None:

@@ -143,6 +143,27 @@ async def test_pkcs12_goes_out_sealed_and_comes_in(api: Api, client: httpx2.Asyn
         problem(await writer.post(path, json={"password": PASSWORD}), 403, "missing-scope")
 
 
+@pytest.mark.parametrize("kind", ["ml-dsa-44", "ml-dsa-65", "ml-dsa-87"])
+async def test_ml_dsa_from_root_to_leaf(client: httpx2.AsyncClient, kind: str) -> None:
+    await make_authority(client, key_type=kind)
+    sub = await make_authority(client, "sub", issuer="ca", key_type=kind)
+    assert [one["key"] for one in sub["chain"]] == [kind.upper()] * 2
+    made = await issue(client, authority="sub", names=["moon.example"], key_type=kind)
+    assert (made["chain"][0]["key"], made["private_key_set"]) == (kind.upper(), True)
+    renewed = await client.post(f"{V1}/certificates/moon/actions/renew", json={"key_type": kind})
+    assert renewed.json()["object"]["chain"][0]["serial"] != made["chain"][0]["serial"]
+    own = {"local_auth": BY_CERTIFICATE["local_auth"], "local_id": "moon.example"}
+    assert (await client.put(f"{V1}/peers/sun", json={**SUN, **own})).status_code == 201
+    exported = await client.post(f"{V1}/certificates/moon/actions/export-pkcs12", json={"password": PASSWORD})
+    refused = problem(exported, 422, "invalid")["errors"][0]
+    assert (refused["pointer"], "sign its request" in refused["detail"]) == ("/password", True)
+    asked = {"name": "ours", "common_name": "ours.example", "key_type": kind}
+    request = (await client.post(f"{V1}/certificates/actions/csr", json=asked)).json()["object"]["request"]
+    signed = {"name": "there", "common_name": "there.example", "authority": "sub", "request": request}
+    answer = (await client.post(f"{V1}/certificates/actions/sign", json=signed)).json()["object"]
+    assert answer["chain"][0]["key"] == kind.upper()
+
+
 async def test_a_revoked_certificate_is_in_list_and_answers_for_good(api: Api, client: httpx2.AsyncClient) -> None:
     await make_authority(client)
     made = await issue(client)

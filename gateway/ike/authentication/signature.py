@@ -2,7 +2,7 @@
 
 from gateway.crypto.chains import Chain, Check, Untrusted
 from gateway.crypto.signature_keys import InvalidKey
-from gateway.crypto.signatures import InvalidProof, PublicKey, check, prove
+from gateway.crypto.signatures import InvalidProof, PublicKey, UnknownAlgorithm, check, prove
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import trust
 from gateway.ike.authentication.signed import octets_of, our_body
@@ -80,17 +80,17 @@ def check_peer(
     else:
         chain = _chain(core, sa, wanted, identity, message)
         keys = [chain.leaf.key]
-    octets, why = octets_of(sa, sent.octets(), ours=False), ""
+    octets, why, cause = octets_of(sa, sent.octets(), ours=False), "", "wrong-signature"
     for key in keys:
         try:
             scheme = check(auth.method, auth.data, key, octets, sha1=wanted.sha1)
         except InvalidProof as error:
-            why = why or str(error)
+            why, cause = why or str(error), "signature-algorithm" if isinstance(error, UnknownAlgorithm) else cause
             continue
         sa.evidence = Evidence(tuple(one.der for one in chain.certificates) if chain else (), key.spki)
         by = f"the certificate {chain.leaf.text}" if chain else "a public key that we know"
         return f"by {by} ({key.text}, {scheme.label})"
-    raise core.give_up(sa, "wrong-signature", Step.IDENTITY, _FAILED, f"{identity}: {why}")
+    raise core.give_up(sa, cause, Step.IDENTITY, _FAILED, f"{identity}: {why}")
 
 
 def _raw_keys(core: Core, sa: IkeSa, wanted: RemoteAuth, identity: Identity, message: Message) -> list[PublicKey]:

@@ -13,6 +13,9 @@ KEY_TYPES = [
     ("rsa-3072", "RSA 3072, for old peers"),
     ("rsa-4096", "RSA 4096, for old peers"),
     ("ed25519", "Ed25519, for new peers"),
+    ("ml-dsa-44", "ML-DSA-44, post-quantum, where both sides know it"),
+    ("ml-dsa-65", "ML-DSA-65, post-quantum, where both sides know it"),
+    ("ml-dsa-87", "ML-DSA-87, post-quantum, where both sides know it"),
 ]
 REASONS = [
     ("unspecified", "No particular reason"),
