@@ -11,6 +11,7 @@ from functools import partial
 from gateway.dataplane.addresses import Addresses
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
+from gateway.dataplane.kernel_early import EarlyPackets
 from gateway.dataplane.kernel_events import Events
 from gateway.dataplane.kernel_interfaces import Interfaces
 from gateway.dataplane.kernel_mss import MssClamp
@@ -36,6 +37,7 @@ from gateway.ike.plane import (
     Counters,
     Direction,
     EspState,
+    Expect,
     Mended,
     MoveState,
     Order,
@@ -82,6 +84,7 @@ class KernelPlane:
         self._addresses = Addresses(_LOOPBACK)
         self._mss = MssClamp(str(table))
         self._first_packets = FirstPackets()
+        self._early = EarlyPackets()
         self._states = States(self._netlink, self._tag)
 
     def describe(self) -> str:
@@ -114,6 +117,7 @@ class KernelPlane:
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._events.listen(emit)
+        self._early.listen()
 
     def allocate_spi(self, source: str, destination: str) -> int:
         return self._states.allocate(source, destination)
@@ -137,11 +141,24 @@ class KernelPlane:
         except Refused:
             batch.rollback()
             raise
+        self._settle(orders)
         for order in orders:  # last of all: its routes go with it, and would not come back with a refused batch
             if isinstance(order, RemoveInterface):
                 self._interfaces.remove(order.interface)
         if self._mss.wanted or any(isinstance(order, AddState | MoveState) and order.state.mss for order in orders):
             self._mss.want(self._states.clamps())
+
+    def _settle(self, orders: Sequence[Order]) -> None:
+        """What is expected from now on, and what no longer, as its state is there or its SPI given back."""
+        for order in orders:
+            if isinstance(order, Expect):
+                self._early.expect(order.key.spi)
+            elif not self._early.expected:
+                continue
+            elif isinstance(order, AddState) and order.state.inbound:
+                self._early.settle(order.state.spi)
+            elif isinstance(order, RemoveState) and order.inbound:
+                self._early.settle(order.key.spi)
 
     def _carry_out(self, order: Order, batch: Batch, before: dict[Place, bytes]) -> None:
         match order:
@@ -288,5 +305,6 @@ class KernelPlane:
         self._addresses.close()
         self._mss.close()
         self._first_packets.close()
+        self._early.close()
         self._netlink.close()
         self._owner.close()

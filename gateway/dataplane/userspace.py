@@ -31,6 +31,7 @@ from gateway.ike.plane import (
     Counters,
     Direction,
     EspState,
+    Expect,
     Mended,
     MoveState,
     Order,
@@ -143,6 +144,8 @@ class UserspacePlane:
         self._guard.order()
         if self._outbound.waiting and self._loop is not None:
             self._loop.call_soon(self._outbound.release)  # not now: packets may be on their way through this very call
+        if self._inbound.early.ready and self._loop is not None:
+            self._loop.call_soon(self._inbound.open_early)
 
     def _carry_out(self, order: Order, made: list[Sa]) -> None:
         """One order, with the SAs that are to be added still in `made`; cannot fail."""
@@ -156,6 +159,8 @@ class UserspacePlane:
                 self._held.discard(key)
                 self._inbound.remove(key)
                 self._outbound.remove(key)
+            case Expect(key):
+                self._inbound.early.expect(key.spi)
             case AddPolicy(policy):
                 self._lift(policy, policy)
                 self._policies.add(policy)

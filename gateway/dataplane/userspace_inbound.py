@@ -8,6 +8,7 @@ from struct import Struct
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.esp import Forged, Malformed, Replayed
 from gateway.dataplane.tun import Tun
+from gateway.dataplane.userspace_early import EarlyDatagrams
 from gateway.dataplane.userspace_packets import CE, clamp_mss, congest, flow_key, keyed, parse_flow
 from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, InboundSa, Sparingly
@@ -38,6 +39,7 @@ class Inbound:
         self._unknown = Sparingly(clock)
         self._moved = Sparingly(clock)
         self._writer = TunWriter(tun)
+        self.early = EarlyDatagrams(clock)
         self._data = memoryview(bytearray(1 << 16))
         self._plain = memoryview(bytearray(1 << 16))
         self._emit: Callable[[PlaneEvent], None] | None = None
@@ -53,11 +55,20 @@ class Inbound:
 
     def add(self, sa: InboundSa) -> None:
         self._states[sa.state.spi] = sa
+        self.early.settle(sa.state.spi, there=True)
 
     def remove(self, key: StateKey) -> None:
         sa = self._states.get(key.spi)
         if sa is not None and sa.state.key == key:
             del self._states[key.spi]
+        self.early.settle(key.spi, there=False)
+
+    def open_early(self) -> None:
+        """Take what came before its state was there. Not while packets are on their way through: they share buffers."""
+        for data, _, peer, congested in self.early.take():
+            self._data[: len(data)] = data
+            self._open_all(len(data), len(data), peer, congested, _no_ike)
+        self._writer.flush()
 
     def drain(self, sock: socket.socket, ike_received: IkeReceived) -> None:
         """Receive until the socket is empty, or PACKETS_AT_ONCE or SECONDS_AT_ONCE are over."""
@@ -96,10 +107,7 @@ class Inbound:
                 moved = sa is not None and sa.peer != peer
             if sa is None:
                 spi = -1  # whoever hears of it may change the states
-                if found:
-                    self._stranger(found, peer)
-                else:
-                    ike(bytes(data[start + _NON_ESP_MARKER : stop]))
+                self._without_state(found, data[start:stop], peer, congested, ike)
                 continue
             try:
                 inner = sa.esp.open_into(data, start, stop, plain, at)
@@ -123,6 +131,15 @@ class Inbound:
                     continue
                 writer.begin(sa, plain, at, inner)
             at += inner
+
+    def _without_state(
+        self, spi: int, datagram: memoryview, peer: Address, congested: bool, ike: Callable[[bytes], None]
+    ) -> None:
+        """IKE, or ESP whose state is not there: not yet, or not any more."""
+        if not spi:
+            ike(bytes(datagram[_NON_ESP_MARKER:]))
+        elif not self.early.keep(spi, datagram, peer, congested=congested):
+            self._stranger(spi, peer)
 
     def _watch(self, sa: InboundSa, packet: memoryview) -> None:
         """Clamp what a TCP handshake announces, tell limits that are reached, and let go of a state at its hard one."""
@@ -178,3 +195,7 @@ class Inbound:
         """The peer was authenticated at another address or port: its NAT has a new mapping (RFC 7296 2.23)."""
         if self._emit is not None and self._moved.allows((sa.state.key, peer)):
             self._emit(Remapped(sa.state.key, *peer, sa.state.reqid))
+
+
+def _no_ike(message: bytes) -> None:
+    """What was kept for its SPI is ESP."""

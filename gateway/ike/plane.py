@@ -198,6 +198,16 @@ class SkipSequence:
 
 
 @dataclass(slots=True)
+class Expect:
+    """ESP for this allocated SPI may come before its state is added: keep it for a moment, where that can be.
+
+    Until the SPI is given back or its state added. Never refused.
+    """
+
+    key: StateKey
+
+
+@dataclass(slots=True)
 class AddInterface:
     """Refused by drivers that have no XFRM interfaces, in words that say so. Adding again counts one more wish."""
 
@@ -230,6 +240,7 @@ Order = (
     | RemoveRoute
     | MoveState
     | SkipSequence
+    | Expect
     | AddInterface
     | RemoveInterface
     | AddAddress

@@ -26,7 +26,7 @@ MODULES = """
     gcm ccm ctr cbc ecb seqiv echainiv authenc authencesn ghash-generic chacha20poly1305 chacha_generic poly1305_generic
     aes_generic sha1_generic sha256_generic sha512_generic hmac xcbc cmac md5 des_generic camellia_generic crypto_null
     deflate algif_hash algif_skcipher algif_aead veth tun dummy vrf udp_tunnel sch_netem
-    nf_tables nf_conntrack_netlink nft_chain_nat nft_nat nft_masq nft_ct nft_xfrm nft_reject
+    nf_tables nf_conntrack_netlink nft_chain_nat nft_nat nft_masq nft_ct nft_xfrm nft_reject nft_queue nfnetlink_queue
     ip_tables iptable_nat iptable_filter xt_MASQUERADE xt_policy xt_conntrack xt_tcpudp
 """.split()
 

@@ -90,6 +90,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "esp": _esp,
     "xfrm-interface": _trial("ip", "link", "add", "xfrm7", "type", "xfrm", "if_id", "7"),
     "nft-nat": _trial("nft", "table ip t { chain c { type nat hook postrouting priority srcnat; masquerade; }; }"),
+    "nft-queue": _trial("nft", "table inet t { chain c { type filter hook input priority 0; queue num 1 bypass; }; }"),
     "netem": _trial("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"),
 }
 
@@ -99,7 +100,7 @@ def missing(need: str) -> str:
     """Why a need is not met here, or "" when it is.
 
     A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, libreswan5, strongswan6, freeradius, openiked,
-    guest, esp, xfrm-interface, nft-nat, netem) or a command's.
+    guest, esp, xfrm-interface, nft-nat, nft-queue, netem) or a command's.
     """
     if need in CHECKS:
         return CHECKS[need]()

@@ -27,7 +27,7 @@ from gateway.ike.modes import Agreed, answered, ends, networks_text, wishes
 from gateway.ike.narrowing import usable_spi
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.parts import as_made, split, stands
-from gateway.ike.plane import Refused
+from gateway.ike.plane import Expect, Refused, StateKey
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.virtual_addresses import personal
 from gateway.policy.differences import Mismatch
@@ -312,6 +312,8 @@ async def _negotiate(
         if replacing is not None:
             spi = replacing.inbound.spi.to_bytes(4)
             request.append(wire.Notify(Protocol.ESP, spi, NotifyType.REKEY_SA, b""))
+            # RFC 7296 2.8: the responder may send on the new one before its answer is here
+            core.plane.apply([Expect(StateKey(sa.path.local, offer.spi))])
         sa_payload, tsi, tsr = offer.payloads
         request += [*offer.notifies, sa_payload, wire.Nonce(nonce)]
         if exchange is not None and method is not None:
