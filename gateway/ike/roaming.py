@@ -3,7 +3,7 @@
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.informational import liveness
-from gateway.ike.exchanges.mobike import announce_on, go, tell_addresses
+from gateway.ike.exchanges.mobike import go, tell_addresses, tell_on
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
 from gateway.ike.sa import IkeSa, Lifecycle, Relocation, Task
@@ -49,7 +49,7 @@ def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None)
     elif relocation.probe:
         _probe(core, sa, *found)
     elif relocation.sa is not sa and sa.requests.silent:
-        announce_on(core, relocation.sa, sa.path._replace(local=found[0], remote=found[1]))
+        tell_on(core, relocation.sa, sa.path._replace(local=found[0], remote=found[1]))
     elif found != (sa.path.local, sa.path.remote):
         _move(core, sa, *found)
     elif sa.mobility is not None and sa.mobility.leads and sa.nat.here and not sa.requests.busy:

@@ -212,11 +212,11 @@ async def announce(core: Core, sa: IkeSa) -> None:
     await _ask(core, sa, request, _announcing(core))
 
 
-def announce_on(core: Core, old: IkeSa, path: Path) -> None:
+def tell_on(core: Core, old: IkeSa, path: Path) -> None:
     """Say where we are by the SA that was rekeyed: the peer may not know the new one yet."""
     old.path = path
     resend(core, old)
-    start(core, old, _announcing(core))
+    start(core, old, _updating(core) if old.mobility and old.mobility.leads else _announcing(core))
 
 
 def tell_addresses(core: Core, sa: IkeSa) -> None:
@@ -300,16 +300,23 @@ def _acceptable(sa: IkeSa, path: Path) -> bool:
 
 
 def _adopt(core: Core, sa: IkeSa, path: Path, nat: Nat) -> None:
-    """The peer, who leads, is at this path now: IKE follows at once, children when it has proven to be there."""
+    """The peer, who leads, is at this path now: IKE follows at once, children when it has proven to be there.
+
+    It may say so by an SA that was rekeyed, when it does not know yet that we have the new one.
+    """
+    if sa.replaced_by is not None:
+        sa.path = path
+        resend(core, sa)
+        sa = _living(sa)
     if nat.supported:
         sa.nat = nat
     known = all(child.outbound.destination == path.remote for child in sa.children.values())
     if known:
         _settle(core, sa, path, Nat())
-        return
-    sa.path = path
-    sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, sa.peer))
-    _put_first(sa, _checking(core, path))
+    else:
+        sa.path = path
+        sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, sa.peer))
+        _put_first(sa, _checking(core, path))
     resend(core, sa)
 
 
