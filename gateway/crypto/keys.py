@@ -1,10 +1,11 @@
-"""Keys of IKE SAs and CHILD_SAs, and what an AUTH payload is computed over (RFC 7296 2.13-2.18, RFC 9370, RFC 8784)."""
+"""Keys of IKE SAs and CHILD_SAs, and what an AUTH payload is computed over (RFC 7296 2.13-2.18, 9370, 8784, 9867)."""
 
 from dataclasses import dataclass, field
 
 from gateway.crypto.rows import Encryption, Integrity, PseudoRandom
 
 _KEY_PAD = b"Key Pad for IKEv2"  # RFC 7296 2.15: 17 ASCII octets without a terminating zero
+PPK_CONFIRMATION_OCTETS = 8
 
 
 @dataclass(slots=True)
@@ -106,6 +107,19 @@ def ppk_keys(prf: PseudoRandom, ppk: bytes, keys: IkeKeys) -> IkeKeys:
     """`keys` with a postquantum preshared key mixed into SK_d, SK_pi and SK_pr (RFC 8784 3)."""
     d, pi, pr = (prf.expand(ppk, key, prf.key_octets) for key in (keys.d, keys.pi, keys.pr))
     return IkeKeys(d, keys.ai, keys.ar, keys.ei, keys.er, pi, pr)
+
+
+def ppk_skeyseed(prf: PseudoRandom, ppk: bytes, sk_d: bytes) -> bytes:
+    """SKEYSEED' = prf+(PPK, SK_d), of which all seven keys are made anew after IKE_INTERMEDIATE (RFC 9867 3.1)."""
+    return prf.expand(ppk, sk_d, prf.key_octets)
+
+
+def ppk_confirmation(
+    prf: PseudoRandom, ppk: bytes, nonce_i: bytes, nonce_r: bytes, spi_i: bytes, spi_r: bytes
+) -> bytes:
+    """By which the responder sees that its key of this identity is the initiator's: the first octets of
+    prf(PPK, Ni | Nr | SPIi | SPIr) (RFC 9867 3.1)."""
+    return prf.compute(ppk, nonce_i + nonce_r + spi_i + spi_r)[:PPK_CONFIRMATION_OCTETS]
 
 
 def signed_octets(

@@ -22,6 +22,10 @@ class Ability(IntFlag):
     CALLED = 64
     """We called, and authenticate again when it is time (RFC 4478)."""
     MAY_USE_PPK = 128
-    """Both ends use post-quantum pre-shared keys (RFC 8784)."""
+    """Both ends use post-quantum pre-shared keys, and mix one in in IKE_AUTH (RFC 8784)."""
     USES_PPK = 256
     """One is mixed into the keys of this SA or of one that it descends from."""
+    MAY_USE_PPK_INT = 512
+    """As MAY_USE_PPK, but in IKE_INTERMEDIATE (RFC 9867); never both."""
+    RESUMED = 1024
+    """Its keys are made of those of an IKE SA before it, without a key exchange (RFC 5723); not passed on."""

@@ -67,7 +67,7 @@ def protect(core: Core, sa: IkeSa, chosen: Chosen, shared: bytes) -> None:
     sa.chosen = chosen
     sa.keys = ike_keys(chosen.prf, seed, sa.nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r, chosen.encr, chosen.integ)
     sa.protection = Protection(chosen.encr, chosen.integ, sa.keys, initiator=sa.initiator, random=core.random)
-    keys_made(core, sa, intermediate=1 if chosen.following else 0)
+    keys_made(core, sa, intermediate=1 if sa.intermediate else 0)
     core.reach(sa, Step.ALGORITHMS, chosen.keywords)
 
 

@@ -193,7 +193,7 @@ class IkeSa:
     replaced_by: "IkeSa | None" = None
     abilities: Ability = Ability.NONE
     intermediate: Intermediate | None = None
-    """While connecting, when there were IKE_INTERMEDIATE exchanges."""
+    """While connecting, when IKE_INTERMEDIATE exchanges are due or done."""
     token: bytes = field(default=b"", repr=False)
     """By which the peer proves that it lost this SA (RFC 6290)."""
     lowest: bytes = field(default=b"", repr=False)

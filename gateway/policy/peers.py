@@ -27,6 +27,15 @@ class Unique(StrEnum):
     NEVER = "never"
 
 
+class PpkExchange(StrEnum):
+    """In which exchange a post-quantum pre-shared key is mixed in: IKE_INTERMEDIATE (RFC 9867), so that it protects the
+    IKE SA and the identities too, or IKE_AUTH (RFC 8784)."""
+
+    EITHER = "either"
+    INTERMEDIATE = "intermediate"
+    AUTH = "auth"
+
+
 class Mode(StrEnum):
     """How ESP wraps a packet (RFC 4301 3.2): whole in a new one, or its payload alone."""
 
@@ -171,8 +180,9 @@ class Peer:
     remote selectors is then for these addresses. With `virtual_ip` we ask the peer for addresses when we call it; a
     child without local selectors is then for these.
     `redirect_to` is another gateway, an address or a DNS name, to which this peer is sent when it has proven itself.
-    `ppks` names its post-quantum pre-shared keys (RFC 8784): we offer the first and accept any; with `ppk_required`
-    there is no IKE SA without one.
+    `ppks` names its post-quantum pre-shared keys, the best first; we accept any, and offer all of them in
+    IKE_INTERMEDIATE, the first in IKE_AUTH, as `ppk_exchange` allows. With `ppk_required` there is no IKE SA without
+    one.
     """
 
     name: str
@@ -204,6 +214,7 @@ class Peer:
     redirect_to: str = ""
     ppks: tuple[str, ...] = ()
     ppk_required: bool = False
+    ppk_exchange: PpkExchange = PpkExchange.EITHER
 
     def child(self, name: str) -> Child | None:
         return next((child for child in self.children if child.name == name), None)

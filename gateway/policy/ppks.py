@@ -1,4 +1,4 @@
-"""Post-quantum pre-shared keys: what two ends have in common beside their key exchange (RFC 8784)."""
+"""Post-quantum pre-shared keys: what two ends have in common beside their key exchange (RFC 8784, RFC 9867)."""
 
 from dataclasses import dataclass, field
 

@@ -317,7 +317,9 @@ def _key_exchange(sa: IkeSa) -> str:
     rows = (chosen.ke, *chosen.following)
     names = " and ".join(row.label for row in rows)
     if Ability.USES_PPK in sa.abilities:
-        names += " with a PPK"
+        names += " with a PPK in IKE_INTERMEDIATE" if Ability.MAY_USE_PPK_INT in sa.abilities else " with a PPK"
+    if Ability.RESUMED in sa.abilities:
+        names += ", of the IKE SA that it resumes"
     if any(row.kem for row in rows):
         return f"hybrid: {names}" if not all(row.kem for row in rows) else f"post-quantum: {names}"
     if Ability.USES_PPK in sa.abilities:

@@ -12,6 +12,7 @@ from gateway.policy.peers import (
     Mode,
     Offload,
     Peer,
+    PpkExchange,
     Psk,
     Retransmission,
     Start,
@@ -138,6 +139,7 @@ def compile_peer(
         redirect_to=elsewhere,
         ppks=document.ppks,
         ppk_required=document.ppk_required,
+        ppk_exchange=PpkExchange(document.ppk_exchange),
     )
 
 

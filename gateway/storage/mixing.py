@@ -35,6 +35,3 @@ def check_peer(inventory: Inventory, peer: PeerObject, at: str, found: Findings)
             found.add(f"{at}/ppks/{index}", "unknown", f"there is no post-quantum pre-shared key {ppk!r}")
     if peer.ppk_required and not peer.ppks:
         found.add(f"{at}/ppk_required", "without-keys", "name the keys of which one is required, in ppks")
-    methods = [one.method for one in peer.local_auth] + [one.method for one in peer.remote_auth]
-    if "eap" in methods:
-        found.add(f"{at}/ppks", "with-eap", "post-quantum pre-shared keys do not go with EAP here")

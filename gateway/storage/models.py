@@ -210,6 +210,7 @@ class PeerRow(_NamedRow, Base):
     redirect_to: Mapped[str]
     ppks: Mapped[tuple[str, ...]]
     ppk_required: Mapped[bool]
+    ppk_exchange: Mapped[str]
     proposals: Mapped[list["PeerProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="PeerProposalRow.position", lazy="selectin", passive_deletes=True
     )

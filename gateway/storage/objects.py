@@ -228,11 +228,20 @@ class PeerFields(Described):
         tuple[Name, ...],
         Field(
             max_length=8,
-            description="Post-quantum pre-shared keys (RFC 8784): the first is offered, any is accepted",
+            description="Post-quantum pre-shared keys, the best first: any is accepted; in IKE_INTERMEDIATE all are "
+            "offered, in IKE_AUTH the first alone",
             examples=[[]],
         ),
     ] = ()
     ppk_required: Annotated[Flag, Field(description="No IKE SA without one of them")] = False
+    ppk_exchange: Annotated[
+        Literal["either", "intermediate", "auth"],
+        Field(
+            description="Where one of them is mixed in: in IKE_INTERMEDIATE (RFC 9867), which protects the identities "
+            "and the IKE SA itself, too; in IKE_AUTH (RFC 8784), which more peers know; or either, the first where "
+            "both ends can"
+        ),
+    ] = "either"
     children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
 
 

@@ -69,6 +69,7 @@ _PEER_FIELDS = (
     "redirect_to",
     "ppks",
     "ppk_required",
+    "ppk_exchange",
 )
 _CHILD_FIELDS = (
     "description",

@@ -30,6 +30,9 @@ class Appliance:
     `gateway.service.planning`. `plane` is a data plane's name; `settings` are further IKEGATE_… variables.
     """
 
+    module = "tests.lab.appliance_main"
+    """What runs as its process."""
+
     def __init__(
         self, ns: Namespace, folder: Path, plane: str = "userspace", *, settings: Mapping[str, str] | None = None
     ) -> None:
@@ -53,7 +56,7 @@ class Appliance:
             self.process = subprocess.Popen(
                 [
                     "setpriv", "--pdeathsig", "KILL",
-                    *self.ns.command(sys.executable, "-m", "tests.lab.appliance_main"),
+                    *self.ns.command(sys.executable, "-m", self.module),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gateway.policy.peers import PpkExchange
 from gateway.policy.ppks import Ppk
 from gateway.service.manage import Configuration, Conflict, Invalid, Terms
 
@@ -63,12 +64,16 @@ async def test_what_cannot_be_is_refused(
     assert SECRET not in str(refused.value)
 
 
-async def test_it_does_not_go_with_eap(config: Configuration) -> None:
+async def test_it_goes_with_eap_and_says_where_it_is_mixed_in(config: Configuration) -> None:
     await config.put("ppks", "there", {"identity": "taken", "secret": SECRET}, ME)
     eap = {"remote_auth": [{"method": "eap", "eap_methods": ["mschapv2"]}], "ppks": ["there"]}
+    await config.put("peers", "sun", {**SUN, **eap}, ME)
+    assert config.snapshot().peers["sun"].ppk_exchange == PpkExchange.EITHER
+    await config.put("peers", "sun", {**SUN, **eap, "ppk_exchange": "intermediate"}, ME)
+    assert config.snapshot().peers["sun"].ppk_exchange == PpkExchange.INTERMEDIATE
     with pytest.raises(Invalid) as refused:
-        await config.put("peers", "sun", {**SUN, **eap}, ME)
-    assert ("/ppks", "with-eap") in [(error.pointer, error.code) for error in refused.value.errors]
+        await config.put("peers", "sun", {**SUN, **eap, "ppk_exchange": "later"}, ME)
+    assert [error.pointer for error in refused.value.errors] == ["/ppk_exchange"]
 
 
 async def test_an_export_has_no_secret_and_takes_the_stored_one_back(config: Configuration) -> None:

@@ -84,6 +84,28 @@ def test_the_migrations_go_back_and_forth(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_the_exchange_of_pre_shared_keys_comes_and_goes_with_the_rows_kept(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    config = _scripts()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0010")
+        for statement in PEER.split(";")[:-1]:
+            connection.execute(text(statement.replace(":", r"\:")))
+        command.upgrade(config, "0011")
+        assert connection.execute(text("SELECT name, ppk_exchange FROM peers")).all() == [("sun", "either")]
+        command.downgrade(config, "0010")
+        assert connection.execute(text("SELECT peers.name, children.name FROM peers, children")).all() == [
+            ("sun", "net")
+        ]
+        strict = connection.execute(text("SELECT strict FROM pragma_table_list WHERE name = 'peers'")).scalar_one()
+        assert (strict, "ppk_exchange" in {one["name"] for one in inspect(connection).get_columns("peers")}) == (
+            1,
+            False,
+        )
+    engine.dispose()
+
+
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "config.db"
     Database(path).close()

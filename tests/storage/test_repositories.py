@@ -93,6 +93,7 @@ PEER = PeerObject(
     redirect_to="vpn2.example",
     ppks=("this-year", "last-year"),
     ppk_required=True,
+    ppk_exchange="intermediate",
     local_auth=(
         LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519", sha1=True),
         LocalAuthFields(method="eap", eap_identity="moon", eap_methods=("md5",)),

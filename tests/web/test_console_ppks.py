@@ -84,10 +84,10 @@ async def test_the_api_call_beside_the_form_has_no_secret(person: Person) -> Non
 async def test_a_tunnel_names_its_keys_insists_on_them_and_keeps_them(person: Person) -> None:
     await made(person)
     await made(person, "next-year")
-    named = NEW | NAMED | {"ppks": "next-year, this-year", "ppk_required": "yes"}
+    named = NEW | NAMED | {"ppks": "next-year, this-year", "ppk_required": "yes", "ppk_exchange": "intermediate"}
     await person.send("/tunnels/new", named | {"redirect_to": "gw2.example.net"})
     peer = person.gateway.config.peer("branch")
-    assert (peer.ppks, peer.ppk_required) == (("next-year", "this-year"), True)
+    assert (peer.ppks, peer.ppk_required, peer.ppk_exchange) == (("next-year", "this-year"), True, "intermediate")
     assert peer.redirect_to == "gw2.example.net"
     assert "Used by" in (await person.look("/ppks/this-year")).source
     users = [one.attributes["href"] for one in (await person.look("/credentials")).all("a") if one.text == "branch"]
@@ -97,15 +97,14 @@ async def test_a_tunnel_names_its_keys_insists_on_them_and_keeps_them(person: Pe
     assert "this-year" in person.gateway.config.inventory.ppks
 
     shown = values(await person.look("/tunnels/branch/settings"))
-    assert (shown["ppks"], shown["ppk_required"], shown["redirect_to"]) == (
-        "next-year, this-year",
-        "yes",
-        "gw2.example.net",
-    )
+    names = ("ppks", "ppk_required", "ppk_exchange", "redirect_to")
+    told = ("next-year, this-year", "yes", "intermediate", "gw2.example.net")
+    assert tuple(shown[name] for name in names) == told
     gone = {key: text for key, text in shown.items() if key != "ppk_required"}
-    await person.send("/tunnels/branch/settings", gone | {"ppks": "", "redirect_to": "", "action": "save"})
+    empty = {"ppks": "", "ppk_exchange": "either", "redirect_to": "", "action": "save"}
+    await person.send("/tunnels/branch/settings", gone | empty)
     peer = person.gateway.config.peer("branch")
-    assert (peer.ppks, peer.ppk_required, peer.redirect_to) == ((), False, "")
+    assert (peer.ppks, peer.ppk_required, peer.ppk_exchange, peer.redirect_to) == ((), False, "either", "")
     await person.send("/ppks/this-year/delete", {})
 
 
@@ -151,7 +150,7 @@ async def test_what_is_wrong_with_keys_is_said_beside_all_else(person: Person) -
     assert said(page).keys() == {"ppks", "dscp", "redirect_to"}
 
 
-async def test_a_key_does_not_go_with_eap(person: Person) -> None:
+async def test_a_key_goes_with_eap(person: Person) -> None:
     await configure(person)
     await made(person)
     child = {"name": "net", "local_selectors": ["10.8.0.0/16"], "remote_selectors": ["10.9.0.0/16"]}
@@ -160,5 +159,5 @@ async def test_a_key_does_not_go_with_eap(person: Person) -> None:
     document = {"apiVersion": "ikegate/v1", "peers": [peer]}
     await person.gateway.config.apply(document, LAB)
     shown = values(await person.look("/tunnels/people/settings"))
-    page = Page((await person.send("/tunnels/people/settings", shown | NAMED | {"action": "save"}, 422)).text)
-    assert "do not go with EAP here" in said(page)["ppks"]
+    await person.send("/tunnels/people/settings", shown | NAMED | {"action": "save"})
+    assert person.gateway.config.peer("people").ppks == ("this-year",)

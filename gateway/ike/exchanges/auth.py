@@ -148,8 +148,8 @@ async def _prove_ourselves(
     for number, auth in enumerate(peer.local_auth, 1):
         more: list[wire.Payload] = [_ANOTHER] if number < len(peer.local_auth) else []
         if auth.method != Method.EAP:
-            prove = ppk.prove if number == 1 else proof.prove
-            request += prove(core, sa, auth, sa.remote_id or peer.remote_id.exact) + more
+            make = partial(proof.prove, core, sa, auth, sa.remote_id or peer.remote_id.exact)
+            request += (ppk.prove(core, sa, make) if number == 1 else make()) + more
         elif alone:
             request.append(as_initiator.ONLY)
         response = await ask_peer(ExchangeType.IKE_AUTH, request + further)
@@ -159,7 +159,7 @@ async def _prove_ourselves(
         elif any(notify.type not in _OF_CHILD for notify in errors_in(response)):
             _check_accepted(core, sa, response)
         if auth.method == Method.EAP:
-            response = await _prove_by_eap(core, sa, auth, sent, response, more)
+            response = await _prove_by_eap(core, sa, auth, sent, response, more, first=number == 1)
         request, further = [identity], []
     if sa.remote_id is None:
         why = f"{peer.name} is to prove itself by EAP alone, and no round of ours is EAP"
@@ -173,20 +173,27 @@ def _proven_by_eap_alone(peer: Peer) -> bool:
 
 
 async def _prove_by_eap(
-    core: Core, sa: IkeSa, auth: LocalAuth, sent: wire.IDr, response: Message, more: list[wire.Payload]
+    core: Core, sa: IkeSa, auth: LocalAuth, sent: wire.IDr, response: Message, more: list[wire.Payload], *, first: bool
 ) -> Message:
     """A round that is EAP, from its first request in `response` to the AUTH payloads over its key (RFC 7296 2.16).
 
-    --> HDR, SK {AUTH, [N(ANOTHER_AUTH_FOLLOWS)]}   <-- HDR, SK {AUTH, …}
+    --> HDR, SK {AUTH, [N(PPK_IDENTITY, PPK_ID), [N(NO_PPK_AUTH)],] [N(ANOTHER_AUTH_FOLLOWS)]}
+    <-- HDR, SK {AUTH, …, [N(PPK_IDENTITY)]}
     """
     assert sa.peer is not None
     server = Identity(sent.id_type, sent.data)
     alone = _proven_by_eap_alone(sa.peer)
     accepted = partial(_check_accepted, core, sa)
     proven = await as_initiator.prove(core, sa, auth, server, response, accepted, alone=alone)
-    response = await ask_peer(ExchangeType.IKE_AUTH, [eap_proof.prove(sa, proven.msk), *more])
+
+    def make() -> list[wire.Payload]:
+        return [eap_proof.prove(sa, proven.msk)]
+
+    ours = ppk.prove(core, sa, make) if first else make()
+    response = await ask_peer(ExchangeType.IKE_AUTH, ours + more)
     if any(notify.type not in _OF_CHILD for notify in errors_in(response)):
         _check_accepted(core, sa, response)
+    ppk.settle(core, sa, response)
     as_initiator.check(core, sa, proven, sent, response)
     if alone and sa.remote_id is None:
         sa.remote_id = server
@@ -326,7 +333,10 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
     """
     assert sa.local_id is not None
     answer: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data)]
-    answer += ppk.accept(core, sa, peer, request)
+    if peer.remote_auth[0].method == Method.EAP:  # its AUTH payload comes later, and its pre-shared key with that
+        ppk.demand(core, sa, peer)
+    else:
+        answer += ppk.accept(core, sa, peer, request)
     for number, wanted in enumerate(peer.remote_auth, 1):
         identity = claimed(core, sa, sent)
         alone = number == 1 and as_responder.is_alone(core, sa, peer, request)
@@ -334,7 +344,8 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
         if number == 1 and not alone:
             answer += proof.prove(core, sa, peer.local_auth[0], identity)
         if wanted.method == Method.EAP:
-            heard = await as_responder.hear(core, sa, wanted, sent, request, answer, alone=alone)
+            accept = ppk.accept if number == 1 else None
+            heard = await as_responder.hear(core, sa, wanted, sent, request, answer, alone=alone, accept=accept)
             request, answer, identity, how = heard.request, heard.answer, heard.identity, heard.how
         note_proof(core, sa, f"{identity} proved itself {how}")
         follows = request.notify(NotifyType.ANOTHER_AUTH_FOLLOWS) is not None

@@ -20,10 +20,10 @@ from gateway.wire.outcome import Drop
 
 
 def defer(core: Core, chosen: Chosen, public: bytes) -> Deferred | None:
-    """For an initiator that has solved a puzzle of its IKE_SA_INIT, while many IKE_AUTH requests are forged."""
+    """For an initiator that has solved its IKE_SA_INIT's puzzle and goes on with IKE_AUTH, while many are forged."""
     if not core.snapshot.settings.puzzles or not core.admission.forgeries_abound(core.now):
         return None
-    if chosen.prf is None or chosen.ke is None or chosen.following or not groups.defers(chosen.ke.number):
+    if chosen.prf is None or chosen.ke is None or not groups.defers(chosen.ke.number):
         return None
     core.count("auth-puzzles-sent")
     offer = groups.offer(chosen.ke.number, core.random)

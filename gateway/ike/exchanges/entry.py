@@ -3,8 +3,9 @@
 from gateway.crypto import groups
 from gateway.crypto.rows import PseudoRandom
 from gateway.ike import attempt_log, auth_methods, puzzles
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Attempt, Step
-from gateway.ike.authentication import trust
+from gateway.ike.authentication import ppk, trust
 from gateway.ike.core import Core
 from gateway.ike.exchanges.auth_puzzle import defer
 from gateway.ike.exchanges.init import Opening, accept_init
@@ -72,7 +73,9 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
     if solved and not core.cookies.spend(_cookie_sent(request)):
         raise Drop("a puzzle's solution came a second time")
     core.admission.worked(path.remote, chosen.ke, core.now)
-    if solved and (deferred := defer(core, chosen, ke.data)):
+    opening.ppk = ppk.agreed(core, peers, request)
+    early = chosen.following or opening.ppk == Ability.MAY_USE_PPK_INT  # IKE_INTERMEDIATE comes before IKE_AUTH
+    if solved and not early and (deferred := defer(core, chosen, ke.data)):
         accept_init(core, opening, peer, chosen, deferred.offer.public, deferred)
         return
     try:

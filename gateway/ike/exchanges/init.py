@@ -101,7 +101,7 @@ def refusal_of(core: Core, sa: IkeSa, response: Message) -> Close | None:
     if response.exchange != ExchangeType.IKE_SA_INIT or sa.peer is None:
         return None
     if response.all(wire.SA):
-        return ppk.missing(core, sa, sa.peer, response)
+        return ppk.unfit(core, sa, sa.peer, response)
     if any(response.notify(kind) for kind in (NotifyType.COOKIE, NotifyType.INVALID_KE_PAYLOAD, NotifyType.REDIRECT)):
         return None
     error = error_in(response)
@@ -144,11 +144,9 @@ def _request(core: Core, sa: IkeSa, method: int, public: bytes) -> list[wire.Pay
     payloads += [wire.KE(method, public), wire.Nonce(sa.nonce_i)]
     payloads += nat_detection(core, sa.spi_i, bytes(8), sa.path, disguise=must_encapsulate(core, sa.peer))
     payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
-    if any(proposal.additional for proposal in sa.peer.proposals):
-        payloads.append(intermediate.SUPPORTED)
     if sa.peer.fragment_octets:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
-    return [*payloads, ppk.USE] if ppk.of_peer(core, sa.peer) else payloads
+    return payloads + intermediate.announced(core, sa.peer)
 
 
 def _note_hashes(sa: IkeSa, message: Message) -> None:
@@ -193,6 +191,7 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
     _note_hashes(sa, response)
     ppk.note(core, sa, response)
     note_fragmentation(sa, sa.peer, response)
+    intermediate.expect(sa, chosen)
     protect(core, sa, chosen, shared)
     note_nat(core, sa, response)
 
@@ -220,6 +219,8 @@ class Opening:
     offered: list[wire.Proposal]
     about_proof: list[wire.Payload] = field(default_factory=list)
     """What our answer says of the proof that we will want."""
+    ppk: Ability = Ability.NONE
+    """In which exchange a post-quantum pre-shared key is used, if one is."""
 
 
 def begin_answer(core: Core, opening: Opening, peer: Peer) -> IkeSa:
@@ -256,6 +257,8 @@ def accept_init(
     request, path = opening.request, opening.path
     sa = begin_answer(core, opening, peer)
     _note_hashes(sa, request)
+    sa.abilities |= opening.ppk
+    intermediate.expect(sa, chosen)
     if isinstance(secret, Deferred):
         core.extensions.deferred[sa.our_spi] = secret
     else:
@@ -274,12 +277,8 @@ def accept_init(
         payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
     if sa.fragmentation:
         payloads.append(wire.Notify(0, b"", NotifyType.IKEV2_FRAGMENTATION_SUPPORTED, b""))
-    if chosen.additional:
-        payloads.append(intermediate.SUPPORTED)
-    payloads += [childless.SUPPORTED, auth_methods.SEVERAL, *opening.about_proof]
-    if ppk.offered(core, core.snapshot.peers_for(path.local, path.remote), request):
-        sa.abilities |= Ability.MAY_USE_PPK
-        payloads.append(ppk.USE)
+    payloads += [*intermediate.accepted(chosen, opening.ppk), childless.SUPPORTED, auth_methods.SEVERAL]
+    payloads += opening.about_proof
     if isinstance(secret, Deferred):
         payloads.append(secret.notify)
     answer_opening(core, sa, opening, payloads)

@@ -22,7 +22,8 @@ CHILD_FIELDS = (*_CHILD_CHOICES, *_CHILD_NUMBERS, *_CHILD_CHECKS, "interface", "
 _PEER_CHECKS = ("mobike", "redirect", "resumption", "childless", "virtual_ip", "ppk_required")
 _PEER_NUMBERS = {"reauth_time": False, "dscp": True}
 _PEER_LISTS = ("pools", "ppks")
-PEER_FIELDS = (*_PEER_CHECKS, *_PEER_NUMBERS, *_PEER_LISTS, "fragment_octets", "redirect_to")
+_PEER_CHOICES = ("ppk_exchange",)
+PEER_FIELDS = (*_PEER_CHECKS, *_PEER_NUMBERS, *_PEER_LISTS, *_PEER_CHOICES, "fragment_octets", "redirect_to")
 NEW_PEER: Typed = {"advanced": "yes", "mobike": "yes", "redirect": "yes", "resumption": "yes"}
 _NEW_CHILD: Typed = {"advanced": "yes", "copy_df": "yes"}
 
@@ -66,6 +67,7 @@ def typed_of_peer(peer: PeerObject) -> Typed:
     typed = {name: "yes" if getattr(peer, name) else "" for name in _PEER_CHECKS}
     typed |= {name: plain(value) if (value := getattr(peer, name)) else "" for name in _PEER_NUMBERS}
     typed |= {name: ", ".join(getattr(peer, name)) for name in _PEER_LISTS}
+    typed |= {name: getattr(peer, name) for name in _PEER_CHOICES}
     return typed | {"fragment_octets": str(peer.fragment_octets), "redirect_to": peer.redirect_to, "advanced": "yes"}
 
 
@@ -76,6 +78,7 @@ def peer_options(typed: Typed, errors: Errors) -> dict[str, Any]:
     options: dict[str, Any] = {name: bool(typed.get(name)) for name in _PEER_CHECKS}
     options |= {name: _none_is_zero(typed, name, errors, whole) for name, whole in _PEER_NUMBERS.items()}
     options |= {name: entries(typed.get(name, "")) for name in _PEER_LISTS}
+    options |= {name: text for name in _PEER_CHOICES if (text := typed.get(name))}
     options["redirect_to"] = typed.get("redirect_to", "").strip()
     if (octets := number(typed, "fragment_octets", errors, whole=True)) is not None:
         options["fragment_octets"] = octets

@@ -1,6 +1,6 @@
 """A round of IKE_AUTH in which the peer proves itself by EAP, and we are the server (RFC 7296 2.16, RFC 5998)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.ike.attempts import Step
@@ -46,8 +46,11 @@ async def hear(
     first: Sequence[wire.Payload],
     *,
     alone: bool,
+    accept: Callable[[Core, IkeSa, Peer, Message], list[wire.Payload]] | None,
 ) -> Heard:
     """The peer's proof by EAP, after an answer that begins with `first`; `alone` where that holds no proof of ours.
+
+    `accept` hears what comes with the AUTH payload, before that is checked, and gives more for the last answer.
 
     --> HDR, SK {IDi, SAi2, TSi, TSr}
     <-- HDR, SK {IDr, AUTH, EAP(Request)}      without AUTH in EAP-only authentication (RFC 5998 3)
@@ -91,6 +94,7 @@ async def hear(
         closing.parting = wire.EAP(EapCode.FAILURE, talk.last)
         raise closing from None
     request = await respond([wire.EAP(EapCode.SUCCESS, talk.last)])
+    more = accept(core, sa, sa.peer, request) if accept else []
     auth = request.maybe(wire.AUTH)
     if auth is None or not proof.verify(sa, proven.msk, sent, auth):
         why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
@@ -99,8 +103,7 @@ async def hear(
     user = proven.user or User(proven.identity)
     is_ours = proven.user is not None and core.snapshot.users.get(user.name) == user
     sa.guest = None if is_ours else user
-    how = f"by {method_name(proven.kind)}"
-    return Heard(request, [proof.prove(sa, proven.msk)], identity, how)
+    return Heard(request, [proof.prove(sa, proven.msk), *more], identity, f"by {method_name(proven.kind)}")
 
 
 def is_alone(core: Core, sa: IkeSa, peer: Peer, request: Message) -> bool:
