@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.crypto import suites
+from gateway.ike.abilities import Ability
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen
@@ -30,13 +31,20 @@ _KEPT_LIFETIME = 7 * 86_400.0
 _DAY = 86_400
 _REMEMBERED = 65_536
 _HEAD = Struct(">I12s")
-_STATE = Struct(">d8sHHHHH16s")  # expiry, SPI, encryption and its bits, integrity, prf, key exchange, fingerprint
+_STATE = Struct(">d8sHHHHHH16s")
+"""Expiry, SPI, encryption and its bits, integrity, prf, key exchange, abilities, fingerprint."""
 _LENGTH = Struct(">H")
+_PLACED = Struct(">BH")  # the number of an additional key exchange, and its method
+OF_KEYS = Ability.USES_PPK | Ability.MAY_USE_PPK_INT
+"""What an IKE SA that comes back inherits of the one that was, with its keys."""
 
 
 @dataclass(slots=True)
 class Ticket:
-    """What a ticket of ours says: an IKE SA that stood, and until when it may come back (Unix time)."""
+    """What a ticket of ours says: an IKE SA that stood, and until when it may come back (Unix time).
+
+    `chosen` and `abilities` tell of all that its SK_d was made of: several key exchanges, a pre-shared key.
+    """
 
     expires: float
     spi: bytes
@@ -46,6 +54,7 @@ class Ticket:
     sk_d: bytes = field(repr=False)
     theirs: Identity
     ours: Identity
+    abilities: Ability = Ability.NONE
     number: bytes = b""
 
 
@@ -61,6 +70,7 @@ class KeptTicket:
     sk_d: bytes = field(repr=False)
     ours: Identity
     theirs: Identity
+    abilities: Ability = Ability.NONE
 
 
 class Tickets:
@@ -90,7 +100,7 @@ class Tickets:
         if day not in self._keys:
             if len(self._keys) > 2:
                 self._keys.clear()
-            self._keys[day] = AESGCM(hmac.digest(self._secret, b"ticket key" + day.to_bytes(4), hashlib.sha256))
+            self._keys[day] = AESGCM(hmac.digest(self._secret, b"ticket key 2" + day.to_bytes(4), hashlib.sha256))
         return self._keys[day]
 
     def seal(self, ticket: Ticket, now: float) -> bytes:
@@ -103,10 +113,12 @@ class Tickets:
             chosen.encr.number,
             chosen.encr.key_bits or 0,
             *numbers,
+            ticket.abilities,
             ticket.fingerprint,
         )
         identities = [bytes((one.id_type,)) + one.data for one in (ticket.theirs, ticket.ours)]
-        for octets in (ticket.peer.encode(), ticket.sk_d, *identities):
+        following = b"".join(_PLACED.pack(place, row.number if row else 0) for place, row in chosen.additional)
+        for octets in (ticket.peer.encode(), ticket.sk_d, *identities, following):
             state += _LENGTH.pack(len(octets)) + octets
         head = _HEAD.pack(int(self.unix(now)) // _DAY, self._random(12))
         return head + self._key(int(self.unix(now)) // _DAY).encrypt(head[4:], state, head)
@@ -155,13 +167,14 @@ class Tickets:
             gone.popitem(last=False)
 
     def fingerprint(self, snapshot: Snapshot, peer: Peer, ours: Identity, theirs: Identity) -> bytes:
-        """What the peer's configuration and key are now; another value when one that was negotiated is another."""
+        """What the peer's configuration and keys are now; another value when one that was negotiated is another."""
         psk = snapshot.psk_for(ours, theirs)
         secret = psk.secret if psk else b""
-        of = peer, secret, snapshot.credentials, snapshot.authorities
+        of = peer, secret, snapshot.credentials, snapshot.authorities, snapshot.ppks
         known = self._fingerprints.get(peer.name)
         if known is None or any(one is not other for one, other in zip(known[0], of, strict=True)):
-            text = repr(negotiated(peer, snapshot)).encode() + b"\0" + secret
+            mixed = [one.ppk_id + one.secret for name in peer.ppks if (one := snapshot.ppks.get(name))]
+            text = b"\0".join((repr(negotiated(peer, snapshot)).encode(), secret, *mixed))
             known = self._fingerprints[peer.name] = (of, hmac.digest(self._secret, text, hashlib.sha256)[:16])
         return known[1]
 
@@ -194,18 +207,18 @@ class Tickets:
 
 
 def _read(state: bytes, number: bytes) -> Ticket | None:
-    expires, spi, encr, bits, integ, prf, ke, fingerprint = _STATE.unpack_from(state)
+    expires, spi, encr, bits, integ, prf, ke, abilities, fingerprint = _STATE.unpack_from(state)
     fields, at = [], _STATE.size
-    for _ in range(4):
+    for _ in range(5):
         (length,) = _LENGTH.unpack_from(state, at)
         fields.append(state[at + 2 : at + 2 + length])
         at += 2 + length
-    name, sk_d, theirs, ours = fields
+    name, sk_d, theirs, ours, following = fields
     row, function = suites.encryption(encr, bits or None), suites.pseudo_random(prf)
     if row is None or function is None:
         return None
-    chosen = Chosen(
-        1, Protocol.IKE, b"", row, suites.integrity(integ) if integ else None, function, suites.key_exchange(ke)
-    )
+    check = suites.integrity(integ) if integ else None
+    chosen = Chosen(1, Protocol.IKE, b"", row, check, function, suites.key_exchange(ke))
+    chosen.additional = tuple((place, suites.key_exchange(method)) for place, method in _PLACED.iter_unpack(following))
     them, us = Identity(theirs[0], theirs[1:]), Identity(ours[0], ours[1:])
-    return Ticket(expires, spi, chosen, name.decode(), fingerprint, sk_d, them, us, number)
+    return Ticket(expires, spi, chosen, name.decode(), fingerprint, sk_d, them, us, Ability(abilities), number)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gateway.crypto import groups
 from gateway.crypto.keys import ike_keys, rekey_skeyseed
 from gateway.ike import attempt_log
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -157,7 +158,7 @@ def _make(
     seed = rekey_skeyseed(old.chosen.prf, old.keys.d, shared, *nonces, following)
     new = IkeSa(core.number("ike-sa"), initiator, old.path, core.now, *spis, state=Lifecycle.ESTABLISHED, peer=old.peer)
     new.chosen, new.nat, new.encapsulate = chosen, old.nat, old.encapsulate
-    new.fragmentation, new.mobility, new.abilities = old.fragmentation, old.mobility, old.abilities
+    new.fragmentation, new.mobility, new.abilities = old.fragmentation, old.mobility, old.abilities & ~Ability.RESUMED
     new.keys = ike_keys(chosen.prf, seed, *nonces, *spis, chosen.encr, chosen.integ)
     new.protection = Protection(chosen.encr, chosen.integ, new.keys, initiator=initiator, random=core.random)
     new.lowest = min(nonces)

@@ -1,4 +1,10 @@
-"""IKE_SESSION_RESUME, both roles, and how tickets come and go (RFC 5723)."""
+"""IKE_SESSION_RESUME, both roles, and how tickets come and go (RFC 5723).
+
+All keys are made of the old SK_d, and so of every key exchange and pre-shared key that went into it: an IKE SA after
+several key exchanges comes back like any other (RFC 9370 2.2.5), without them, as neither end announces
+IKE_INTERMEDIATE anew (RFC 9242 4), and a pre-shared key is not mixed in a second time (RFC 8784 3). What the old one
+was made of is in the ticket, and must still be what the configuration asks for.
+"""
 
 from gateway.crypto.keys import ike_keys, resumption_skeyseed
 from gateway.ike import attempt_log, childless
@@ -20,7 +26,7 @@ from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.protect import Protection, refuse_unknown_critical
 from gateway.ike.sa import IkeSa, Lifecycle
-from gateway.ike.tickets import LONGEST_LIFETIME, MAX_TICKET, KeptTicket, Ticket
+from gateway.ike.tickets import LONGEST_LIFETIME, MAX_TICKET, OF_KEYS, KeptTicket, Ticket
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen, choose
 from gateway.wire import payloads as wire
@@ -43,7 +49,8 @@ async def resume_sa(core: Core, sa: IkeSa) -> KeptTicket | None:
     assert sa.peer is not None
     name = sa.peer.name
     kept = core.extensions.tickets.usable(name, core.now) if sa.peer.resumption else None
-    if kept is not None and kept.remote != sa.path.remote:  # another gateway of that name
+    lacking = sa.peer.ppk_required and kept is not None and Ability.USES_PPK not in kept.abilities
+    if kept is not None and (lacking or kept.remote != sa.path.remote):  # or it is of another gateway of that name
         core.extensions.tickets.drop(name)
         kept = None
     if kept is None:
@@ -67,7 +74,7 @@ async def resume_sa(core: Core, sa: IkeSa) -> KeptTicket | None:
     refuse_unknown_critical(response)
     sa.nonce_r, sa.spi_r = check_nonce(response.one(wire.Nonce).data), response.spi_r
     sa.requests.next_id = 1
-    sa.abilities = Ability.NONE
+    sa.abilities = kept.abilities | Ability.RESUMED
     note_fragmentation(sa, sa.peer, response)
     _protect(core, sa, kept.chosen, kept.sk_d)
     note_nat(core, sa, response)
@@ -114,6 +121,7 @@ def accept_resume(core: Core, opening: Opening) -> bool:
         core.count("tickets-refused")
         return False
     sa = begin_answer(core, opening, peer)
+    sa.abilities |= ticket.abilities | Ability.RESUMED
     _protect(core, sa, ticket.chosen, ticket.sk_d)
     sa.nat = detect_nat(core, opening.request, opening.path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, peer))
@@ -132,7 +140,11 @@ def _peer_of(core: Core, opening: Opening, ticket: Ticket) -> Peer | None:
     """The peer of a ticket, if it is configured as it was, may call from here, and still accepts the algorithms."""
     path = opening.path
     peer = next((peer for peer in core.snapshot.peers_for(path.local, path.remote) if peer.name == ticket.peer), None)
-    if peer is None or not peer.resumption or not choose(peer.proposals, [ticket.chosen.to_wire(b"")]):
+    if peer is None or not peer.resumption:
+        return None
+    if not choose(peer.proposals, [ticket.chosen.to_wire(b"")], additional=True):
+        return None
+    if peer.ppk_required and Ability.USES_PPK not in ticket.abilities:
         return None
     now = core.extensions.tickets.fingerprint(core.snapshot, peer, ticket.ours, ticket.theirs)
     return peer if now == ticket.fingerprint else None
@@ -140,12 +152,7 @@ def _peer_of(core: Core, opening: Opening, ticket: Ticket) -> Peer | None:
 
 def request_ticket(sa: IkeSa) -> list[wire.Payload]:
     """N(TICKET_REQUEST), where we want to come back faster."""
-    return [_REQUEST] if sa.peer and sa.peer.resumption and _may_be_kept(sa) else []
-
-
-def _may_be_kept(sa: IkeSa) -> bool:
-    """Not after several key exchanges (RFC 9370), nor with a PPK: a ticket knows of neither."""
-    return sa.chosen is not None and not sa.chosen.additional and Ability.MAY_USE_PPK not in sa.abilities
+    return [_REQUEST] if sa.peer and sa.peer.resumption else []
 
 
 def grant(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
@@ -155,13 +162,14 @@ def grant(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     tickets, peer = core.extensions.tickets, sa.peer
     able = tickets.able and peer is not None and peer.resumption and sa.state == Lifecycle.ESTABLISHED
     able = able and not sa.eap_identity  # a user may be barred before a ticket of his ends
-    if not able or peer is None or not _may_be_kept(sa):
+    if not able or peer is None:
         return [wire.Notify(0, b"", NotifyType.TICKET_NACK, b"")]
     assert sa.chosen is not None and sa.keys is not None and sa.remote_id is not None and sa.local_id is not None
     lifetime = min(seconds for seconds in (peer.rekey_time, peer.reauth_time, LONGEST_LIFETIME) if seconds)
     mark = tickets.fingerprint(core.snapshot, peer, sa.local_id, sa.remote_id)
     expires = tickets.unix(core.now) + lifetime
-    ticket = Ticket(expires, sa.our_spi, sa.chosen, peer.name, mark, sa.keys.d, sa.remote_id, sa.local_id)
+    ends, made_of = (sa.remote_id, sa.local_id), sa.abilities & OF_KEYS
+    ticket = Ticket(expires, sa.our_spi, sa.chosen, peer.name, mark, sa.keys.d, *ends, made_of)
     sa.abilities |= Ability.HAS_TICKET
     core.count("tickets-given")
     data = int(lifetime).to_bytes(4) + tickets.seal(ticket, core.now)
@@ -179,7 +187,8 @@ def take_ticket(core: Core, sa: IkeSa, response: Message) -> None:
     assert sa.chosen is not None and sa.keys is not None
     assert sa.local_id is not None and sa.remote_id is not None
     lifetime, ticket = int.from_bytes(notify.data[:4]), notify.data[4:]
-    kept = KeptTicket(ticket, 0.0, sa.our_spi, sa.path.remote, sa.chosen, sa.keys.d, sa.local_id, sa.remote_id)
+    ends, made_of = (sa.local_id, sa.remote_id), sa.abilities & OF_KEYS
+    kept = KeptTicket(ticket, 0.0, sa.our_spi, sa.path.remote, sa.chosen, sa.keys.d, *ends, made_of)
     core.extensions.tickets.keep(sa.peer.name, kept, lifetime, core.now)
     sa.abilities |= Ability.GIVES_TICKETS
 
