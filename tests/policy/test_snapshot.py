@@ -12,6 +12,7 @@ from gateway.policy.peers import (
     Mode,
     Offload,
     Peer,
+    PpkExchange,
     Psk,
     Retransmission,
     Shunt,
@@ -151,6 +152,7 @@ OTHER_PEER: dict[str, Any] = {
     "remote_port": 4501,
     "force_encapsulation": True,
     "ppk_required": True,
+    "ppk_exchange": PpkExchange.AUTH,
     "virtual_ip": True,
 }
 LATER_OF_PEER: dict[str, Any] = {
