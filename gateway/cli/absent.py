@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from socket import socket
 
 from gateway.dataplane.driver import IkeReceived
-from gateway.ike.plane import Counters, EspState, Mended, Order, PlaneEvent, Policy, Refused, StateKey
+from gateway.ike.plane import Counters, EspState, Mended, Order, PlaneEvent, Policy, Refused, RuleCounters, StateKey
 
 
 class AbsentPlane:
@@ -28,6 +28,12 @@ class AbsentPlane:
 
     def counters(self) -> Mapping[StateKey, Counters]:
         return {}
+
+    def rule_counters(self) -> Mapping[str, RuleCounters]:
+        return {}
+
+    def shortcomings(self) -> Sequence[str]:
+        return ()
 
     def states(self) -> Sequence[EspState]:
         return ()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from gateway.dataplane.access_rules import AccessRules
 from gateway.dataplane.addresses import Addresses
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.kernel_batch import ABSENT, Batch, Step
@@ -49,6 +50,7 @@ from gateway.ike.plane import (
     RemovePolicy,
     RemoveRoute,
     RemoveState,
+    RuleCounters,
     SkipSequence,
     StateKey,
 )
@@ -58,6 +60,8 @@ _log = logging.getLogger(__name__)
 __all__ = ["KernelPlane", "bypass"]
 
 _ADDITIONS = (AddState, AddPolicy, AddRoute, MoveState, AddInterface, AddAddress)
+# Out of IPsec; and with no IPsec before it, neither by a policy nor by an XFRM interface.
+_PAST_IPSEC = "meta ipsec exists", 'rt ipsec missing meta oifkind != "xfrm"'
 _LOOPBACK = 1  # net/core/dev.c: LOOPBACK_IFINDEX, the same in each network namespace
 # What counting needs of struct xfrm_usersa_info: id, lft, curlft.bytes and .packets, stats, family.
 _u64 = struct.Struct("=Q")
@@ -83,6 +87,7 @@ class KernelPlane:
         self._routes = Routes(table, rule_priority, self._owner.alone, self._interfaces.index)
         self._addresses = Addresses(_LOOPBACK)
         self._mss = MssClamp(str(table))
+        self._access = AccessRules(str(table), *_PAST_IPSEC)
         self._first_packets = FirstPackets()
         self._early = EarlyPackets()
         self._states = States(self._netlink, self._tag)
@@ -101,6 +106,7 @@ class KernelPlane:
             return ""
         if self._owner.alone():
             self._mss.sweep()
+            self._access.sweep()
         if not states + policies + routes + interfaces:
             return ""
         also = f", {interfaces} XFRM interfaces" if interfaces else ""
@@ -128,6 +134,7 @@ class KernelPlane:
         A state that is removed and added again in one batch, with the same SPI and keys, is moved to other addresses
         or ports: its sequence numbers, replay window and counters go on.
         """
+        self._access.obey(orders)
         batch = Batch(self._netlink)
         last_addition = max((i for i, order in enumerate(orders) if isinstance(order, _ADDITIONS)), default=-1)
         try:
@@ -225,6 +232,12 @@ class KernelPlane:
                 counters[known.key] = Counters(octets, packets, *refused, last_used)
         return counters
 
+    def rule_counters(self) -> Mapping[str, RuleCounters]:
+        return self._access.counters()
+
+    def shortcomings(self) -> Sequence[str]:
+        return self._access.shortcomings()
+
     def states(self) -> Sequence[EspState]:
         found: list[EspState] = []
         try:
@@ -304,6 +317,7 @@ class KernelPlane:
         self._interfaces.close()
         self._addresses.close()
         self._mss.close()
+        self._access.close()
         self._first_packets.close()
         self._early.close()
         self._netlink.close()

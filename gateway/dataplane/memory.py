@@ -12,11 +12,14 @@ from gateway.ike.plane import (
     AddAddress,
     AddInterface,
     AddPolicy,
+    AddressRules,
     AddRoute,
     AddState,
     Counters,
     EspState,
     Interface,
+    LayRules,
+    LiftRules,
     Mended,
     MoveState,
     Order,
@@ -30,11 +33,12 @@ from gateway.ike.plane import (
     RemoveRoute,
     RemoveState,
     Route,
+    RuleCounters,
     SkipSequence,
     StateKey,
 )
 
-_MAY_BE_REFUSED = AddState | AddPolicy | AddRoute | MoveState | AddInterface | AddAddress | SkipSequence
+_MAY_BE_REFUSED = AddState | AddPolicy | AddRoute | MoveState | AddInterface | AddAddress | SkipSequence | LayRules
 LOWEST_SPI = 256  # RFC 4303 2.1: 0 means none, 1-255 are reserved
 
 
@@ -49,6 +53,7 @@ class Tables:
     interfaces: Counter[Interface] = field(default_factory=Counter)
     addresses: Counter[str] = field(default_factory=Counter)
     skipped: Counter[StateKey] = field(default_factory=Counter)
+    rules: dict[str, AddressRules] = field(default_factory=dict)
 
     def check(self, orders: Sequence[Order]) -> None:
         """Raises Refused when the orders, in their sequence, would add a state that is there already."""
@@ -90,6 +95,10 @@ class Tables:
                 self.skipped[state.key] = self.skipped.pop(key, 0)
             case SkipSequence(key, by):
                 self.skipped[key] += by
+            case LayRules(rules):
+                self.rules[rules.address] = rules
+            case LiftRules(address):
+                self.rules.pop(address, None)
             case _:
                 self._count(order)
 
@@ -220,6 +229,16 @@ class MemoryPlane:
     def skipped(self) -> Mapping[StateKey, int]:
         """By how much the sequence numbers of states were told to go on."""
         return +self._tables.skipped
+
+    def rules(self) -> Sequence[AddressRules]:
+        """Those that lie for virtual addresses of peers."""
+        return tuple(self._tables.rules.values())
+
+    def rule_counters(self) -> Mapping[str, RuleCounters]:
+        return {address: RuleCounters() for address in self._tables.rules}
+
+    def shortcomings(self) -> Sequence[str]:
+        return ()
 
     @property
     def held(self) -> frozenset[StateKey]:

@@ -1,11 +1,21 @@
-"""The command `nft`: tables of our own, each written whole."""
+"""The command `nft`: tables of our own."""
 
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 _SECONDS = 10
 _BESIDE = "/usr/sbin:/sbin"
+
+
+class Count(NamedTuple):
+    """What an element of a set met."""
+
+    packets: int
+    octets: int
 
 
 class Nft:
@@ -20,25 +30,44 @@ class Nft:
 
         Why that cannot be, "" when it was done.
         """
-        return self._run(f"add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{content}\n}}\n")
+        return self.run(f"add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{content}\n}}\n")
 
     def remove(self, table: str) -> str:
         """Remove a table, if it is there. Why that cannot be, "" when it was done."""
-        return self._run(f"add table inet {table}\ndelete table inet {table}\n")
+        return self.run(f"add table inet {table}\ndelete table inet {table}\n")
+
+    def counts(self, table: str) -> dict[str, dict[str, Count]] | None:
+        """What the elements of the table's sets counted, by set and element; None for no such table, or no answer."""
+        done = self._call(["-j", "list", "table", "inet", table])
+        if isinstance(done, str) or done.returncode:
+            return None
+        sets = [one["set"] for one in json.loads(done.stdout)["nftables"] if "set" in one]
+        return {one["name"]: dict(_counted(one.get("elem", ()))) for one in sets}
 
     def close(self) -> None:
         if self._namespace >= 0:
             os.close(self._namespace)
             self._namespace = -1
 
-    def _run(self, script: str) -> str:
+    def run(self, script: str) -> str:
+        """Do all that the script says, or nothing. Why that cannot be, "" when it was done."""
+        done = self._call(["-f", "-"], script)
+        if isinstance(done, str):
+            return done
+        if not done.returncode:
+            return ""
+        said = (done.stderr.strip() or f"status {done.returncode}").splitlines()[0]
+        return f"nft says {said.removeprefix('/dev/stdin:').lstrip('0123456789-: ')}"
+
+    def _call(self, words: list[str], script: str = "") -> subprocess.CompletedProcess[str] | str:
+        """What came of it, or why it does not run."""
         if self._program is None:
             return "the command nft is not installed here"
-        command = [self._program, "-f", "-"]
+        command = [self._program, *words]
         if not os.path.samestat(os.fstat(self._namespace), os.stat("/proc/thread-self/ns/net")):
             command = ["nsenter", f"--net=/proc/self/fd/{self._namespace}", *command]
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 command,
                 input=script,
                 capture_output=True,
@@ -49,7 +78,9 @@ class Nft:
             )
         except (OSError, subprocess.TimeoutExpired) as failure:
             return f"nft does not run: {failure}"
-        if not done.returncode:
-            return ""
-        said = (done.stderr.strip() or f"status {done.returncode}").splitlines()[0]
-        return f"nft says {said.removeprefix('/dev/stdin:').lstrip('0123456789-: ')}"
+
+
+def _counted(elements: Iterable[Any]) -> Iterator[tuple[str, Count]]:
+    for element in elements:
+        if isinstance(element, dict) and "counter" in (counting := element.get("elem", {})):
+            yield counting["val"], Count(counting["counter"]["packets"], counting["counter"]["bytes"])

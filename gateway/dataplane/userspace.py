@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
+from gateway.dataplane.access_rules import AccessRules
 from gateway.dataplane.addresses import Addresses
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.memory import LOWEST_SPI
@@ -43,6 +44,7 @@ from gateway.ike.plane import (
     RemoveRoute,
     RemoveState,
     Route,
+    RuleCounters,
     SkipSequence,
     StateKey,
 )
@@ -97,6 +99,9 @@ class UserspacePlane:
         except Refused:
             self._tun.close()
             raise
+        ours = self._tun.name
+        self._access = AccessRules(str(number), f'iifname "{ours}"', f'oifname != "{ours}"')
+        self._access.sweep()
         self._guard = ClearGuard(self._tun.name, number, self._policies.policies)
         self._outbound = Outbound(self._tun, self._policies, self._sockets, self.drops, clock)
         self._inbound = Inbound(self._tun, self._policies, self.drops, clock)
@@ -132,6 +137,7 @@ class UserspacePlane:
         raise Refused(f"no free SPI found at {destination}")
 
     def apply(self, orders: Sequence[Order]) -> None:
+        self._access.obey(orders)
         made = self._make(orders)
         self._rules.lay(self._policies.ruling_after(orders))
         try:
@@ -280,6 +286,12 @@ class UserspacePlane:
     def counters(self) -> Mapping[StateKey, Counters]:
         return {sa.state.key: sa.counters() for sa in self._sas()}
 
+    def rule_counters(self) -> Mapping[str, RuleCounters]:
+        return self._access.counters()
+
+    def shortcomings(self) -> Sequence[str]:
+        return self._access.shortcomings()
+
     def states(self) -> Sequence[EspState]:
         return tuple(replace(sa.state, encr_key=b"", integ_key=b"") for sa in self._sas())
 
@@ -365,6 +377,7 @@ class UserspacePlane:
         self._held.clear()
         if self._tun.fd >= 0:
             self._guard.close()
+            self._access.close()
             self._routes.close()
             self._addresses.close()
             self._rules.close()

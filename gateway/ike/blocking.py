@@ -110,7 +110,7 @@ def _drops(core: Core, peer: Peer, child: Child) -> Iterable[Policy]:
     """They depend on the selectors alone. What is routed into an XFRM interface is dropped there without a policy."""
     remote = child.remote if child.mode is Mode.TUNNEL else tuple(narrow(child.remote, _places(peer)))
     if not child.remote:  # an address that nobody holds at the moment is nowhere else either
-        remote = tuple(selector for pool in core.snapshot.pools_of(peer) for selector in pool.selectors)
+        remote = tuple(selector for pool in core.snapshot.all_pools_of(peer) for selector in pool.selectors)
     for policy in make_policies(child, child.local, remote, "", "", 0, 0):
         yield policy._replace(spi=None, action=Action.DROP, mode=Mode.TUNNEL)
 

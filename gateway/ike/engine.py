@@ -110,9 +110,9 @@ class Engine:
         make_interfaces(core)
         obey(core, difference)
         judge_again(core, difference.trust)
-        if difference.users:
+        if difference.users or difference.access_profiles or difference.pools or difference.children:
             stay = before.users.keys() & snapshot.users.keys() & set(difference.users)
-            cut(core, {name for name in stay if before.users[name].password != snapshot.users[name].password})
+            cut(core, before, {name for name in stay if before.users[name].password != snapshot.users[name].password})
         unmake_interfaces(core)
         return difference, self._settle()
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.ike import attempt_log
+from gateway.ike.access import children_for, lay, why_none
 from gateway.ike.attempts import Step
 from gateway.ike.children import selector_texts
 from gateway.ike.core import Core
 from gateway.ike.modes import Agreed, Wish, asked, networks_text, paired
-from gateway.ike.people import may_have
 from gateway.ike.sa import ChildSa, IkeSa
-from gateway.ike.virtual_addresses import personal
 from gateway.policy.differences import Mismatch, explain
 from gateway.policy.peers import Child, Mode
 from gateway.policy.proposals import Chosen, choose
@@ -54,9 +53,11 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
         raise core.refuse(sa, "too-many", Step.NETWORKS, NotifyType.NO_ADDITIONAL_SAS, why)
     offered = request.one(wire.SA).proposals
     wishes = asked(sa.path, sa.nat, request)
-    children = [personal(sa, child) for child in sa.peer.children if may_have(core, sa, child)]
+    children = children_for(core, sa)
     if sa.peer.children and not children:
-        raise _for_others(core, sa, sa.peer.children)
+        why = f"{why_none(core, sa)} (TS_UNACCEPTABLE)"
+        raise core.refuse(sa, "no-group", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+    lay(core, sa)
     fits = [fit for wish in wishes for fit in _fits(sa, children, wish, prefer)]
     for fit in fits:
         chosen = choose(fit.agreed.config.proposals, offered, with_ke=with_ke, additional=with_ke)
@@ -153,10 +154,3 @@ def _unacceptable(core: Core, sa: IkeSa, children: Sequence[Child], request: Mes
     attempt_log.mismatch(sa.attempt, Mismatch((sent,), acceptable, (difference,)))
     why = f"no child of {sa.peer.name} covers {sent} (its side on the right), as the peer asks (TS_UNACCEPTABLE)"
     return core.refuse(sa, "networks", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
-
-
-def _for_others(core: Core, sa: IkeSa, children: Sequence[Child]) -> Reject:
-    """The peer is proven, but no child is for it."""
-    groups = ", ".join(dict.fromkeys(group for child in children for group in child.groups))
-    why = f"{sa.remote_id} is in none of the groups that {sa.peer_name} has a child for: {groups} (TS_UNACCEPTABLE)"
-    return core.refuse(sa, "no-group", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)

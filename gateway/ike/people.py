@@ -1,31 +1,19 @@
-"""Which user is behind an IKE SA; who may not come in is refused, and cut off where he is in."""
+"""Who may not come in is refused, and cut off where he is in."""
 
 from collections.abc import Set as AbstractSet
 
+from gateway.ike.access import follow, profile_of, user_of, weak
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.sa import IkeSa, Lifecycle
-from gateway.policy.peers import Child, Unique
+from gateway.policy.peers import Unique
+from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User, user_identity
 from gateway.wire.numbers import NotifyType
 
 _GRACE = 10.0
 """Seconds for which one who comes again from where he is may keep both IKE SAs (RFC 7296 2.8.3)."""
-
-
-def user_of(core: Core, sa: IkeSa) -> User | None:
-    """The user whose identity the peer proved; or a guest, whom a certificate or a RADIUS server lets in."""
-    known = core.snapshot.user_by_identity(sa.remote_id) if sa.remote_id else None
-    return known or sa.guest
-
-
-def may_have(core: Core, sa: IkeSa, child: Child) -> bool:
-    """Whether the child is for who is behind the IKE SA: for everybody, or for a group that the user is in."""
-    if not child.groups:
-        return True
-    user = user_of(core, sa)
-    return user is not None and not set(child.groups).isdisjoint(user.groups)
 
 
 def admit(core: Core, sa: IkeSa) -> None:
@@ -36,15 +24,19 @@ def admit(core: Core, sa: IkeSa) -> None:
     if why := user.barred(core.extensions.tickets.unix(core.now)):
         text = f"{sa.remote_id} is the user {user.name}, who {why}"
         raise core.give_up(sa, "barred", Step.IDENTITY, NotifyType.AUTHENTICATION_FAILED, text)
-    others = _others(core, sa, user) if user.sessions else []
-    if not user.sessions or len(others) < user.sessions:
+    if why := weak(core, sa):
+        raise core.give_up(sa, "weak-algorithms", Step.IDENTITY, NotifyType.AUTHENTICATION_FAILED, why)
+    profile = profile_of(core, sa)
+    most = user.sessions or (profile.sessions if profile else 0)
+    others = _others(core, sa, user) if most else []
+    if len(others) < most or not most:
         return
     going = [other for other in others if core.timers.when(("supplanted", other)) is not None]
     again = next((other for other in others if other.path.remote == sa.path.remote and other not in going), None)
     if again is not None:
         core.timers.set(("supplanted", again), core.now + _GRACE)
-    elif len(others) - len(going) >= user.sessions:
-        text = f"the user {user.name} has {len(others)} sessions, and may have {user.sessions}"
+    elif len(others) - len(going) >= most:
+        text = f"the user {user.name} has {len(others)} sessions, and may have {most}"
         raise core.give_up(sa, "too-many-sessions", Step.IDENTITY, NotifyType.AUTHENTICATION_FAILED, text)
 
 
@@ -63,11 +55,13 @@ def _others(core: Core, sa: IkeSa, user: User) -> list[IkeSa]:
     ]
 
 
-def cut(core: Core, other_secrets: AbstractSet[str] = frozenset()) -> None:
+def cut(core: Core, before: Snapshot | None = None, other_secrets: AbstractSet[str] = frozenset()) -> None:
     """Whoever may be in no longer goes at once; look again when the next user expires.
 
-    `other_secrets` are users who prove themselves by another password from now on.
+    `before` is the configuration that this one took the place of, where one did: then who is to have something else
+    goes as well, and comes again. `other_secrets` are users who prove themselves by another password from now on.
     """
+    ending = follow(core, before) if before is not None else {}
     unix = core.extensions.tickets.unix(core.now)
     for sa in list(core.sas.values()):
         user = user_of(core, sa)
@@ -78,10 +72,7 @@ def cut(core: Core, other_secrets: AbstractSet[str] = frozenset()) -> None:
         else:
             barred = user.barred(unix)
             why = f"the user {user.name} {barred}" if barred else ""
-        lost = [made.name for made in sa.children.values() if not sa.initiator and not may_have(core, sa, made.config)]
-        if lost and not why:  # he comes again, with what he may have now
-            why = f"{lost[0]} is not for {sa.remote_id} any more"
-        if why:
+        if why := why or ending.get(sa, ""):
             delete_sa(core, sa, why)
     ends = (user.expires for user in core.snapshot.users.values() if user.expires is not None and user.expires > unix)
     if (following := min(ends, default=None)) is not None:

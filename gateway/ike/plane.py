@@ -148,6 +148,29 @@ class Interface(NamedTuple):
     interface_id: int
 
 
+class AddressRules(NamedTuple):
+    """What a tunnel may bring from a peer's virtual address: packets for `allowed`, or any (None).
+
+    Answers to what came from elsewhere are no matter of these. With `masquerade` what leaves by no tunnel gets our own
+    address. Where the CHILD_SAs' selectors alone would let more in, the rules are `strict`: without them it must not
+    be; else a driver that cannot lay them says so by `shortcomings`.
+    """
+
+    address: str
+    allowed: tuple[Selector, ...] | None
+    masquerade: bool = False
+    strict: bool = False
+
+
+class RuleCounters(NamedTuple):
+    """What came from a virtual address since its rules lie there: passed on, and dropped."""
+
+    passed_packets: int = 0
+    passed_octets: int = 0
+    dropped_packets: int = 0
+    dropped_octets: int = 0
+
+
 @dataclass(slots=True)
 class AddState:
     state: EspState
@@ -231,6 +254,20 @@ class RemoveAddress:
     address: str
 
 
+@dataclass(slots=True)
+class LayRules:
+    """In the place of those that the address has; what was counted stays. Such orders make a batch of their own."""
+
+    rules: AddressRules
+
+
+@dataclass(slots=True)
+class LiftRules:
+    """The absent are lifted without complaint."""
+
+    address: str
+
+
 Order = (
     AddState
     | RemoveState
@@ -245,6 +282,8 @@ Order = (
     | RemoveInterface
     | AddAddress
     | RemoveAddress
+    | LayRules
+    | LiftRules
 )
 
 
@@ -346,6 +385,12 @@ class DataPlane(Protocol):
 
     def counters(self) -> Mapping[StateKey, Counters]:
         """Of every state of ours, from one dump."""
+
+    def rule_counters(self) -> Mapping[str, RuleCounters]:
+        """By virtual address with rules, as last looked at; calling it has them looked at again."""
+
+    def shortcomings(self) -> Sequence[str]:
+        """What was ordered and cannot be done here, as sentences with what would help."""
 
     def states(self) -> Sequence[EspState]:
         """The states that really lie there, as read back where that is possible (without keys), else as remembered."""

@@ -18,6 +18,7 @@ from gateway.ike.plane import (
     PolicyKey,
     Refused,
     RemovePolicy,
+    RuleCounters,
     StateKey,
 )
 from gateway.policy.peers import Shunt, ShuntAction
@@ -80,6 +81,12 @@ class Overlaid:
 
     def counters(self) -> Mapping[StateKey, Counters]:
         return self._plane.counters()
+
+    def rule_counters(self) -> Mapping[str, RuleCounters]:
+        return self._plane.rule_counters()
+
+    def shortcomings(self) -> Sequence[str]:
+        return self._plane.shortcomings()
 
     def states(self) -> Sequence[EspState]:
         return self._plane.states()

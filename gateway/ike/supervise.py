@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.ike import blocking, childless, reasons
+from gateway.ike.access import as_offered, holds_what_it_may
 from gateway.ike.ageing import child_changed, sa_changed
 from gateway.ike.attempts import Step
 from gateway.ike.children import watch_idleness
@@ -21,7 +22,6 @@ from gateway.ike.lifecycle import close
 from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
-from gateway.ike.virtual_addresses import holds_what_it_may
 from gateway.policy.peers import Child, Peer, Start, Unique
 from gateway.policy.snapshot import Changes
 
@@ -291,8 +291,8 @@ def _take_back(core: Core, names: Iterable[str]) -> None:
 def _adjust(core: Core, sa: IkeSa, made: ChildSa) -> None:
     """A child that stands takes up what does not need a negotiation."""
     assert sa.peer is not None
-    wanted, was = sa.peer.child(made.name), made.config
-    if wanted is None or wanted == was:
+    config, was = sa.peer.child(made.name), made.config
+    if config is None or (wanted := as_offered(core, sa, config)) == was:
         return
     whole = (wanted.local, wanted.remote) == (was.local, was.remote)
     made.config = wanted if whole else replace(wanted, local=was.local, remote=was.remote)

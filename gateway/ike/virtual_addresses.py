@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from gateway.ike.core import Core
 from gateway.ike.effects import Leased
-from gateway.ike.leases import Wanted, still_fits
-from gateway.ike.plane import AddAddress, RemoveAddress
+from gateway.ike.leases import Wanted
+from gateway.ike.plane import AddAddress, LiftRules, RemoveAddress
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Child
 from gateway.policy.pools import Lease, Pool
@@ -44,6 +44,8 @@ def let_go(core: Core, sa: IkeSa) -> None:
         kept = leases.release(lease, unix)
         if kept is None:
             continue
+        if core.ownership.rules.pop(lease.address, None):
+            core.plane.apply([LiftRules(lease.address)])
         core.out.append(Leased(kept))
         core.event(
             "lease.released",
@@ -78,9 +80,3 @@ def personal(sa: IkeSa, config: Child) -> Child:
     if not config.local:
         config = replace(config, local=tuple(map(Selector.of_address, sa.virtual)))
     return config
-
-
-def holds_what_it_may(core: Core, sa: IkeSa) -> bool:
-    """Whether the peer would be given the same addresses under the configuration as it is now."""
-    pools = core.snapshot.pools_of(sa.peer) if sa.peer else []
-    return all(still_fits(pools, lease) for lease in sa.leases)

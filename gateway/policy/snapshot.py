@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter, is_
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from gateway.policy.access import Access, AccessProfile, access_of, by_group
 from gateway.policy.authentication import Authority, Credential
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
@@ -16,6 +17,7 @@ from gateway.policy.trust import foundations, proofs
 from gateway.policy.users import User, user_identity
 
 _PATHS_KEPT = 1024
+_Described = TypeVar("_Described", Pool, AccessProfile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Snapshot:
     """Asked in this order about those whose EAP is not ours to decide."""
     pools: Mapping[str, Pool] = field(default_factory=lambda: MappingProxyType({}))
     ppks: Mapping[str, Ppk] = field(default_factory=lambda: MappingProxyType({}))
+    access_profiles: Mapping[str, AccessProfile] = field(default_factory=lambda: MappingProxyType({}))
+    _by_group: Mapping[str, AccessProfile] = field(default_factory=dict, repr=False, compare=False)
     _by_identity: Mapping[object, User] = field(default_factory=dict, repr=False, compare=False)
     _by_address: Mapping[str, tuple[Peer, ...]] = field(default_factory=dict, repr=False, compare=False)
     _anywhere: tuple[Peer, ...] = field(default=(), repr=False, compare=False)
@@ -79,6 +83,7 @@ class Snapshot:
         radius: Iterable[RadiusServer] = (),
         pools: Iterable[Pool] = (),
         ppks: Iterable[Ppk] = (),
+        access_profiles: Iterable[AccessProfile] = (),
     ) -> "Snapshot":
         """Index peers by address and keys by identity."""
         ordered = {peer.name: peer for peer in sorted(peers, key=lambda peer: peer.name)}
@@ -102,6 +107,7 @@ class Snapshot:
         by_identity: dict[object, User] = {
             one.canonical: user for user in people for one in (user_identity(user.name), *user.identities)
         }
+        profiles = {profile.name: profile for profile in access_profiles}
         patterns = tuple(p for p in keys if not p.remote_ids or any(i.exact is None for i in p.remote_ids))
         return cls(
             revision,
@@ -116,6 +122,8 @@ class Snapshot:
             tuple(radius),
             MappingProxyType({pool.name: pool for pool in pools}),
             MappingProxyType({ppk.name: ppk for ppk in ppks}),
+            MappingProxyType(profiles),
+            by_group(profiles.values()),
             by_identity,
             {address: tuple(found) for address, found in by_address.items()},
             tuple(anywhere),
@@ -123,9 +131,19 @@ class Snapshot:
             patterns,
         )
 
-    def pools_of(self, peer: Peer) -> list[Pool]:
-        """The pools that the peer's addresses come from, in the order of its wish."""
-        return [self.pools[name] for name in peer.pools if name in self.pools]
+    def pools_of(self, peer: Peer, profile: AccessProfile | None = None) -> list[Pool]:
+        """The pools that the peer's addresses come from, in the order of its wish, or of its user's profile."""
+        names = profile.pools if profile and profile.pools and peer.pools else peer.pools
+        return [self.pools[name] for name in names if name in self.pools]
+
+    def all_pools_of(self, peer: Peer) -> list[Pool]:
+        """The pools that addresses come from by this peer, for whomever."""
+        further = [name for profile in self.access_profiles.values() for name in profile.pools] if peer.pools else []
+        return [self.pools[name] for name in dict.fromkeys((*peer.pools, *further)) if name in self.pools]
+
+    def access_of(self, user: User) -> Access | None:
+        """How far the user gets by a profile; None where none is for him, and the peer's children say it all."""
+        return access_of(user, self.access_profiles, self._by_group)
 
     def user_by_identity(self, identity: Identity) -> User | None:
         """Whose identity this is."""
@@ -212,6 +230,7 @@ class Changes:
     trust: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    access_profiles: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -261,7 +280,8 @@ def changes(old: Snapshot, new: Snapshot) -> Changes:
         blocked_added=tuple(sorted(set(new.blocked) - set(old.blocked))),
         settings=_changed_settings(old.settings, new.settings),
         trust=tuple(sorted(set(trust) - set(renegotiate))),
-        pools=_changed_pools(old.pools, new.pools),
+        pools=_changed(old.pools, new.pools),
+        access_profiles=_changed(old.access_profiles, new.access_profiles),
         users=tuple(
             sorted(name for name in old.users.keys() | new.users.keys() if old.users.get(name) != new.users.get(name))
         ),
@@ -323,11 +343,11 @@ def _changed_settings(old: EngineSettings, new: EngineSettings) -> tuple[str, ..
     return tuple(one.name for one in fields(old) if getattr(old, one.name) != getattr(new, one.name))
 
 
-def _changed_pools(old: Mapping[str, Pool], new: Mapping[str, Pool]) -> tuple[str, ...]:
+def _changed(old: Mapping[str, _Described], new: Mapping[str, _Described]) -> tuple[str, ...]:
     """Compared by meaning; those that came or went count as changed."""
 
-    def meaning(pool: Pool | None) -> Pool | None:
-        return replace(pool, description="") if pool else None
+    def meaning(thing: _Described | None) -> _Described | None:
+        return replace(thing, description="") if thing else None
 
     names = old.keys() | new.keys()
     return tuple(sorted(name for name in names if meaning(old.get(name)) != meaning(new.get(name))))

@@ -13,7 +13,8 @@ class User:
     `password` is UTF-8; without one no method that asks for a password lets him in. `expires` is Unix time in seconds,
     None for never. `addresses` are virtual addresses that are always his. `totp_secret` is the key of his one-time
     codes (RFC 6238), empty where he has none. `identities` are IKE identities that are his beside his name. `sessions`
-    is how many he may have at one time, 0 any number.
+    is how many he may have at one time, 0 any number. `access_profile` is the profile that is his own, whatever his
+    groups have; empty for none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class User:
     totp_secret: bytes = field(default=b"", repr=False)
     identities: tuple[Identity, ...] = ()
     sessions: int = 0
+    access_profile: str = ""
 
     def barred(self, unix: float) -> str:
         """Why he may not come in at this time, as the end of a sentence; empty when he may."""

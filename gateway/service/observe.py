@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gateway.ike.abilities import Ability
+from gateway.ike.access import as_offered, user_of
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.driver import waiting_for
 from gateway.ike.engine import Engine
 from gateway.ike.modes import networks_text
 from gateway.ike.parts import parts, stands, unmet
-from gateway.ike.people import user_of
 from gateway.ike.plane import Counters, DataPlane, StateKey
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
@@ -277,8 +277,9 @@ class Observer:
         pairs = {(one.local, one.remote) for one in sa.children.values() if one.name == child.name}
         # what a child's predecessors carried, and what those that linger still do, is its own; pairs count each alone
         carried = books.total() if len(pairs) < 2 else books.living.get(child.id, (0, 0, 0, 0))
-        config = sa.peer.child(child.name) if sa.peer else None
-        local, remote = unmet(self._engine.core, sa.peer_name or "", config, child) if config else ([], [])
+        core, config = self._engine.core, sa.peer.child(child.name) if sa.peer else None
+        wanted = as_offered(core, sa, config) if config else None
+        local, remote = unmet(core, sa.peer_name or "", wanted, child) if wanted else ([], [])
         return ChildSaStatus(
             id=child.id,
             name=child.name,

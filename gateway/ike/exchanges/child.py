@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from gateway.crypto import groups
 from gateway.ike import attempt_log
+from gateway.ike.access import as_offered, lay
 from gateway.ike.attempts import Step
 from gateway.ike.children import (
     EVERYTHING,
@@ -61,7 +62,7 @@ class Offer:
         Raises Reject when a child in transport mode does not have the two ends in its networks.
         """
         asks = configuration.ask(core, sa) if not with_ke else []
-        config = personal(sa, config)
+        config = as_offered(core, sa, config)
         local, remote = ends(config, sa.path.local, sa.path.remote)
         if not config.local:  # RFC 7296 2.19: any address, for the responder to narrow to what it gives us
             local = list(EVERYTHING)
@@ -69,6 +70,7 @@ class Offer:
             nets = networks_text(config.local, config.remote)
             why = f"{config.name} is in transport mode, but {nets} does not hold {sa.path.local} = {sa.path.remote}"
             raise core.refuse(sa, "ends", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
+        lay(core, sa)
         need_interface(core, sa.peer_name or "", config)
         spi = allocate_spi(core, sa)
         octets = spi.to_bytes(4)

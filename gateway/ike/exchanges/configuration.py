@@ -2,15 +2,16 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from gateway.ike.access import children_for, pools_of, profile_of, user_of
 from gateway.ike.attempts import Step
 from gateway.ike.children import ANY
 from gateway.ike.core import Core
 from gateway.ike.leases import Wanted
-from gateway.ike.people import user_of
 from gateway.ike.sa import IkeSa
 from gateway.ike.virtual_addresses import borrow, hold
-from gateway.policy.peers import Peer, Unique
+from gateway.policy.peers import Child, Peer, Unique
 from gateway.policy.pools import Lease, Pool
 from gateway.policy.selectors import Selector
 from gateway.policy.users import user_identity
@@ -45,13 +46,13 @@ def answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
         what = "asks for no address" if asked is None else "asks for settings, but for no address"
         why = f"{sa.remote_id} {what}, and {peer.name} lets in only who takes one (FAILED_CP_REQUIRED)"
         raise core.refuse(sa, "no-address-asked", Step.NETWORKS, NotifyType.FAILED_CP_REQUIRED, why)
-    pools = core.snapshot.pools_of(peer)
+    pools = pools_of(core, sa)
     given = [lease for version, wish in wishes.items() if (lease := _give(core, sa, peer, pools, version, wish))]
     if not given:
         raise core.refuse(
             sa, "no-address", Step.NETWORKS, NotifyType.INTERNAL_ADDRESS_FAILURE, _why_none(peer, pools, wishes)
         )
-    return [wire.CP(CfgType.CFG_REPLY, _reply(peer, pools, given, asked))]
+    return [wire.CP(CfgType.CFG_REPLY, _reply(core, sa, _used(core, sa, pools, given), given, asked))]
 
 
 def ask(core: Core, sa: IkeSa) -> list[wire.Payload]:
@@ -129,11 +130,20 @@ def _why_none(peer: Peer, pools: Sequence[Pool], versions: Iterable[int]) -> str
     return f"all addresses are held by others: {', '.join(sizes)} is full (INTERNAL_ADDRESS_FAILURE)"
 
 
-def _reply(peer: Peer, pools: Sequence[Pool], given: Sequence[Lease], asked: wire.CP) -> list[wire.Attribute]:
+def _used(core: Core, sa: IkeSa, pools: Sequence[Pool], given: Sequence[Lease]) -> list[Pool]:
+    """The pools of these leases, telling what the user's profile tells in their place."""
+    names, profile = {lease.pool for lease in given}, profile_of(core, sa)
+    used = [pool for pool in pools if pool.name in names]
+    if profile is not None:
+        used = [replace(pool, subnets=()) for pool in used]  # the children say how far he gets
+    if profile is not None and profile.dns:
+        used = [replace(pool, dns=profile.dns, domains=profile.domains) for pool in used]
+    return used
+
+
+def _reply(core: Core, sa: IkeSa, used: Sequence[Pool], given: Sequence[Lease], asked: wire.CP) -> list[wire.Attribute]:
     """The addresses, and of what else there is all that was asked for (RFC 7296 3.15.1, RFC 8598 3.2)."""
     kinds = {attribute.type for attribute in asked.attributes}
-    names = {lease.pool for lease in given}
-    used = [pool for pool in pools if pool.name in names]
     found = [_address(lease) for lease in given]
     servers = _attributes(_DNS, dict.fromkeys(address for pool in used for address in pool.dns), kinds)
     found += servers
@@ -143,7 +153,7 @@ def _reply(peer: Peer, pools: Sequence[Pool], given: Sequence[Lease], asked: wir
     if servers and CfgAttribute.INTERNAL_DNS_DOMAIN in kinds:
         domains = dict.fromkeys(domain for pool in used for domain in pool.domains)
         found += [wire.Attribute(CfgAttribute.INTERNAL_DNS_DOMAIN, domain.encode()) for domain in domains]
-    for selector_text in _subnets(peer, used):
+    for selector_text in _subnets(children_for(core, sa), used):
         network = ipaddress.ip_network(selector_text)
         if (kind := _SUBNET[network.version]) in kinds:
             mask = network.netmask.packed if network.version == 4 else bytes((network.prefixlen,))
@@ -166,12 +176,12 @@ def _attributes(by_version: dict[int, CfgAttribute], addresses: Iterable[str], k
     return [attribute for attribute in found if attribute.type in kinds]
 
 
-def _subnets(peer: Peer, pools: Sequence[Pool]) -> list[str]:
+def _subnets(children: Sequence[Child], pools: Sequence[Pool]) -> list[str]:
     """What is reached through us; nothing where that is everything, as it needs no telling."""
     told = dict.fromkeys(subnet for pool in pools for subnet in pool.subnets)
     if told:
         return list(told)[:_MOST_SUBNETS]
-    local = [selector for child in peer.children for selector in child.local]
+    local = [selector for child in children for selector in child.local]
     if ANY & set(local):
         return []
     ranges = dict.fromkeys(Selector(one.version, one.start, one.end) for one in local)

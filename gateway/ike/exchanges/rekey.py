@@ -6,6 +6,7 @@ from gateway.crypto import groups
 from gateway.crypto.keys import ike_keys, rekey_skeyseed
 from gateway.ike import attempt_log
 from gateway.ike.abilities import Ability
+from gateway.ike.access import ike_proposals
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.driver import start
@@ -99,7 +100,7 @@ def _conclude_attempt(core: Core, sa: IkeSa) -> None:
 async def _negotiate(core: Core, sa: IkeSa) -> tuple[Message, _Offer]:
     """One CREATE_CHILD_SA, again with another group where the peer wants one (RFC 7296 1.3)."""
     assert sa.peer is not None
-    proposals = sa.peer.proposals
+    proposals = ike_proposals(core, sa)
     methods = [row.number for proposal in proposals for row in proposal.ke]
     running = sa.chosen.ke.number if sa.chosen and sa.chosen.ke else 0
     method, spi = running if running in methods else methods[0], core.new_spi()
@@ -127,7 +128,7 @@ async def _conclude(core: Core, sa: IkeSa, response: Message, offer: _Offer) -> 
     if error is not None:
         raise Reject(error.type, f"the peer answered {name_of(NotifyType, error.type)} to the rekey of the IKE SA")
     answer = response.one(wire.SA).proposals
-    chosen = accepted(sa.peer.proposals, answer[0], additional=True) if len(answer) == 1 else None
+    chosen = accepted(ike_proposals(core, sa), answer[0], additional=True) if len(answer) == 1 else None
     if chosen is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
         raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "the peer chose algorithms that we did not offer for the rekey")
     theirs = check_nonce(response.one(wire.Nonce).data)
@@ -184,7 +185,7 @@ def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     collisions.refuse_rekey_while_busy(sa)
     nonce = check_nonce(request.one(wire.Nonce).data)
     ke = request.one(wire.KE)
-    chosen = choose(sa.peer.proposals, request.one(wire.SA).proposals, additional=True)
+    chosen = choose(ike_proposals(core, sa), request.one(wire.SA).proposals, additional=True)
     if chosen is None or chosen.ke is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
         raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "no proposal of the peer is acceptable for the rekey of the IKE SA")
     if ke.method != chosen.ke.number:

@@ -1,0 +1,248 @@
+"""What tunnels may bring from the virtual addresses of peers: nftables rules in a table of our own.
+
+What is allowed is a chain, the same for all addresses of one access profile; each address has a place in the map by
+which the hooks find its chain, and in the sets that count. So one more address is a few elements, whatever else lies
+there.
+"""
+
+import ipaddress
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+
+from gateway.dataplane.nft import Count, Nft
+from gateway.ike.plane import AddressRules, LayRules, LiftRules, Order, Refused, RuleCounters
+from gateway.policy.selectors import ANY_PORT, Selector
+
+_log = logging.getLogger(__name__)
+
+_ICMP = (1, 58)
+_WORDS = {4: "ip", 6: "ip6"}
+
+_COUNTING = ("passed", "dropped")
+_Allowed = tuple[Selector, ...] | None
+
+
+class AccessRules:
+    """Drops what comes out of a tunnel from a virtual address and is not allowed, forwarded or for this host itself.
+
+    It takes the command nft, tables of the family inet and connection tracking; masquerading takes NAT in this family,
+    too. The table comes with the first rules. nft runs while the caller waits, some milliseconds for each batch, as
+    no packet may come before its rules lie there; what is lifted waits for the next of them.
+    """
+
+    def __init__(self, name: str, arrived: str, leaving: str) -> None:
+        """Of the network namespace in which the object is made; `name` tells this plane's table from others.
+
+        `arrived` matches what came out of a tunnel, `leaving` what goes by none: expressions of nft. What a killed
+        process left is removed by `sweep`.
+        """
+        self._nft = Nft()
+        self._table = f"ikegate_access_{name}"
+        self._arrived, self._leaving = arrived, leaving
+        self._rules: dict[str, AddressRules] = {}
+        self._gone: list[AddressRules] = []
+        self._chains: dict[_Allowed, str] = {}
+        self._numbers = count(1)
+        self._made = False
+        self._masquerades = False
+        self._why_not = ""
+        self._why_no_masquerade = ""
+        self._read: dict[str, RuleCounters] = {}
+        self._worker = ThreadPoolExecutor(1, "nft")
+        self._reading: Future[dict[str, dict[str, Count]] | None] | None = None
+        self._expected: frozenset[str] = frozenset()
+
+    def obey(self, orders: Sequence[Order]) -> None:
+        """Carry out what of the orders is about rules, first of all. Raises Refused for strict ones."""
+        for order in orders:
+            if isinstance(order, LiftRules) and (old := self._rules.pop(order.address, None)) is not None:
+                self._gone.append(old)
+        wanted = [order.rules for order in orders if isinstance(order, LayRules)]
+        if wanted:
+            self._lay(wanted)
+
+    def counters(self) -> Mapping[str, RuleCounters]:
+        """As last read; they are read anew beside the event loop, and what lacks is laid again at the next look."""
+        if self._reading is not None and self._reading.done():
+            found, self._reading = self._reading.result(), None
+            expected = self._expected & self._rules.keys()
+            if found is None or not all(address in found[_set("passed", address)] for address in expected):
+                self._put_back()
+            else:
+                self._read = {address: _counters(found, address) for address in expected}
+        if self._made and self._reading is None:
+            self._expected = frozenset(self._rules)
+            self._reading = self._worker.submit(self._nft.counts, self._table)
+        return self._read
+
+    def shortcomings(self) -> list[str]:
+        """What is ordered and does not lie there, as sentences."""
+        found = []
+        if self._rules and self._why_not:
+            found.append(
+                f"the rules of access profiles are not laid, their networks are kept to by selectors alone: "
+                f"{self._why_not}; nothing is counted, and ports cannot be told apart"
+            )
+        if self._why_no_masquerade and any(rules.masquerade for rules in self._rules.values()):
+            found.append(
+                f"nothing is masqueraded, so that hosts without a way back do not answer: {self._why_no_masquerade}; "
+                "it takes nft and CONFIG_NFT_MASQ"
+            )
+        return found
+
+    def sweep(self) -> None:
+        """Remove what a killed process left."""
+        self._nft.remove(self._table)
+
+    def close(self) -> None:
+        self._worker.shutdown()
+        if self._made:
+            self._nft.remove(self._table)
+        self._made = False
+        self._rules.clear()
+        self._nft.close()
+
+    def _lay(self, wanted: Sequence[AddressRules]) -> None:
+        why = self._begin()
+        if not why and (why := self._nft.run("\n".join(self._changes(wanted)) + "\n")):
+            # somebody may have removed what lay there
+            why = self._anew({**self._rules, **{rules.address: rules for rules in wanted}}.values())
+        if why and why != self._why_not:
+            _log.warning("the rules of access profiles are not laid: %s", why)
+        self._why_not = why
+        if why and any(rules.strict for rules in wanted):
+            raise Refused(f"the rules of an access profile cannot be laid: {why}")
+        self._rules |= {rules.address: rules for rules in wanted}
+        self._gone.clear()
+        if not why:
+            self._masquerade()
+
+    def _begin(self) -> str:
+        """Have the table there. Why that cannot be, "" when it is."""
+        if self._made:
+            return ""
+        why = self._nft.replace(self._table, self._content())
+        self._made = not why
+        return why
+
+    def _anew(self, wanted: Iterable[AddressRules]) -> str:
+        """The whole table in one step, without what was lifted. Why that cannot be."""
+        lines = [f"add table inet {self._table}", f"delete table inet {self._table}"]
+        lines += [f"table inet {self._table} {{", self._content(), "}"]
+        self._chains.clear()
+        lines += self._additions(wanted)
+        self._masquerades, self._why_no_masquerade = False, ""
+        return self._nft.run("\n".join(lines) + "\n")
+
+    def _put_back(self) -> None:
+        """Other programs flush all there is."""
+        self._why_not = self._anew(self._rules.values())
+        self._gone.clear()
+        self._masquerade()
+        _log.warning("the rules of access profiles were gone, %s", self._why_not or "and are laid again")
+
+    def _masquerade(self) -> None:
+        """The chain for it comes with the first who needs it: not every kernel that filters can do NAT."""
+        wanted = any(rules.masquerade for rules in self._rules.values())
+        if not wanted or self._masquerades or self._why_no_masquerade:
+            return
+        hook = "type nat hook postrouting priority srcnat; policy accept;"
+        lines = [f"add chain inet {self._table} leaving {{ {hook} }}"]
+        lines += [
+            f"add rule inet {self._table} leaving {word} saddr @masqueraded{version} {self._leaving} masquerade"
+            for version, word in _WORDS.items()
+        ]
+        self._why_no_masquerade = self._nft.run("\n".join(lines) + "\n")
+        self._masquerades = not self._why_no_masquerade
+        if self._why_no_masquerade:
+            _log.warning("nothing is masqueraded: %s", self._why_no_masquerade)
+
+    def _content(self) -> str:
+        lines = []
+        for version in _WORDS:
+            lines.append(f"map users{version} {{ type ipv{version}_addr : verdict; }}")
+            lines.append(f"set masqueraded{version} {{ type ipv{version}_addr; }}")
+            lines += [f"set {what}{version} {{ type ipv{version}_addr; counter; }}" for what in _COUNTING]
+        for chain, verdict in (("passed", "accept"), ("dropped", "drop")):
+            counting = [f"{word} saddr @{chain}{version} {verdict}" for version, word in _WORDS.items()]
+            lines += [f"chain {chain} {{", *counting, verdict, "}"]
+        for hook in ("forward", "input"):
+            lines += [f"chain {hook} {{", f"type filter hook {hook} priority filter; policy accept;"]
+            lines += [f"{self._arrived} {word} saddr vmap @users{version}" for version, word in _WORDS.items()]
+            lines.append("}")
+        return "\n".join(lines)
+
+    def _changes(self, wanted: Sequence[AddressRules]) -> list[str]:
+        """From what lies there to what is wanted, without what was lifted and the chains that were only for that."""
+        lines = [self._element("delete", name, old.address) for old in self._gone for name in _places(old)]
+        counted = set()
+        for rules in wanted:
+            if (old := self._rules.get(rules.address)) is not None:
+                counted.add(rules.address)
+                lines += [self._element("delete", name, old.address) for name in _places(old) if name not in _COUNTING]
+        lines += self._additions(wanted, counted)
+        after = {**self._rules, **{rules.address: rules for rules in wanted}}
+        for allowed in self._chains.keys() - {rules.allowed for rules in after.values()}:
+            lines.append(f"delete chain inet {self._table} {self._chains.pop(allowed)}")
+        return lines
+
+    def _additions(self, wanted: Iterable[AddressRules], counted: AbstractSet[str] = frozenset()) -> list[str]:
+        """Those of `counted` are counted already."""
+        lines: list[str] = []
+        for rules in wanted:
+            if rules.allowed not in self._chains:
+                self._chains[rules.allowed] = f"allowed_{next(self._numbers)}"
+                lines += self._chain(rules.allowed)
+            for name in _places(rules):
+                if name not in _COUNTING or rules.address not in counted:
+                    data = f" : jump {self._chains[rules.allowed]}" if name == "users" else ""
+                    lines.append(self._element("add", name, rules.address, data))
+        return lines
+
+    def _element(self, verb: str, name: str, address: str, data: str = "") -> str:
+        return f"{verb} element inet {self._table} {_set(name, address)} {{ {address}{data} }}"
+
+    def _chain(self, allowed: _Allowed) -> Iterator[str]:
+        """What is passed on: answers to connections that others began, errors about any, and what is allowed.
+
+        What the peer began is looked at packet by packet, so that taking a network away ends what goes there at once.
+        """
+        chain = f"inet {self._table} {self._chains[allowed]}"
+        conditions = ["ct direction reply", "meta l4proto { icmp, icmpv6 } ct state related"]
+        conditions += [""] if allowed is None else map(_condition, allowed)
+        yield f"add chain {chain}"
+        for condition in conditions:
+            yield f"add rule {chain} {condition} goto passed"
+        yield f"add rule {chain} goto dropped"
+
+
+def _places(rules: AddressRules) -> tuple[str, ...]:
+    """In which sets the address is; of the map, too."""
+    return ("users", *_COUNTING, *(("masqueraded",) if rules.masquerade else ()))
+
+
+def _condition(selector: Selector) -> str:
+    first, last = _address(selector.version, selector.start), _address(selector.version, selector.end)
+    words = f"{_WORDS[selector.version]} daddr {first if first == last else f'{first}-{last}'}"
+    if selector.protocol:
+        words += f" meta l4proto {selector.protocol}"
+    if (selector.start_port, selector.end_port) != ANY_PORT:  # of ICMP it is type and code
+        place = "@th,0,16" if selector.protocol in _ICMP else "th dport"
+        words += f" {place} {selector.start_port}-{selector.end_port}"
+    return words
+
+
+def _address(version: int, value: int) -> str:
+    return str(ipaddress.IPv4Address(value) if version == 4 else ipaddress.IPv6Address(value))
+
+
+def _set(name: str, address: str) -> str:
+    """The set or map of this name for the address's IP version."""
+    return f"{name}{6 if ':' in address else 4}"
+
+
+def _counters(found: Mapping[str, Mapping[str, Count]], address: str) -> RuleCounters:
+    return RuleCounters(*found[_set("passed", address)][address], *found[_set("dropped", address)][address])

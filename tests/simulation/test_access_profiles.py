@@ -1,0 +1,256 @@
+"""Access profiles between real engines: how far each user gets, and what an edit does to who is in."""
+
+from dataclasses import replace
+from typing import Any
+
+from gateway.ike.plane import AddressRules
+from gateway.policy.access import AccessProfile
+from gateway.policy.pools import Pool
+from gateway.policy.proposals import Proposal
+from gateway.policy.snapshot import Snapshot
+from gateway.policy.users import User
+from gateway.wire import payloads as wire
+from gateway.wire.numbers import CfgAttribute, ExchangeType, Protocol
+from tests.simulation.kinds import nets
+from tests.simulation.network import ESP, Host, Network, psk
+from tests.simulation.test_virtual_addresses import (
+    OFFICE,
+    device,
+    device_peer,
+    failure,
+    gate_peer,
+    gateway,
+    sas,
+)
+
+WEB = AccessProfile("web", nets("10.1.0.0/28", "10.1.0.80/32[tcp/443]"), groups=("staff",))
+ANNA = User("user1@people.example", groups=("lab", "staff"))
+BERT = User("user2@people.example")
+
+
+def configure(
+    network: Network, gate: Host, *profiles: AccessProfile, users: tuple[User, ...] = (ANNA, BERT), **more: Any
+) -> None:
+    pools = (OFFICE, *more.pop("pools", ()))
+    number = network.random.getrandbits(30)
+    more: dict[str, Any] = {"pools": (OFFICE, *pools), "users": (ANNA, BERT), "access_profiles": profiles}
+    network.apply(gate, Snapshot.build(number, [gate_peer()], [psk()], **more))
+
+
+def reached(gate: Host) -> dict[str, list[str]]:
+    found = {}
+    for sa in sas(gate):
+        found[str(sa.remote_id).partition("@")[0]] = [one.text for made in sa.children.values() for one in made.local]
+    return found
+
+
+def held(host: Host) -> tuple[str, ...]:
+    """The addresses that a device was given, its child's own or not."""
+    (sa,) = sas(host)
+    return sa.virtual
+
+
+def rules(gate: Host) -> dict[str, AddressRules]:
+    return {one.address: one for one in gate.plane.rules()}
+
+
+def test_a_profile_narrows_the_networks_and_lays_rules_for_the_address() -> None:
+    network = Network(1)
+    gate = gateway(network)
+    configure(network, gate, WEB)
+    anna, _ = device(network, 1), device(network, 2)
+    network.run(1)
+    assert reached(gate) == {"user1": ["10.1.0.0/28", "10.1.0.80/32"], "user2": ["10.1.0.0/24", "fd01::/64"]}
+    four, six = held(anna)
+    assert rules(gate) == {one: AddressRules(one, WEB.networks, strict=True) for one in (four, six)}
+    network.perform(anna, anna.engine.stop(network.now))
+    network.run(10)
+    assert rules(gate) == {}
+
+
+def test_a_full_tunnel_carries_all_and_lets_in_what_is_allowed() -> None:
+    network = Network(2)
+    gate = gateway(network)
+    everywhere = AccessProfile("everywhere", full_tunnel=True, masquerade=True)
+    some = AccessProfile("some", nets("10.1.0.0/28"), full_tunnel=True)
+    users = (replace(ANNA, access_profile="everywhere"), replace(BERT, access_profile="some"))
+    child = replace(gate_peer().children[0], local=nets("0.0.0.0/0", "::/0"))
+    number = network.random.getrandbits(30)
+    peers = [replace(gate_peer(), children=(child,))]
+    snapshot = Snapshot.build(number, peers, [psk()], pools=[OFFICE], users=users, access_profiles=[everywhere, some])
+    network.apply(gate, snapshot)
+    anna, bert = device(network, 1), device(network, 2)
+    network.run(1)
+    assert reached(gate) == {"user1": ["0.0.0.0/0", "::/0"], "user2": ["0.0.0.0/0", "::/0"]}
+    assert rules(gate)[held(anna)[0]] == AddressRules(held(anna)[0], None, masquerade=True)
+    assert rules(gate)[held(bert)[0]] == AddressRules(held(bert)[0], some.networks, strict=True)
+
+
+def test_a_users_own_profile_wins_over_those_of_his_groups_and_the_first_group_over_the_next() -> None:
+    own, lab = AccessProfile("own", nets("10.1.0.7/32")), AccessProfile("lab", nets("10.1.0.8/32"), groups=("lab",))
+    snapshot = Snapshot.build(1, [], [], access_profiles=[WEB, own, lab])
+    for user, name, group in (
+        (ANNA, "lab", "lab"),
+        (replace(ANNA, groups=("staff", "lab")), "web", "staff"),
+        (replace(ANNA, access_profile="own"), "own", ""),
+    ):
+        access = snapshot.access_of(user)
+        assert access and (access.profile.name, access.group) == (name, group)
+    assert snapshot.access_of(BERT) is None
+
+
+def test_other_ports_are_other_rules_and_nobody_is_cut_off() -> None:
+    network = Network(3)
+    gate = gateway(network)
+    configure(network, gate, WEB)
+    anna = device(network, 1)
+    network.run(1)
+    (before,) = sas(gate)
+    mail = nets("10.1.0.0/28[tcp/25]", "10.1.0.80/32")
+    configure(network, gate, replace(WEB, networks=mail, masquerade=True))
+    assert rules(gate)[held(anna)[0]] == AddressRules(held(anna)[0], mail, masquerade=True, strict=True)
+    network.run(1)
+    assert sas(gate) == [before]
+
+
+def test_other_networks_end_the_session_which_comes_again_with_them() -> None:
+    network = Network(4)
+    gate = gateway(network)
+    configure(network, gate, WEB)
+    device(network, 1)
+    network.run(1)
+    wider = replace(WEB, networks=nets("10.1.0.0/27"))
+    configure(network, gate, wider)
+    assert reached(gate) == {}
+    network.run(20)
+    assert reached(gate) == {"user1": ["10.1.0.0/27"]}
+    configure(network, gate)  # the profile is gone: the whole child again, and no rules
+    network.run(20)
+    assert reached(gate) == {"user1": ["10.1.0.0/24", "fd01::/64"]}
+    assert rules(gate) == {}
+
+
+def test_a_session_that_we_rekeyed_ourselves_is_narrowed_and_followed_all_the_same() -> None:
+    network = Network(5)
+    gate = gateway(network)
+    configure(network, gate, WEB)
+    device(network, 1)
+    network.run(1)
+    network.perform(gate, gate.engine.rekey("people", None, network.now)[1])
+    network.run(5)
+    network.perform(gate, gate.engine.rekey("people", "net", network.now)[1])
+    network.run(5)
+    assert reached(gate) == {"user1": ["10.1.0.0/28", "10.1.0.80/32"]}
+    configure(network, gate, WEB)
+    assert reached(gate), "the same again is no change"
+    configure(network, gate, replace(WEB, networks=nets("10.1.0.80/32")))
+    assert reached(gate) == {}
+
+
+def test_a_profile_without_a_common_network_leaves_no_child() -> None:
+    network = Network(6)
+    gate = gateway(network)
+    configure(network, gate, replace(WEB, networks=nets("10.77.0.0/16")))
+    device(network, 1)
+    network.run(3)
+    attempt = failure(gate)
+    assert attempt.cause == "no-group"
+    assert "nothing that people has a child for is in the networks of the access profile web" in attempt.reason
+    assert not gate.plane.states()
+
+
+def test_rules_that_cannot_be_laid_let_nobody_in_who_needs_them() -> None:
+    network = Network(7)
+    gate = gateway(network)
+    configure(network, gate, WEB)
+    for _ in range(40):
+        gate.plane.fail_next("nft says no")
+    device(network, 1)
+    network.run(3)
+    assert not gate.plane.states()
+    assert (failure(gate).cause, failure(gate).reason) == ("data-plane", "nft says no")
+    gate.plane.fail_no_more()
+    network.run(60)
+    assert reached(gate) == {"user1": ["10.1.0.0/28", "10.1.0.80/32"]}
+
+
+def test_rules_are_for_addresses_of_pools() -> None:
+    network = Network(8)
+    gate = gateway(network)
+    child = replace(gate_peer().children[0], remote=nets("10.50.0.0/24"))
+    peers = [replace(gate_peer(), children=(child,), pools=())]
+    network.apply(gate, Snapshot.build(9, peers, [psk()], users=[ANNA], access_profiles=[WEB]))
+    host = network.host("device1", "198.51.0.2")
+    base = device_peer("user1")
+    mine = replace(base, virtual_ip=False, children=(replace(base.children[0], local=nets("10.50.0.0/24")),))
+    network.apply(host, Snapshot.build(1, [mine], [psk()]))
+    network.run(3)
+    assert not gate.plane.states()
+    assert failure(gate).cause == "no-rules"
+
+
+def test_pools_and_dns_of_a_profile_take_the_place_of_the_peers() -> None:
+    network = Network(9)
+    gate = gateway(network)
+    guests = Pool("guests", ("10.8.0.0/24",), dns=("10.1.0.1",), subnets=("10.66.0.0/16",))
+    configure(
+        network, gate, replace(WEB, pools=("guests",), dns=("10.1.0.9",), domains=("web.example",)), pools=[guests]
+    )
+    one = device(network, 1)
+    network.holding = True
+    network.run(1)
+    network.deliver(network.take(one, ExchangeType.IKE_SA_INIT))
+    network.deliver(network.take(gate, ExchangeType.IKE_SA_INIT, response=True))
+    network.deliver(network.take(one, ExchangeType.IKE_AUTH))
+    reply = network.read(network.take(gate, ExchangeType.IKE_AUTH, response=True)).one(wire.CP)
+    assert [(attribute.type, attribute.value) for attribute in reply.attributes] == [
+        (CfgAttribute.INTERNAL_IP4_ADDRESS, bytes((10, 8, 0, 1))),
+        (CfgAttribute.INTERNAL_IP4_DNS, bytes((10, 1, 0, 9))),
+        (CfgAttribute.INTERNAL_DNS_DOMAIN, b"web.example"),
+    ]
+
+
+def test_other_pools_end_the_session() -> None:
+    network = Network(11)
+    gate = gateway(network)
+    configure(network, gate, WEB)
+    device(network, 1)
+    network.run(1)
+    guests = Pool("guests", ("10.8.0.0/24", "fd00:8::/64"))
+    configure(network, gate, replace(WEB, pools=("guests",)), pools=(guests,))
+    assert reached(gate) == {}
+    network.run(20)
+    assert [lease.pool for sa in sas(gate) for lease in sa.leases] == ["guests", "guests"]
+    assert set(rules(gate)) == {lease.address for sa in sas(gate) for lease in sa.leases}
+
+
+def test_a_profile_has_esp_algorithms_of_its_own() -> None:
+    network = Network(12)
+    gate = gateway(network)
+    strong = (Proposal.parse("chacha20poly1305", Protocol.ESP),)
+    configure(network, gate, WEB)
+    device(network, 1)
+    network.run(1)
+    configure(network, gate, replace(WEB, esp=strong))
+    assert reached(gate) == {}
+    network.run(3)
+    assert failure(gate).cause == "no-esp-proposal"
+    configure(network, gate, replace(WEB, esp=ESP))
+    network.run(60)
+    assert reached(gate) == {"user1": ["10.1.0.0/28", "10.1.0.80/32"]}
+
+
+def test_an_ike_sa_with_other_algorithms_than_the_profile_asks_for_is_refused() -> None:
+    network = Network(10)
+    gate = gateway(network)
+    strong = (Proposal.parse("chacha20poly1305-prfsha512-x25519", Protocol.IKE),)
+    configure(network, gate, WEB)
+    device(network, 1)
+    network.run(1)
+    assert reached(gate)
+    configure(network, gate, replace(WEB, ike=strong))
+    assert reached(gate) == {}
+    network.run(10)
+    attempt = failure(gate)
+    assert (attempt.cause, attempt.notify) == ("weak-algorithms", 24)
+    assert "the access profile web asks for other algorithms of IKE than" in attempt.reason
