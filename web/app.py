@@ -11,6 +11,7 @@ import gateway as product
 from gateway.service.documents import Document
 from gateway.service.gateway import Gateway
 from web.api import (
+    access_profiles,
     actions,
     attempts,
     auth,
@@ -45,6 +46,7 @@ _RESOURCES = (
     authorities,
     certificates,
     pools,
+    access_profiles,
     users,
     radius,
     shunts,

@@ -18,6 +18,7 @@ _KINDS = {
     "authorities": "authority",
     "certificates": "certificate",
     "pools": "pool",
+    "access_profiles": "access profile",
     "users": "user",
     "radius": "RADIUS server",
     "shunts": "shunt",

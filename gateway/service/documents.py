@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.crypto.containers import key_octets, read_private_key
+from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.compiling import parse_secret
 from gateway.storage.fields import Named
 from gateway.storage.findings import Pointers
@@ -114,6 +115,7 @@ class Document(BaseModel):
     authorities: Annotated[tuple[AuthorityEntry, ...], Field(max_length=1_000)] = ()
     certificates: Annotated[tuple[CertificateEntry, ...], Field(max_length=100_000)] = ()
     pools: Annotated[tuple[PoolObject, ...], Field(max_length=10_000)] = ()
+    access_profiles: Annotated[tuple[AccessProfileObject, ...], Field(max_length=10_000)] = ()
     users: Annotated[tuple[UserEntry, ...], Field(max_length=100_000)] = ()
     radius: Annotated[tuple[RadiusEntry, ...], Field(max_length=1_000)] = ()
     peers: Annotated[tuple[PeerEntry, ...], Field(max_length=100_000)] = ()
@@ -303,6 +305,7 @@ SINGULAR = {
     "authorities": "authority",
     "certificates": "certificate",
     "pools": "pool",
+    "access_profiles": "access profile",
     "users": "user",
     "radius": "RADIUS server",
     "peers": "peer",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from gateway.service.documents import Document, pointer_of, read_child, read_object, split_entry
+from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.identity import AuthorityObject
 from gateway.storage.objects import (
     CHILDREN,
@@ -128,13 +129,17 @@ def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
     """Which objects refer to this one, as the addresses of the API write them."""
     match kind:
         case "proposals":
-            return tuple(path for peer in inventory.peers.values() for path in _uses_of_proposal(peer, name))
+            peers = tuple(path for peer in inventory.peers.values() for path in _uses_of_proposal(peer, name))
+            return peers + _profiles_that(inventory, lambda one: name in (*one.esp_proposals, *one.ike_proposals))
         case "ppks":
             return _peers_that(inventory, lambda peer: name in peer.ppks)
         case "certificates":
             return _peers_that(inventory, lambda peer: any(one.certificate == name for one in peer.local_auth))
         case "pools":
-            return _peers_that(inventory, lambda peer: name in peer.pools)
+            peers = _peers_that(inventory, lambda peer: name in peer.pools)
+            return peers + _profiles_that(inventory, lambda one: name in one.pools)
+        case "access_profiles":
+            return tuple(f"users/{one.name}" for one in inventory.users.values() if one.access_profile == name)
         case "authorities":
             peers = _peers_that(inventory, lambda peer: any(name in one.authorities for one in peer.remote_auth))
             issued = (f"certificates/{one.name}" for one in inventory.certificates.values() if one.authority == name)
@@ -144,6 +149,10 @@ def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
 
 def _peers_that(inventory: Inventory, use: Callable[[PeerObject], bool]) -> tuple[str, ...]:
     return tuple(f"peers/{peer.name}" for peer in inventory.peers.values() if use(peer))
+
+
+def _profiles_that(inventory: Inventory, use: Callable[[AccessProfileObject], bool]) -> tuple[str, ...]:
+    return tuple(f"access-profiles/{one.name}" for one in inventory.access_profiles.values() if use(one))
 
 
 def _uses_of_proposal(peer: PeerObject, name: str) -> list[str]:

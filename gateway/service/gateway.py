@@ -200,7 +200,8 @@ class Gateway:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps this gateway from doing its work, each with what to do."""
-        return (*self._problems, *self._runner.radius.problems, *warnings(self.config.inventory, time.time()))
+        known = *self._problems, *self._runner.radius.problems, *self._plane.shortcomings()
+        return (*known, *warnings(self.config.inventory, time.time()))
 
     def status(self) -> Status:
         """How it is now."""

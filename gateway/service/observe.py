@@ -6,18 +6,26 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gateway.ike.abilities import Ability
-from gateway.ike.access import as_offered, user_of
+from gateway.ike.access import access_of, as_offered, user_of
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.driver import waiting_for
 from gateway.ike.engine import Engine
 from gateway.ike.modes import networks_text
 from gateway.ike.parts import parts, stands, unmet
-from gateway.ike.plane import Counters, DataPlane, StateKey
+from gateway.ike.plane import Counters, DataPlane, RuleCounters, StateKey
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child, Peer, Start
 from gateway.policy.visits import Visit
-from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
+from gateway.service.status import (
+    AccessStatus,
+    ChildSaStatus,
+    IkeSaStatus,
+    PeerStatus,
+    Status,
+    TunnelState,
+    WantedChildStatus,
+)
 
 _NOTHING = Counters()
 _FRESH = 1.0
@@ -60,6 +68,7 @@ class Observer:
         self._since: dict[str, tuple[TunnelState, float]] = {}
         self._dumped = float("-inf")
         self._there: frozenset[StateKey] = frozenset()
+        self._ruled: Mapping[str, RuleCounters] = {}
 
     def refresh(self, *, force: bool = False) -> None:
         """Dump the data plane's counters, at most once a second unless forced."""
@@ -68,6 +77,7 @@ class Observer:
             return
         self._dumped = now
         counters = self._plane.counters()
+        self._ruled = self._plane.rule_counters()
         self._there = frozenset(counters)
         seen: set[int] = set()
         for sa in self._engine.ike_sas():
@@ -270,7 +280,20 @@ class Observer:
             user=user.name if (user := user_of(self._engine.core, sa)) else "",
             leased=tuple(lease.address for lease in sa.leases),
             lent=sa.virtual,
+            access=self._access(sa),
         )
+
+    def _access(self, sa: IkeSa) -> AccessStatus | None:
+        access = access_of(self._engine.core, sa)
+        if access is None or sa.remote_id is None:
+            return None
+        profile, group = access
+        counted = [one for lease in sa.leases if (one := self._ruled.get(lease.address))]
+        passed = sum(one.passed_packets for one in counted), sum(one.passed_octets for one in counted)
+        dropped = sum(one.dropped_packets for one in counted), sum(one.dropped_octets for one in counted)
+        networks = tuple(one.text for one in profile.networks)
+        tunnel = "full" if profile.full_tunnel else "split"
+        return AccessStatus(profile.name, group, tunnel, networks, profile.masquerade, *passed, *dropped)
 
     def _child_sa(self, sa: IkeSa, child: ChildSa) -> ChildSaStatus:
         books = self._carried[sa.peer_name or "", child.name]

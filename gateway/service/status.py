@@ -47,6 +47,25 @@ class ChildSaStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessStatus:
+    """How far a user gets by an access profile; no `networks` are anywhere.
+
+    `group` is the one of his groups by which he has it, empty where it is his own. What came from his addresses is
+    counted where the rules lie in the data plane, a few seconds late.
+    """
+
+    profile: str
+    group: str
+    tunnel: str
+    networks: tuple[str, ...]
+    masquerade: bool
+    passed_packets: int
+    passed_octets: int
+    dropped_packets: int
+    dropped_octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class IkeSaStatus:
     """One IKE SA; `state` is its lifecycle row, `task` what a script waits for.
 
@@ -76,6 +95,8 @@ class IkeSaStatus:
     """Addresses of our pools that the peer holds by it."""
     lent: tuple[str, ...] = ()
     """Addresses that the peer gave us."""
+    access: AccessStatus | None = None
+    """How far its user gets, where an access profile says so; else the children do."""
 
 
 @dataclass(frozen=True, slots=True)

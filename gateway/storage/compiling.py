@@ -2,8 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Literal
 
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import (
@@ -26,6 +24,8 @@ from gateway.storage.findings import Findings, Pointers, address, destination
 from gateway.storage.mixing import check_ppks, compile_ppks
 from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
 from gateway.storage.peopling import check_addressing, check_pools, compile_people
+from gateway.storage.profiling import compile_profiles
+from gateway.storage.referring import Suites, referred
 from gateway.storage.rules import (
     blocked_at,
     check_blocks,
@@ -41,8 +41,6 @@ _PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}
 MAX_SECRET_OCTETS = 1024
 _LEAST_FRAGMENT = 576  # RFC 791: what every IPv4 host must take
 _LEAST_MSS = 536  # of such a datagram without its two headers
-
-Suites = Mapping[str, tuple[str, tuple[Proposal, ...]]]  # by the proposal object's name: its protocol and its suites
 
 
 def parse_secret(text: str) -> bytes:
@@ -100,7 +98,7 @@ def compile_peer(
     elsewhere = compile_redirect(document.redirect_to, at, found)
     _check_fragments(document, at, found)
     check_addressing(document, at, found)
-    peer_proposals = _referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
+    peer_proposals = referred(document.ike_proposals, "ike", suites, f"{at}/ike_proposals", found)
     local = found.parse_all(f"{at}/local_addresses", "invalid-address", address, document.local_addresses)
     remote = found.parse_all(f"{at}/remote_addresses", "invalid-address", destination, document.remote_addresses)
     local_auth = compile_local(document, password, trust, at, found)
@@ -184,7 +182,7 @@ def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findin
     remote = found.parse_all(f"{at}/remote_selectors", "invalid-selector", Selector.parse, document.remote_selectors)
     if local and remote and not {one.version for one in local} & {one.version for one in remote}:
         found.add(f"{at}/remote_selectors", "no-common-version", "our networks and theirs have no IP version in common")
-    child_proposals = _referred(document.esp_proposals, "esp", suites, f"{at}/esp_proposals", found)
+    child_proposals = referred(document.esp_proposals, "esp", suites, f"{at}/esp_proposals", found)
     mark = None
     if document.mark is not None:
         mark = found.parse(f"{at}/mark", "invalid-mark", Mark.parse, document.mark)
@@ -229,22 +227,6 @@ def _check_child(document: ChildObject, at: str, found: Findings) -> None:
         found.add(f"{at}/mss", "too-small", f"write 0 to leave segments alone, or {_LEAST_MSS} to 65495 octets")
 
 
-def _referred(
-    names: tuple[str, ...], protocol: Literal["ike", "esp"], suites: Suites, at: str, found: Findings
-) -> tuple[Proposal, ...]:
-    """The suites of the named proposal objects, in order, each once."""
-    chosen: dict[Proposal, None] = {}
-    for index, name in enumerate(names):
-        if name not in suites:
-            found.add(f"{at}/{index}", "unknown-reference", f"there is no proposal {name!r}")
-            continue
-        theirs, rows = suites[name]
-        if theirs != protocol:
-            found.add(f"{at}/{index}", "wrong-protocol", f"proposal {name!r} is for {theirs}, not for {protocol}")
-        chosen.update(dict.fromkeys(rows))
-    return tuple(chosen)
-
-
 def compile_snapshot(
     inventory: Inventory,
     pointer: Pointers,
@@ -273,6 +255,7 @@ def compile_snapshot(
     trust = compile_trust(inventory, pointer, found)
     people = compile_people(inventory, pointer, found)
     check_pools(inventory, pointer, found)
+    profiles = compile_profiles(inventory, suites, pointer, found)
     ppks = compile_ppks(inventory, pointer, found)
     check_ppks(inventory, pointer, found)
     unchanged = _unchanged_peers(inventory, trust, known) if known else {}
@@ -305,6 +288,7 @@ def compile_snapshot(
         pools=people.pools,
         radius=people.radius,
         ppks=ppks,
+        access_profiles=profiles,
     )
 
 

@@ -13,6 +13,8 @@ _HOST = re.compile(
     r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?"
 )
 
+_DOMAIN = re.compile(r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}")
+
 
 class Findings:
     """Collects what is wrong, so that the person hears all of it at once."""
@@ -63,3 +65,10 @@ def destination(text: str) -> str:
     if not _HOST.fullmatch(text):
         raise ValueError(f"{text!r} is no address, network or DNS name")
     return text
+
+
+def domain(text: str) -> str:
+    """A domain in its one spelling, without the last dot."""
+    if not _DOMAIN.fullmatch(text.rstrip(".")):
+        raise ValueError(f"{text!r} is no domain such as corp.example")
+    return text.rstrip(".").lower()

@@ -136,6 +136,21 @@ class PoolRow(_NamedRow, Base):
     reservations: Mapped[tuple[Any, ...]] = mapped_column(Records)
 
 
+class AccessProfileRow(_NamedRow, Base):
+    __tablename__ = "access_profiles"
+
+    networks: Mapped[tuple[str, ...]]
+    tunnel: Mapped[str]
+    groups: Mapped[tuple[str, ...]]
+    pools: Mapped[tuple[str, ...]]
+    dns: Mapped[tuple[str, ...]]
+    domains: Mapped[tuple[str, ...]]
+    esp_proposals: Mapped[tuple[str, ...]]
+    ike_proposals: Mapped[tuple[str, ...]]
+    masquerade: Mapped[bool]
+    sessions: Mapped[int]
+
+
 class UserRow(_NamedRow, Base):
     __tablename__ = "users"
 
@@ -146,6 +161,7 @@ class UserRow(_NamedRow, Base):
     groups: Mapped[tuple[str, ...]]
     addresses: Mapped[tuple[str, ...]]
     sessions: Mapped[int]
+    access_profile: Mapped[str]
     password: Mapped[str]  # sealed, or empty
 
 

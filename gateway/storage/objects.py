@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.fields import (
     LARGEST_COUNT,
     LATEST,
@@ -30,6 +31,7 @@ KINDS = (
     "authorities",
     "certificates",
     "pools",
+    "access_profiles",
     "users",
     "radius",
     "peers",
@@ -325,6 +327,7 @@ ConfigObject = (
     | AuthorityObject
     | CertificateObject
     | PoolObject
+    | AccessProfileObject
     | UserObject
     | RadiusObject
     | PeerObject
@@ -339,6 +342,7 @@ STORED: Mapping[str, type[ConfigObject]] = {
     "authorities": AuthorityObject,
     "certificates": CertificateObject,
     "pools": PoolObject,
+    "access_profiles": AccessProfileObject,
     "users": UserObject,
     "radius": RadiusObject,
     "peers": PeerObject,
@@ -388,6 +392,7 @@ class Inventory:
     pools: Mapping[str, PoolObject] = field(default_factory=dict)
     users: Mapping[str, UserObject] = field(default_factory=dict)
     radius: Mapping[str, RadiusObject] = field(default_factory=dict)
+    access_profiles: Mapping[str, AccessProfileObject] = field(default_factory=dict)
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
         """The objects of one of KINDS, by name; of the settings, which are one."""

@@ -76,6 +76,11 @@ class UserFields(Described):
         tuple[Line, ...], Field(max_length=8, description="Addresses of the pools that are always his, and only his")
     ] = ()
     sessions: Annotated[Count, Field(ge=0, le=1000, description="How many at one time; 0: no limit")] = 0
+    access_profile: Annotated[
+        str,
+        StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$"),
+        Field(description="What he reaches; empty: the profile of the first of his groups that has one, else all"),
+    ] = ""
 
 
 class UserObject(UserFields, Named):

@@ -1,6 +1,5 @@
 """Users and pools, from documents to policy."""
 
-import re
 from dataclasses import dataclass
 
 from gateway.policy.identities import Identity
@@ -11,10 +10,9 @@ from gateway.policy.users import User, user_identity
 from gateway.storage.fields import network_of
 from gateway.storage.findings import Findings, Pointers
 from gateway.storage.findings import address as read_address
+from gateway.storage.findings import domain as read_domain
 from gateway.storage.objects import Inventory, PeerObject
 from gateway.storage.people import PoolObject, UserObject
-
-_DOMAIN = re.compile(r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +35,6 @@ def _stretch(text: str) -> str:
     if "[" in text:
         raise ValueError(f"{text!r}: a pool has addresses alone, no protocols or ports")
     return Selector.parse(text).text
-
-
-def _domain(text: str) -> str:
-    if not _DOMAIN.fullmatch(text.rstrip(".")):
-        raise ValueError(f"{text!r} is no domain such as corp.example")
-    return text.rstrip(".").lower()
 
 
 def compile_people(inventory: Inventory, pointer: Pointers, found: Findings) -> People:
@@ -92,7 +84,7 @@ def _pool(document: PoolObject, at: str, found: Findings) -> Pool:
         excluded,
         found.parse_all(f"{at}/dns", "invalid-address", read_address, document.dns),
         found.parse_all(f"{at}/nbns", "invalid-address", _ipv4_host, document.nbns),
-        found.parse_all(f"{at}/domains", "invalid-domain", _domain, document.domains),
+        found.parse_all(f"{at}/domains", "invalid-domain", read_domain, document.domains),
         found.parse_all(f"{at}/subnets", "invalid-network", network_of, document.subnets),
         _reservations(document, networks, at, found),
         document.description,
@@ -133,6 +125,7 @@ def _user(document: UserObject, password: bytes | None, at: str, found: Findings
         addresses=found.parse_all(f"{at}/addresses", "invalid-address", read_address, document.addresses),
         identities=found.parse_all(f"{at}/identities", "invalid-identity", Identity.parse, document.identities),
         sessions=document.sessions,
+        access_profile=document.access_profile,
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from gateway.storage.models import (
+    AccessProfileRow,
     AuthorityRow,
     BlockRow,
     CertificateRow,
@@ -125,6 +126,7 @@ _TABLES = (
     _Table("authorities", AuthorityRow),
     _Table("certificates", CertificateRow),
     _Table("pools", PoolRow),
+    _Table("access_profiles", AccessProfileRow),
     _Table("users", UserRow),
     _Table("radius", RadiusRow),
     _Table("shunts", ShuntRow),

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
+from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.database import Database
 from gateway.storage.identity import (
     AuthorityObject,
@@ -169,7 +170,22 @@ RADIUS = RadiusObject(
     interim_interval=90.5,
     dynamic=True,
 )
+PROFILE = AccessProfileObject(
+    name="staff",
+    description="of the house",
+    networks=("10.1.0.0/24", "10.2.0.80/32[tcp/443]"),
+    tunnel="full",
+    groups=("staff",),
+    pools=("people",),
+    dns=("10.1.0.9",),
+    domains=("web.example",),
+    esp_proposals=("esp",),
+    ike_proposals=("ike",),
+    masquerade=True,
+    sessions=3,
+)
 USER = UserObject(
+    access_profile="staff",
     name="anna",
     description="at the desk",
     enabled=False,
@@ -223,6 +239,7 @@ FULL = _numbered(
         authorities={"ours": AUTHORITY},
         certificates={"moon": CERTIFICATE},
         pools={"people": POOL},
+        access_profiles={"staff": PROFILE},
         users={"anna": USER},
         radius={"one": RADIUS},
     )
@@ -248,6 +265,7 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         (PEER.local_auth, LocalAuthFields()),
         (PEER.remote_auth, RemoteAuthFields()),
         ((POOL,), PoolObject(name="x", networks=("y",))),
+        ((PROFILE,), AccessProfileObject(name="x")),
         ((USER,), UserObject(name="x")),
         ((RADIUS,), RadiusObject(name="x", address="192.0.2.1")),
         ((SETTINGS,), SettingsObject()),
@@ -262,6 +280,7 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         "ours",
         "theirs",
         "pools",
+        "access profiles",
         "users",
         "radius",
         "settings",

@@ -141,6 +141,9 @@ class ImpactAnswer(BaseModel):
     blocked_removed: list[str] = Field(description="Networks that are let in again")
     settings: list[str] = Field(description="Settings of the gateway that changed")
     pools: list[str] = Field(description="Pools that changed; who holds an address that they lack is cut off")
+    access_profiles: list[str] = Field(
+        description="Access profiles that changed; who reaches other networks now is cut off, and may come again"
+    )
     users: list[str] = Field(description="Users that changed, by login; who may not be in any longer is cut off")
     text: str
 
@@ -182,6 +185,7 @@ def impact_answer(impact: Changes) -> ImpactAnswer:
         blocked_removed=list(impact.blocked_removed),
         settings=list(impact.settings),
         pools=list(impact.pools),
+        access_profiles=list(impact.access_profiles),
         users=list(impact.users),
         text=impact_text(impact),
     )
@@ -207,6 +211,7 @@ def impact_text(impact: Changes) -> str:
             ("lets in", "network", impact.blocked_removed),
             ("sets", "setting", impact.settings),
             ("changes", "pool", impact.pools),
+            ("changes", "access profile", impact.access_profiles),
             ("changes", "user", impact.users),
         )
         if names

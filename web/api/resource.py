@@ -57,7 +57,11 @@ class Kind(Generic[Stored]):
 
     @property
     def object_path(self) -> str:
-        return self.path or f"/{self.name}/{{name}}"
+        return self.path or f"{self.list_path}/{{name}}"
+
+    @property
+    def list_path(self) -> str:
+        return f"/{self.name.replace('_', '-')}"
 
     @property
     def written(self) -> Any:
@@ -96,7 +100,7 @@ def list_route(router: APIRouter, kind: Kind[Any]) -> None:
         return (str(getattr(thing, key)), *kind.searched(thing))
 
     page = Page.__class_getitem__(kind.shown)
-    router.get(f"/{kind.name}", name=f"list_{kind.name}", responses=LIST, response_model=page)(endpoint)
+    router.get(kind.list_path, name=f"list_{kind.name}", responses=LIST, response_model=page)(endpoint)
 
 
 def object_routes(router: APIRouter, kind: Kind[Any]) -> None:

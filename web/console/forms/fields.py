@@ -116,6 +116,7 @@ def _rules(changes: Changes, *, done: bool) -> list[str]:
         (changes.blocked_added, "is blocked", "block {}"),
         (changes.blocked_removed, "is let in again", "let {} in again"),
         (changes.pools, "gives addresses as it says now", "change what {} gives"),
+        (changes.access_profiles, "lets its users reach what it says now", "change what users of {} reach"),
         (changes.users, "is in or out as it says now", "change what {} may"),
     )
     return [
