@@ -1,0 +1,132 @@
+"""The nftables rules of access profiles as they lie in a network namespace, whatever else happens there."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.dataplane.access_rules import AccessRules
+from gateway.ike.plane import AddressRules, LayRules, LiftRules, Refused
+from gateway.policy.selectors import Selector
+from tests.lab.namespaces import Namespace, Network
+
+pytestmark = pytest.mark.requires("root", "netns", "ping")
+
+WEB = (Selector.parse("10.1.0.1/32"), Selector.parse("10.1.0.2/32[tcp/443]"), Selector.parse("fd01::/64"))
+ANNA, BERT = AddressRules("10.9.0.2", WEB, strict=True), AddressRules("fd00::9", None, masquerade=True)
+
+
+@pytest.fixture
+def scene() -> Iterator[tuple[Namespace, Namespace]]:
+    """What arrives by the gateway's one cable counts as out of a tunnel."""
+    with Network() as network:
+        gate, user = network.namespace("gate"), network.namespace("user")
+        network.link(gate, user, "10.9.0.1/24", "10.9.0.2/24 10.9.0.3/24")
+        gate.address("lo", "10.1.0.1/32", "10.1.0.2/32")
+        user.route("10.1.0.0/24", "via", "10.9.0.1")
+        yield gate, user
+
+
+@pytest.fixture
+def rules(scene: tuple[Namespace, Namespace]) -> Iterator[AccessRules]:
+    with scene[0].entered():
+        made = AccessRules("7", 'iifname "to-user"', 'oifname != "to-user"')
+    yield made
+    made.close()
+
+
+def listed(gate: Namespace) -> str:
+    return gate.run("nft", "list", "ruleset").stdout
+
+
+def look(rules: AccessRules) -> None:
+    """Have the counters read, and what was read be taken up."""
+    for _ in range(2):
+        rules.counters()
+        time.sleep(0.3)
+
+
+def test_only_what_is_allowed_comes_in_and_all_is_counted(
+    scene: tuple[Namespace, Namespace], rules: AccessRules
+) -> None:
+    gate, user = scene
+    rules.obey([LayRules(ANNA)])
+    assert user.ping("10.1.0.1", source="10.9.0.2")
+    assert not user.ping("10.1.0.2", source="10.9.0.2", wait=0.5)
+    assert user.ping("10.1.0.2", source="10.9.0.3"), "others have no rules"
+    assert gate.ping("10.9.0.2", source="10.1.0.2"), "what we begin is answered"
+    look(rules)
+    counted = rules.counters()["10.9.0.2"]
+    assert (counted.passed_packets, counted.dropped_packets) == (2, 1)
+    assert (counted.passed_octets, counted.dropped_octets) == (168, 84)
+
+
+def test_new_rules_take_the_place_of_the_old_and_go_on_counting(
+    scene: tuple[Namespace, Namespace], rules: AccessRules
+) -> None:
+    gate, user = scene
+    rules.obey([LayRules(ANNA), LayRules(BERT)])
+    assert not user.ping("10.1.0.2", source="10.9.0.2", wait=0.5)
+    rules.obey([LayRules(ANNA._replace(allowed=None))])
+    assert user.ping("10.1.0.2", source="10.9.0.2")
+    assert "tcp dport" not in listed(gate), "the chain that nobody needs any more is gone"
+    look(rules)
+    counted = rules.counters()["10.9.0.2"]
+    assert (counted.passed_packets, counted.dropped_packets) == (1, 1)
+    assert not rules.shortcomings()
+
+
+def test_what_is_lifted_goes_with_the_next_rules_and_a_newcomer_is_counted_anew(
+    scene: tuple[Namespace, Namespace], rules: AccessRules
+) -> None:
+    gate, user = scene
+    rules.obey([LayRules(ANNA), LayRules(BERT)])
+    assert user.ping("10.1.0.1", source="10.9.0.2")
+    rules.obey([LiftRules("10.9.0.2"), LiftRules("fd00::9"), LiftRules("10.9.9.9")])
+    rules.obey([LayRules(ANNA._replace(masquerade=True))])
+    assert "fd00::9" not in listed(gate)
+    look(rules)
+    assert rules.counters()["10.9.0.2"].passed_packets == 0
+
+
+def test_rules_that_somebody_flushed_are_laid_again(scene: tuple[Namespace, Namespace], rules: AccessRules) -> None:
+    gate, user = scene
+    rules.obey([LayRules(ANNA._replace(masquerade=True))])
+    gate.run("nft", "flush", "ruleset")
+    look(rules)
+    rules.counters()
+    assert not user.ping("10.1.0.2", source="10.9.0.2", wait=0.5)
+    assert "masquerade" in listed(gate)
+    gate.run("nft", "flush", "ruleset")
+    rules.obey([LayRules(BERT)])
+    assert "10.9.0.2" in listed(gate)
+
+
+def test_nothing_stays_behind(scene: tuple[Namespace, Namespace]) -> None:
+    gate, _ = scene
+    with gate.entered():
+        killed, following = (AccessRules("7", 'iifname "to-user"', 'oifname != "to-user"') for _ in range(2))
+    assert listed(gate) == "", "without a profile there is no table"
+    killed.obey([LayRules(ANNA)])
+    following.sweep()
+    assert listed(gate) == ""
+    following.obey([LayRules(BERT)])
+    following.close()
+    assert listed(gate) == ""
+    killed.close()
+
+
+def test_without_nft_strict_rules_are_refused_and_the_others_told(
+    scene: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.dataplane.nft.shutil.which", lambda *_, **__: None)
+    with scene[0].entered():
+        rules = AccessRules("7", 'iifname "to-user"', 'oifname != "to-user"')
+    with pytest.raises(Refused, match="cannot be laid: the command nft is not installed here"):
+        rules.obey([LayRules(ANNA)])
+    assert rules.shortcomings() == []
+    rules.obey([LayRules(BERT)])
+    (told,) = rules.shortcomings()
+    assert "kept to by selectors alone: the command nft is not installed here" in told
+    assert rules.counters() == {}
+    rules.close()
