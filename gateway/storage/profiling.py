@@ -34,7 +34,7 @@ def compile_profiles(
 def _profile(document: AccessProfileObject, suites: Suites, at: str, found: Findings) -> AccessProfile:
     if document.tunnel == "split" and not document.networks:
         detail = "write the networks that a split tunnel carries, or choose a full tunnel"
-        found.add(f"{at}/networks", "too_short", detail)
+        found.add(f"{at}/networks", "no-networks", detail)
     if document.domains and not document.dns:
         found.add(f"{at}/domains", "no-dns", "domains are those that the profile's DNS servers resolve: name one")
     return AccessProfile(

@@ -80,6 +80,7 @@ async def configure(person: Person) -> None:
     document["ppks"] = [{"name": "branch", "identity": "2026.branch", "secret": "0x" + "5a" * 32}]
     document["radius"] = [{"name": "branch", "address": "192.0.2.9", "secret": SECRET}]
     document["pools"] = [{"name": "branch", "networks": ["10.99.0.0/24"]}]
+    document["access_profiles"] = [{"name": "branch", "networks": ["10.1.0.80[tcp/443]"], "groups": ["staff"]}]
     document["users"] = [{"name": "branch", "addresses": ["10.99.0.7"], "enabled": False}]
     await person.gateway.config.apply(document, LAB)
     await person.gateway.issuing.create_authority(Order("branch-ca", Wanted("Lab")), LAB)

@@ -282,6 +282,7 @@ def test_pages_fit_a_phone_and_work_with_a_keyboard(lab: Lab, browser: Browser) 
             "/ppks/new",
             "/access",
             "/access/radius/new",
+            "/access/profiles/new",
             "/proposals",
             "/proposals/modern-ike",
             "/tunnels/far/delete",

@@ -197,7 +197,7 @@ def _delete_pages(router: APIRouter, pages: Pages[Any]) -> None:
             offer_key="",
             typed=typed,
             errors=errors,
-            call=api_call(request, "DELETE", f"/{pages.kind}/{name}"),
+            call=api_call(request, "DELETE", f"/{pages.kind.replace('_', '-')}/{name}"),
         )
 
     @router.get(pages.path + "/{name}/delete")

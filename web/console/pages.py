@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.console import account, certificates, changing, credentials, entry, people, ruling, watching
+from web.console import access_profiles, account, certificates, changing, credentials, entry, people, ruling, watching
 from web.console.errors import error_page
 from web.console.render import STATIC
 from web.problems import is_page
@@ -24,6 +24,7 @@ _PARTS = (
     credentials,
     certificates,
     people,
+    access_profiles,
     ruling,
     watching,
 )  # changing before watching: /tunnels/new is no tunnel's name

@@ -10,7 +10,7 @@ from web.console.forms import people as form
 from web.console.objects import Deletion, Pages, Sheet, object_pages
 from web.console.render import page
 from web.console.session import PageRoute, SignedIn, ThisGateway
-from web.console.views import people
+from web.console.views import access_profiles, people
 from web.console.words import tunnel
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -33,6 +33,7 @@ async def show_access(request: Request, session: SignedIn, gateway: ThisGateway)
         title="Remote access",
         user=session.admin,
         users=people.user_rows(inventory, snapshot, gateway.status().ike_sas, leases, time.time()),
+        profiles=access_profiles.profile_rows(inventory, snapshot),
         pools=people.pool_rows(inventory, snapshot, leases),
         leases=people.lease_rows(leases),
         held=sum(lease.released is None for lease in leases),
@@ -43,7 +44,7 @@ async def show_access(request: Request, session: SignedIn, gateway: ThisGateway)
 
 
 def _draw_user(sheet: Sheet[UserObject]) -> Response:
-    name = sheet.base.name if sheet.base else ""
+    name, config = sheet.base.name if sheet.base else "", sheet.gateway.config
     body = form.user_document(sheet.typed, sheet.base, {})
     body.pop("password", None)
     return sheet.form_page(
@@ -53,7 +54,9 @@ def _draw_user(sheet: Sheet[UserObject]) -> Response:
         body,
         new="New user",
         devices=_DEVICES,
-        password_set=("users", name) in sheet.gateway.config.inventory.secrets,
+        profiles=access_profiles.choices(config.inventory, sheet.typed.get("access_profile", "")),
+        reach=access_profiles.reach_of(config.snapshot(), sheet.base) if sheet.base else None,
+        password_set=("users", name) in config.inventory.secrets,
     )
 
 

@@ -9,7 +9,7 @@ from gateway.storage.people import PoolObject, RadiusObject, UserObject
 from web.console.forms.fields import Errors, Typed, entries, lines, number, place, plain
 
 _USER_FIELDS = (
-    (r"/(name|description|login|password|expires_at|sessions)", r"\1"),
+    (r"/(name|description|login|password|expires_at|sessions|access_profile)", r"\1"),
     (r"/(identities|groups|addresses)(/.*)?", r"\1"),
 )
 _POOL_FIELDS = (
@@ -44,6 +44,7 @@ def typed_of_user(user: UserObject) -> Typed:
         "groups": "\n".join(user.groups),
         "addresses": "\n".join(user.addresses),
         "sessions": str(user.sessions),
+        "access_profile": user.access_profile,
     }
 
 
@@ -57,6 +58,7 @@ def user_document(typed: Typed, base: UserObject | None, errors: Errors) -> dict
         "identities": lines(typed.get("identities", "")),
         "expires_at": _end(typed, base, errors),
         "groups": entries(typed.get("groups", "")),
+        "access_profile": typed.get("access_profile", ""),
         "addresses": entries(typed.get("addresses", "")),
     }
     if (sessions := number(typed, "sessions", errors, whole=True)) is not None:

@@ -9,19 +9,21 @@ from gateway.policy.snapshot import Snapshot
 from gateway.service.status import IkeSaStatus
 from gateway.storage.objects import Inventory
 from gateway.storage.people import RadiusObject, UserObject
+from web.console.views.access_profiles import Reach, reach_of
 
 _MOST_LEASES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """One user; `sessions` are his IKE SAs that stand, `addresses` what he holds."""
+    """One user; `sessions` are his IKE SAs that stand, `addresses` what he holds, `reach` is how far he gets."""
 
     user: UserObject
     css: str
     word: str
     sessions: int
     addresses: tuple[str, ...]
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def user_rows(
         css, word = ("up", "Connected") if standing[login] else ("waiting", "Not connected")
         if barred:  # "is disabled", "has expired"
             css, word = "disabled", barred.partition(" ")[2].capitalize()
-        rows.append(UserRow(user, css, word, standing[login], tuple(held.get(login, ()))))
+        reach = reach_of(snapshot, user)
+        rows.append(UserRow(user, css, word, standing[login], tuple(held.get(login, ())), reach))
     return rows
 
 

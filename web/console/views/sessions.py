@@ -28,7 +28,11 @@ def sessions(status: Status, query: str = "") -> Sessions:
 
 def _ike_text(sa: IkeSaStatus) -> str:
     return "\n".join(
-        (sa.peer or "", sa.local, sa.remote, sa.local_id, sa.remote_id, sa.spi_i, sa.spi_r, sa.algorithms)
+        (
+            *(sa.peer or "", sa.local, sa.remote, sa.local_id, sa.remote_id, sa.spi_i, sa.spi_r, sa.algorithms),
+            *sa.leased,
+            sa.access.profile if sa.access else "",
+        )
     ).lower()
 
 

@@ -1,0 +1,73 @@
+"""Access profiles as pages show them, and which of them a user has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.policy.snapshot import Snapshot
+from gateway.service.status import AccessStatus
+from gateway.storage.objects import Inventory
+from gateway.storage.people import UserObject
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a user gets, and why; `profile` is empty where the peer's children alone say it."""
+
+    profile: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """One profile with the users who have it now, by name."""
+
+    name: str
+    description: str
+    tunnel: str
+    networks: tuple[str, ...]
+    masquerade: bool
+    users: tuple[str, ...]
+
+
+def reach_of(snapshot: Snapshot, user: UserObject) -> Reach:
+    compiled = snapshot.users.get(user.login or user.name)
+    access = snapshot.access_of(compiled) if compiled else None
+    if access is None:
+        return Reach("", "no profile is for him: he reaches all that the peer's children let in")
+    return Reach(access.profile.name, why(access.group))
+
+
+def why(group: str) -> str:
+    return f"by the group {group}" if group else "his own"
+
+
+def users_of(inventory: Inventory, snapshot: Snapshot, profile: str) -> tuple[str, ...]:
+    users = sorted(inventory.users.items())
+    return tuple(name for name, user in users if reach_of(snapshot, user).profile == profile)
+
+
+def profile_rows(inventory: Inventory, snapshot: Snapshot) -> list[ProfileRow]:
+    """By name."""
+    return [
+        ProfileRow(
+            name,
+            profile.description,
+            profile.tunnel,
+            profile.networks,
+            profile.masquerade,
+            users_of(inventory, snapshot, name),
+        )
+        for name, profile in sorted(inventory.access_profiles.items())
+    ]
+
+
+def choices(inventory: Inventory, chosen: str) -> Sequence[tuple[str, str]]:
+    """What the form of a user offers; `chosen` too, should it have gone meanwhile."""
+    names = sorted(inventory.access_profiles.keys() | ({chosen} if chosen else set()))
+    return [("", "That of his groups, if any"), *((name, name) for name in names)]
+
+
+def rules_text(access: AccessStatus) -> str:
+    """What a session's rules let through, in a sentence's end."""
+    networks = ", ".join(access.networks) or "anywhere"
+    return f"{access.tunnel} tunnel, {networks}{', masqueraded' if access.masquerade else ''}"
