@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.policy.access import AccessProfile
 from gateway.policy.authentication import LocalAuth, Method, RemoteAuth
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Start
@@ -53,6 +54,21 @@ def joining(one: Peer | None = None, gate: Any = GATE) -> Joining:
     credentials, authorities = [gate.credential("gate")], [ROOT.authority("root")]
     snapshot = Snapshot.build(1, [one or peer()], (), credentials=credentials, authorities=authorities, users=[ANNA])
     return join(snapshot, snapshot.peers["people"], ANNA, "vpn.example")
+
+
+def test_a_file_goes_as_far_as_the_users_access_profile() -> None:
+    strong = (Proposal.parse("chacha20poly1305", Protocol.ESP),)
+    web = AccessProfile("web", (Selector.parse("10.1.0.80/32[tcp/443]"),), groups=("staff",), esp=strong)
+    others = replace(peer().children[0], name="others", groups=("others",))
+    one = peer(children=(*peer().children, others))
+    kinds: dict[str, Any] = {"credentials": [GATE.credential("gate")], "authorities": [ROOT.authority("root")]}
+    snapshot = Snapshot.build(1, [one], (), **kinds, access_profiles=[web])
+    anna = replace(ANNA, groups=("staff",))
+    found = join(snapshot, one, anna, "vpn.example")
+    assert (found.networks, found.esp, found.ike) == (("10.1.0.80/32",), strong, IKE)
+    outside = replace(web, networks=(Selector.parse("10.7.0.0/16"),))
+    with pytest.raises(Unfit, match=r"no child for anna@example\.com"):
+        join(Snapshot.build(1, [one], (), **kinds, access_profiles=[outside]), one, anna, "vpn.example")
 
 
 def test_no_file_holds_a_secret() -> None:

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from gateway.crypto.signatures import PrivateKey
 from gateway.policy.authentication import Method
-from gateway.policy.peers import Peer
+from gateway.policy.peers import Child, Peer
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
@@ -60,21 +60,30 @@ def join(snapshot: Snapshot, peer: Peer, user: User, public_name: str) -> Joinin
     server = public_name or server_id
     if not server:
         raise Unfit("the gateway's name is not known: set IKEGATE_PUBLIC_NAME, or the peer's local_id")
-    children = peer.children
+    children = _children(snapshot, peer, user)
     if not children:
-        raise Unfit(f"{peer.name} has no child: there is nothing to come in to")
+        raise Unfit(f"{peer.name} has no child for {user.name}: there is nothing to come in to")
+    access = snapshot.access_of(user)
     local = [selector for child in children for selector in child.local]
     return Joining(
         title=peer.name,
         server=server,
         server_id=server_id,
         login=user.name,
-        ike=peer.proposals,
+        ike=(access.profile.ike if access else ()) or peer.proposals,
         esp=children[0].proposals,
         anchor=_anchor(snapshot, credential.chain),
         networks=() if _ALL & set(local) else tuple(dict.fromkeys(net for one in local for net in one.networks())),
         signer=(credential.key, credential.chain),
     )
+
+
+def _children(snapshot: Snapshot, peer: Peer, user: User) -> list[Child]:
+    """Those that he may have, as far as his access profile goes."""
+    his = [child for child in peer.children if not child.groups or not set(child.groups).isdisjoint(user.groups)]
+    access = snapshot.access_of(user)
+    narrowed = [access.profile.applied_to(child) for child in his] if access else his
+    return [child for child in narrowed if child.local]
 
 
 def _anchor(snapshot: Snapshot, chain: tuple[bytes, ...]) -> bytes:
