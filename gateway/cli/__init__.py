@@ -21,6 +21,7 @@ _COMMANDS = {  # name -> module of this package and function; a module is loaded
     "block": ("rules", "block"),
     "unblock": ("rules", "unblock"),
     "users": ("people", "users"),
+    "access-profiles": ("people", "access_profiles"),
     "pools": ("people", "pools"),
     "leases": ("people", "leases"),
     "certificates": ("certificates", "certificates"),

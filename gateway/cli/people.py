@@ -19,7 +19,7 @@ def users(as_json: bool) -> None:
     elif not found:
         click.echo("No users are configured.")
     else:
-        headers = ("USER", "LOGIN", "ENABLED", "UNTIL", "GROUPS", "ADDRESSES", "DESCRIPTION")
+        headers = ("USER", "LOGIN", "ENABLED", "UNTIL", "GROUPS", "PROFILE", "ADDRESSES", "DESCRIPTION")
         show_table(headers, [_user(one) for one in found])
 
 
@@ -27,7 +27,28 @@ def _user(user: dict[str, Any]) -> list[object]:
     until = "no end" if user["expires_at"] is None else moment(user["expires_at"])
     groups, addresses = ", ".join(user["groups"]), ", ".join(user["addresses"])
     enabled = "yes" if user["enabled"] else "no"
-    return [user["name"], user["login"] or user["name"], enabled, until, groups, addresses, user["description"]]
+    login, profile = user["login"] or user["name"], user["access_profile"]
+    return [user["name"], login, enabled, until, groups, profile, addresses, user["description"]]
+
+
+@click.command("access-profiles")
+@as_json
+def access_profiles(as_json: bool) -> None:
+    """List the access profiles: what their users reach."""
+    with asking() as gateway:
+        found = list(gateway.items("/access-profiles", limit=500))
+    if as_json:
+        show_json(found)
+    elif not found:
+        click.echo("No access profiles are configured.")
+    else:
+        show_table(("PROFILE", "TUNNEL", "NETWORKS", "GROUPS", "DESCRIPTION"), [_profile(one) for one in found])
+
+
+def _profile(profile: dict[str, Any]) -> list[object]:
+    tunnel = profile["tunnel"] + (", masqueraded" if profile["masquerade"] else "")
+    networks = ", ".join(profile["networks"]) or "everything"
+    return [profile["name"], tunnel, networks, ", ".join(profile["groups"]), profile["description"]]
 
 
 @click.command()

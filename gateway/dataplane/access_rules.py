@@ -22,6 +22,9 @@ _ICMP = (1, 58)
 _WORDS = {4: "ip", 6: "ip6"}
 
 _COUNTING = ("passed", "dropped")
+# Connection tracking takes up what it does not know in the middle, as begun by whose packet comes first. What a peer
+# began, and may not any more, must not come back as an answer to what the other end sends again.
+_MIDSTREAM = "ct state new tcp flags & (fin | syn | rst | ack) != syn"
 _Allowed = tuple[Selector, ...] | None
 
 
@@ -164,15 +167,15 @@ class AccessRules:
         lines = []
         for version in _WORDS:
             lines.append(f"map users{version} {{ type ipv{version}_addr : verdict; }}")
-            lines.append(f"set masqueraded{version} {{ type ipv{version}_addr; }}")
+            lines += [f"set {what}{version} {{ type ipv{version}_addr; }}" for what in ("known", "masqueraded")]
             lines += [f"set {what}{version} {{ type ipv{version}_addr; counter; }}" for what in _COUNTING]
         for chain, verdict in (("passed", "accept"), ("dropped", "drop")):
             counting = [f"{word} saddr @{chain}{version} {verdict}" for version, word in _WORDS.items()]
             lines += [f"chain {chain} {{", *counting, verdict, "}"]
-        for hook in ("forward", "input"):
-            lines += [f"chain {hook} {{", f"type filter hook {hook} priority filter; policy accept;"]
-            lines += [f"{self._arrived} {word} saddr vmap @users{version}" for version, word in _WORDS.items()]
-            lines.append("}")
+        arriving = [f"{self._arrived} {word} saddr vmap @users{version}" for version, word in _WORDS.items()]
+        answering = [f"{word} daddr @known{version} {_MIDSTREAM} drop" for version, word in _WORDS.items()]
+        for hook, looks in (("forward", arriving + answering), ("input", arriving), ("output", answering)):
+            lines += [f"chain {hook} {{", f"type filter hook {hook} priority filter; policy accept;", *looks, "}"]
         return "\n".join(lines)
 
     def _changes(self, wanted: Sequence[AddressRules]) -> list[str]:
@@ -221,7 +224,7 @@ class AccessRules:
 
 def _places(rules: AddressRules) -> tuple[str, ...]:
     """In which sets the address is; of the map, too."""
-    return ("users", *_COUNTING, *(("masqueraded",) if rules.masquerade else ()))
+    return ("users", "known", *_COUNTING, *(("masqueraded",) if rules.masquerade else ()))
 
 
 def _condition(selector: Selector) -> str:

@@ -110,7 +110,7 @@ class Engine:
         make_interfaces(core)
         obey(core, difference)
         judge_again(core, difference.trust)
-        if difference.users or difference.access_profiles or difference.pools or difference.children:
+        if difference.users or difference.access_profiles or difference.pools:
             stay = before.users.keys() & snapshot.users.keys() & set(difference.users)
             cut(core, before, {name for name in stay if before.users[name].password != snapshot.users[name].password})
         unmake_interfaces(core)

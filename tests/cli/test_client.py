@@ -438,7 +438,7 @@ def test_help_names_every_command() -> None:
     shown = ask("--help").stdout
     commands = "serve demo status peers up down rekey attempts events apply diff export setup-url health decode".split()
     commands += ["redirect", "shunts", "blocks", "block", "unblock"]
-    commands += ["users", "pools", "leases", "certificates", "authorities", "issue", "renew", "revoke"]
+    commands += "users access-profiles pools leases certificates authorities issue renew revoke".split()
     assert all(re.search(rf"^  {command} ", shown, re.MULTILINE) for command in commands)
     assert all(ask(command, "--help").exit_code == 0 for command in commands)
     assert ask("--version").stdout.startswith("ikegate, version ")
@@ -453,13 +453,23 @@ def test_what_is_shown_is_safe_and_readable() -> None:
 
 
 def test_users_pools_and_leases_are_listed(lone: Served) -> None:
-    empty = ["No users are configured.\n", "No pools are configured.\n", "No address was given out yet.\n"]
-    assert [lone.ask(name).stdout for name in ("users", "pools", "leases")] == empty
+    empty = [
+        "No users are configured.\n",
+        "No access profiles are configured.\n",
+        "No pools are configured.\n",
+        "No address was given out yet.\n",
+    ]
+    assert [lone.ask(name).stdout for name in ("users", "access-profiles", "pools", "leases")] == empty
     pool = {"name": "people", "networks": ["10.9.0.0/24"], "dns": ["10.1.0.53"], "domains": ["corp.example"]}
     user = {"name": "anna", "login": "anna@example.com", "password": "her secret words", "groups": ["staff"]}
-    assert lone.apply({"apiVersion": "ikegate/v1", "pools": [pool], "users": [user]}).exit_code == 0
+    profile = {"name": "web", "networks": ["10.1.0.80[tcp/443]"], "groups": ["staff"], "masquerade": True}
+    document = {"apiVersion": "ikegate/v1", "pools": [pool], "users": [user | {"access_profile": "web"}]}
+    assert lone.apply(document | {"access_profiles": [profile]}).exit_code == 0
     lines = lone.ask("users").stdout.splitlines()
-    assert re.fullmatch(r"anna +anna@example\.com +yes +no end +staff *", lines[1]), lines
+    assert re.fullmatch(r"anna +anna@example\.com +yes +no end +staff +web *", lines[1]), lines
     assert "10.9.0.0/24" in lone.ask("pools").stdout
+    assert re.search(
+        r"^web +split, masqueraded +10\.1\.0\.80\[tcp/443\] +staff *$", lone.ask("access-profiles").stdout, re.MULTILINE
+    )
     assert lone.told("users")[0]["password_set"] is True
     assert "secret words" not in lone.ask("users", "--json").stdout + lone.ask("export").stdout

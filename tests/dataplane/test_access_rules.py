@@ -1,5 +1,6 @@
 """The nftables rules of access profiles as they lie in a network namespace, whatever else happens there."""
 
+import socket
 import time
 from collections.abc import Iterator
 
@@ -100,6 +101,34 @@ def test_rules_that_somebody_flushed_are_laid_again(scene: tuple[Namespace, Name
     gate.run("nft", "flush", "ruleset")
     rules.obey([LayRules(BERT)])
     assert "10.9.0.2" in listed(gate)
+
+
+def test_what_the_user_began_is_no_answer_though_its_connection_is_forgotten(
+    scene: tuple[Namespace, Namespace], rules: AccessRules
+) -> None:
+    gate, user = scene
+    rules.obey([LayRules(ANNA._replace(allowed=None))])
+    with gate.entered():
+        server = socket.create_server(("10.1.0.2", 443))
+    with user.entered():
+        client = socket.socket()
+    with server, client:
+        client.bind(("10.9.0.2", 0))
+        client.connect(("10.1.0.2", 443))
+        connection, _ = server.accept()
+        rules.obey([LayRules(ANNA._replace(allowed=WEB[:1]))])
+        gate.forget_connections()
+        with connection:
+            connection.send(b"is anybody there")  # again and again, as nothing acknowledges it
+            time.sleep(1.5)
+            look(rules)
+            before = rules.counters()["10.9.0.2"]
+            client.send(b"here I am")
+            time.sleep(1)
+            look(rules)
+            after = rules.counters()["10.9.0.2"]
+        assert after.passed_packets == before.passed_packets
+        assert after.dropped_packets > before.dropped_packets
 
 
 def test_nothing_stays_behind(scene: tuple[Namespace, Namespace]) -> None:

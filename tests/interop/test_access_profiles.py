@@ -82,8 +82,8 @@ class Scene:
             sock = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
         with sock:
             sock.settimeout(wait)
-            sock.bind((source, 0))
             try:
+                sock.bind((source, 0))  # while she comes again she has no address
                 sock.connect((target, port))
             except OSError:
                 return False
@@ -140,6 +140,10 @@ def test_networks_and_ports_of_the_profile_are_reached_and_no_others(scene: Scen
     assert not scene.connects(hers[4], SERVER[4], MAIL)
     assert scene.connects(hers[6], SERVER[6], MAIL)
     assert scene.server.ping(hers[4]), "what the server begins is answered"
+    scene.pair.charon.rekey(ike=tunnel.name)
+    assert scene.pair.gateway.rekey(tunnel.name, "net")["ok"]
+    assert scene.connects(hers[4], SERVER[4], WEB)
+    assert not scene.connects(hers[4], SERVER[4], MAIL), "nor after rekeys"
     until(lambda: scene.access(tunnel)["dropped_packets"] > 0, "what was dropped is counted", seconds=15)
     until(lambda: scene.access(tunnel)["passed_packets"] > 5, "what passed is counted", seconds=15)
     access = scene.access(tunnel)
@@ -195,3 +199,19 @@ def test_a_full_tunnel_with_masquerade_reaches_hosts_without_a_way_back(scene: S
     assert not scene.connects(hers[4], SERVER[4], MAIL)
     assert not scene.pair.right.ping("10.3.0.1", source=hers[4], wait=1), "nor is the gateway itself"
     scene.down(tunnel)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_start(scene: Scene) -> None:
+    tunnel, gateway = scene.warrior("killed", "10.3.0.0/24"), scene.pair.gateway
+    hers = scene.up(tunnel, networks=[f"{SERVER[4]}[tcp/{WEB}]"])
+    assert hers[4] in tables(scene)
+    gateway.kill()
+    assert hers[4] in tables(scene), "shut as before"
+    gateway.start()
+    assert "ikegate_access" not in tables(scene)
+    scene.pair.charon.request("terminate", {"ike": tunnel.name, "force": "yes", "timeout": "-1"})
+    until(lambda: not scene.pair.theirs(tunnel), "strongSwan gave it up")
+
+
+def tables(scene: Scene) -> str:
+    return scene.pair.left.run("nft", "list", "ruleset").stdout

@@ -10,7 +10,15 @@ from gateway.policy.snapshot import Snapshot
 from gateway.service.journal import Record
 from gateway.service.outages import Outage
 from gateway.service.seeds import first_inventory
-from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
+from gateway.service.status import (
+    AccessStatus,
+    ChildSaStatus,
+    IkeSaStatus,
+    PeerStatus,
+    Status,
+    TunnelState,
+    WantedChildStatus,
+)
 from gateway.storage.compiling import compile_snapshot
 from gateway.storage.objects import ChildObject, Inventory, PeerObject, PskObject
 
@@ -97,6 +105,7 @@ ACME_NET = replace(
     packets_in=0,
     packets_out=81,
 )
+ACCESS = AccessStatus("staff", "people", "split", ("10.1.0.0/24[tcp/443]",), True, 12_345, 9_876_543, 67, 4_020)
 GENEVA = IkeSaStatus(
     id=4,
     peer="geneva",
@@ -116,7 +125,9 @@ GENEVA = IkeSaStatus(
     task="",
     children=(GENEVA_NET,),
 )
-ACME = replace(GENEVA, id=5, peer="acme", remote="198.51.100.7:500", remote_id=HOSTILE, children=(ACME_NET,))
+ACME = replace(
+    GENEVA, id=5, peer="acme", remote="198.51.100.7:500", remote_id=HOSTILE, children=(ACME_NET,), access=ACCESS
+)
 STRANGER = replace(
     GENEVA,
     id=9,

@@ -23,7 +23,7 @@ async def test_a_profile_and_who_has_it(client: httpx2.AsyncClient, api: Api) ->
     assert access and access.profile.needs_rules
     assert problem(await client.delete(f"{V1}/access-profiles/web"), 409, "in-use")["used_by"] == ["users/anna"]
     assert (await client.get(f"{V1}/access-profiles?q=staff")).json()["items"][0]["name"] == "web"
-    assert "access_profiles:\n- name: web\n" in (await client.get(f"{V1}/config")).text
+    assert "access_profiles:\n- name: web\n" in (await client.get(f"{V1}/config/export")).text
     await client.put(f"{V1}/users/anna", json={})
     assert (await client.delete(f"{V1}/access-profiles/web")).status_code == 200
 

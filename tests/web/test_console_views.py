@@ -158,6 +158,7 @@ def test_sessions_are_searched_and_counted() -> None:
     assert [sa.id for sa, _ in found.ike_sas] == []
     assert {sa.id for sa, _ in found.child_sas} == {11, 12}
     assert [sa.id for sa, _ in sessions(samples.STATUS, "geneva.example").ike_sas] == [4]
+    assert [sa.id for sa, _ in sessions(samples.STATUS, "staff").ike_sas] == [5]
 
 
 def test_events_match_when_every_word_occurs() -> None:
