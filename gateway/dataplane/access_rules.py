@@ -33,7 +33,7 @@ class AccessRules:
 
     It takes the command nft, tables of the family inet and connection tracking; masquerading takes NAT in this family,
     too. The table comes with the first rules. nft runs while the caller waits, some milliseconds for each batch, as
-    no packet may come before its rules lie there; what is lifted waits for the next of them.
+    no packet may come before its rules lie there; it lifts them beside the event loop.
     """
 
     def __init__(self, name: str, arrived: str, leaving: str) -> None:
@@ -46,7 +46,6 @@ class AccessRules:
         self._table = f"ikegate_access_{name}"
         self._arrived, self._leaving = arrived, leaving
         self._rules: dict[str, AddressRules] = {}
-        self._gone: list[AddressRules] = []
         self._chains: dict[_Allowed, str] = {}
         self._numbers = count(1)
         self._made = False
@@ -60,9 +59,12 @@ class AccessRules:
 
     def obey(self, orders: Sequence[Order]) -> None:
         """Carry out what of the orders is about rules, first of all. Raises Refused for strict ones."""
-        for order in orders:
-            if isinstance(order, LiftRules) and (old := self._rules.pop(order.address, None)) is not None:
-                self._gone.append(old)
+        named = dict.fromkeys(order.address for order in orders if isinstance(order, LiftRules))
+        lifted = [address for address in named if address in self._rules]
+        if lifted:
+            gone = [self._rules.pop(address) for address in lifted]
+            lines = [self._element("delete", name, old.address) for old in gone for name in _places(old)]
+            self._worker.submit(self._nft.run, "\n".join(lines) + "\n")  # it fails where nothing lies any more
         wanted = [order.rules for order in orders if isinstance(order, LayRules)]
         if wanted:
             self._lay(wanted)
@@ -76,10 +78,10 @@ class AccessRules:
                 self._put_back()
             else:
                 self._read = {address: _counters(found, address) for address in expected}
-        if self._made and self._reading is None:
+        if self._made and self._rules and self._reading is None:
             self._expected = frozenset(self._rules)
             self._reading = self._worker.submit(self._nft.counts, self._table)
-        return self._read
+        return {address: counted for address, counted in self._read.items() if address in self._rules}
 
     def shortcomings(self) -> list[str]:
         """What is ordered and does not lie there, as sentences."""
@@ -109,6 +111,7 @@ class AccessRules:
         self._nft.close()
 
     def _lay(self, wanted: Sequence[AddressRules]) -> None:
+        self._worker.submit(int).result()  # what is being lifted is out of the way then
         why = self._begin()
         if not why and (why := self._nft.run("\n".join(self._changes(wanted)) + "\n")):
             # somebody may have removed what lay there
@@ -119,7 +122,6 @@ class AccessRules:
         if why and any(rules.strict for rules in wanted):
             raise Refused(f"the rules of an access profile cannot be laid: {why}")
         self._rules |= {rules.address: rules for rules in wanted}
-        self._gone.clear()
         if not why:
             self._masquerade()
 
@@ -132,7 +134,7 @@ class AccessRules:
         return why
 
     def _anew(self, wanted: Iterable[AddressRules]) -> str:
-        """The whole table in one step, without what was lifted. Why that cannot be."""
+        """The whole table in one step. Why that cannot be."""
         lines = [f"add table inet {self._table}", f"delete table inet {self._table}"]
         lines += [f"table inet {self._table} {{", self._content(), "}"]
         self._chains.clear()
@@ -143,7 +145,6 @@ class AccessRules:
     def _put_back(self) -> None:
         """Other programs flush all there is."""
         self._why_not = self._anew(self._rules.values())
-        self._gone.clear()
         self._masquerade()
         _log.warning("the rules of access profiles were gone, %s", self._why_not or "and are laid again")
 
@@ -179,8 +180,8 @@ class AccessRules:
         return "\n".join(lines)
 
     def _changes(self, wanted: Sequence[AddressRules]) -> list[str]:
-        """From what lies there to what is wanted, without what was lifted and the chains that were only for that."""
-        lines = [self._element("delete", name, old.address) for old in self._gone for name in _places(old)]
+        """From what lies there to what is wanted, without the chains that nobody needs any more."""
+        lines: list[str] = []
         counted = set()
         for rules in wanted:
             if (old := self._rules.get(rules.address)) is not None:

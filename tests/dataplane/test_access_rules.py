@@ -77,13 +77,18 @@ def test_new_rules_take_the_place_of_the_old_and_go_on_counting(
     assert not rules.shortcomings()
 
 
-def test_what_is_lifted_goes_with_the_next_rules_and_a_newcomer_is_counted_anew(
+def test_what_is_lifted_holds_no_longer_and_a_newcomer_is_counted_anew(
     scene: tuple[Namespace, Namespace], rules: AccessRules
 ) -> None:
     gate, user = scene
     rules.obey([LayRules(ANNA), LayRules(BERT)])
     assert user.ping("10.1.0.1", source="10.9.0.2")
-    rules.obey([LiftRules("10.9.0.2"), LiftRules("fd00::9"), LiftRules("10.9.9.9")])
+    rules.obey([LiftRules("10.9.0.2"), LiftRules("10.9.9.9")])
+    look(rules)
+    assert user.ping("10.1.0.2", source="10.9.0.2"), "who comes without a profile has none of the rules before him"
+    assert "10.9.0.2" not in listed(gate) and "fd00::9" in listed(gate)
+    assert set(rules.counters()) == {"fd00::9"}
+    rules.obey([LiftRules("fd00::9")])
     rules.obey([LayRules(ANNA._replace(masquerade=True))])
     assert "fd00::9" not in listed(gate)
     look(rules)
