@@ -45,7 +45,12 @@ _TRANSFORM_NUMBERS: dict[int, type[IntEnum]] = {
     TransformType.SN: SequenceNumbers,
     **dict.fromkeys(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1), KeMethod),
 }
-_SECRET_NOTIFIES = {NotifyType.NO_PPK_AUTH, NotifyType.TICKET_LT_OPAQUE, NotifyType.TICKET_OPAQUE}
+_SECRET_NOTIFIES = {
+    NotifyType.NO_PPK_AUTH,
+    NotifyType.PPK_IDENTITY_KEY,
+    NotifyType.TICKET_LT_OPAQUE,
+    NotifyType.TICKET_OPAQUE,
+}
 _TEXT_ATTRIBUTES = {CfgAttribute.APPLICATION_VERSION, CfgAttribute.INTERNAL_DNS_DOMAIN}
 _ADDRESS_ATTRIBUTES = {
     CfgAttribute.INTERNAL_IP4_ADDRESS,

@@ -12,7 +12,9 @@ from gateway.crypto.keys import (
     IkeKeys,
     child_keys,
     ike_keys,
+    ppk_confirmation,
     ppk_keys,
+    ppk_skeyseed,
     psk_auth,
     rekey_skeyseed,
     signed_octets,
@@ -117,6 +119,13 @@ def test_a_preshared_key_is_mixed_into_three_of_the_seven() -> None:
     assert [mixed.d, mixed.pi, mixed.pr] == [
         SHA256.compute(b"ppk", key + b"\x01") for key in (keys.d, keys.pi, keys.pr)
     ]
+
+
+def test_a_pre_shared_key_is_mixed_into_all_of_them_and_confirmed() -> None:
+    """RFC 9867 3.1: SKEYSEED' = prf+(PPK, SK_d), and the first octets of prf(PPK, Ni | Nr | SPIi | SPIr)."""
+    assert ppk_skeyseed(SHA256, b"ppk", b"sk_d") == SHA256.compute(b"ppk", b"sk_d" + b"\x01")
+    told = ppk_confirmation(SHA256, b"ppk", NONCE_I, NONCE_R, b"spi of i", b"spi of r")
+    assert told == SHA256.compute(b"ppk", NONCE_I + NONCE_R + b"spi of i" + b"spi of r")[:8]
 
 
 def test_signed_octets_and_shared_key_auth() -> None:

@@ -24,8 +24,8 @@ from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from gateway.wire.outcome import Drop
 from tests.hostile.abuses import ABUSES
 from tests.hostile.mutation import damaged, rearranged, with_true_length
-from tests.hostile.rogue import AUTH, CREATE, INFORM, STATES, Inner, Rogue, delete
-from tests.hostile.scene import GATE, HONEST, ROGUE, Scene
+from tests.hostile.rogue import AUTH, CREATE, INFORM, INTERMEDIATE, STATES, Inner, Rogue, delete, mixing
+from tests.hostile.scene import GATE, HONEST, PPK, ROGUE, Scene
 from tests.simulation.network import Weather
 
 MOST = 4000
@@ -39,6 +39,8 @@ _SUPPORTED = (
     NotifyType.CHILDLESS_IKEV2_SUPPORTED,
     NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED,
     NotifyType.IKEV2_MESSAGE_ID_SYNC_SUPPORTED,
+    NotifyType.USE_PPK,
+    NotifyType.USE_PPK_INT,
 )
 _BESIDE_AUTH = (
     NotifyType.MOBIKE_SUPPORTED,
@@ -74,7 +76,7 @@ def inside(seed: int, corpus: Corpus) -> None:
     """One state of the SA; some messages under its keys; an honest peer is served after, and nothing stays."""
     chance = random.Random(seed)
     scene = Scene(seed)
-    rogue = chance.choice(list(STATES.values()))(scene)
+    rogue = chance.choice([*STATES.values(), mixing])(scene)
     for _ in range(chance.randint(1, 6)):
         if rogue.keys is None:
             break
@@ -85,7 +87,7 @@ def inside(seed: int, corpus: Corpus) -> None:
 
 def _words(chance: random.Random, rogue: Rogue) -> list[wire.Payload]:
     """Something that a peer could say, not always at the right time."""
-    match chance.randrange(9):
+    match chance.randrange(10):
         case 0:
             return [*rogue.credentials(), *rogue.child()]
         case 5:
@@ -103,8 +105,20 @@ def _words(chance: random.Random, rogue: Rogue) -> list[wire.Payload]:
             return [delete(next(iter(rogue.sa.children.values())).spi_out.to_bytes(4))]
         case 4:
             return [delete(protocol=Protocol.IKE)]
+        case 7:
+            return _pre_shared_keys(chance)
     made = chance.choice(list(ABUSES.values()))(rogue)
     return [] if isinstance(made, Inner) else list(made)
+
+
+def _pre_shared_keys(chance: random.Random) -> list[wire.Payload]:
+    """Names of post-quantum pre-shared keys, more or less (RFC 8784 3, RFC 9867 3.1)."""
+    kinds = NotifyType.PPK_IDENTITY_KEY, NotifyType.PPK_IDENTITY, NotifyType.NO_PPK_AUTH
+    names = PPK.ppk_id, PPK.ppk_id[:-1], b"", b"\2"
+    return [
+        wire.Notify(0, b"", chance.choice(kinds), chance.choice(names) + chance.randbytes(chance.choice((0, 7, 8, 32))))
+        for _ in range(chance.choice((1, 2, 40)))
+    ]
 
 
 def _moving(chance: random.Random) -> list[wire.Payload]:
@@ -133,7 +147,7 @@ def _say(chance: random.Random, rogue: Rogue, corpus: Corpus) -> None:
     if len(sealed.octets) > 60_000 or sealed.first > 255:
         return
     asked = [message for message in rogue.heard() if not message.response and message.message_id]
-    exchange = chance.choice((AUTH, CREATE, CREATE, INFORM, INFORM, chance.randrange(256)))
+    exchange = chance.choice((AUTH, CREATE, CREATE, INFORM, INFORM, INTERMEDIATE, chance.randrange(256)))
     number, response = rogue.next_id, False
     if asked and chance.random() < 0.5:
         exchange, number, response = asked[-1].exchange, asked[-1].message_id, True
@@ -279,7 +293,7 @@ class Story:
         blocked = chance.choice(((), (), ("192.0.2.66",), ("192.0.2.0/24", "2001:db8::/32")))
         net = Selector.parse("10.99.0.0/24")
         shunts = [Shunt("by", chance.choice(list(ShuntAction)), (net,), (net,))] if chance.random() < 0.3 else []
-        self.apply(Snapshot.build(2, peers, was.psks, settings, blocked=blocked, shunts=shunts))
+        self.apply(Snapshot.build(2, peers, was.psks, settings, blocked=blocked, shunts=shunts, ppks=[PPK]))
 
     def another(self, child: Child) -> Child:
         """The same child with other wishes."""

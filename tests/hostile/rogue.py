@@ -31,6 +31,10 @@ from tests.simulation.network import ESP, IKE, SECRET
 
 INIT, AUTH = ExchangeType.IKE_SA_INIT, ExchangeType.IKE_AUTH
 CREATE, INFORM = ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL
+INTERMEDIATE = ExchangeType.IKE_INTERMEDIATE
+MIXES = [
+    wire.Notify(0, b"", kind, b"") for kind in (NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED, NotifyType.USE_PPK_INT)
+]
 
 
 @dataclass(slots=True)
@@ -101,8 +105,8 @@ class Rogue:
             self.next_id = 1
         return answers
 
-    def answer_call(self) -> None:
-        """The gateway called: <-- HDR, SAr1, KEr, Nr."""
+    def answer_call(self, *more: wire.Payload) -> None:
+        """The gateway called: <-- HDR, SAr1, KEr, Nr, more."""
         request = next(m for m in reversed(self.heard()) if m.exchange == INIT and not m.response)
         self.spi_i, self.nonce_i, self.nonce_r = request.spi_i, request.one(wire.Nonce).data, self.chance.randbytes(32)
         self.init_request = build(request)
@@ -111,7 +115,7 @@ class Rogue:
         chosen = choose(IKE, request.one(wire.SA).proposals)
         assert chosen is not None
         answer = wire.SA([chosen.to_wire(b"")])
-        payloads: list[wire.Payload] = [answer, wire.KE(ke.method, public), wire.Nonce(self.nonce_r)]
+        payloads: list[wire.Payload] = [answer, wire.KE(ke.method, public), wire.Nonce(self.nonce_r), *more]
         self.init_response = build(Message(self.spi_i, self.spi_r, INIT, False, True, 0, payloads))
         self._derive(answer, shared)
         self.deliver(self.init_response)
@@ -281,6 +285,13 @@ def half_open(scene: Scene) -> Rogue:
     """CONNECTING; the gateway has answered IKE_SA_INIT and waits for IKE_AUTH."""
     rogue = Rogue(scene, True)
     rogue.call()
+    return rogue
+
+
+def mixing(scene: Scene) -> Rogue:
+    """CONNECTING; the gateway waits for IKE_INTERMEDIATE with the names of pre-shared keys (RFC 9867)."""
+    rogue = Rogue(scene, True)
+    rogue.call(None, *MIXES)
     return rogue
 
 

@@ -11,11 +11,14 @@ from gateway.ike.fragments import Pool
 from gateway.ike.path import Path
 from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Peer, Start
+from gateway.policy.ppks import Ppk
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from tests.simulation.network import Network, peer, psk
 
 GATE, HONEST, ROGUE = "192.0.2.1", "192.0.2.2", "192.0.2.66"
 ROGUE_NET = "10.66.0.0/24"
+PPK = Ppk("shared", "shared.ppk", bytes(range(32)))
+"""A key of the rogue's that it may do without."""
 PATTERNS = ("*.pattern.example", "*@pattern.example", "10.0.0.0/8", "O=Pattern, CN=*", "CN=exact, O=Name")
 """What further peers of the gateway expect to be: each kind of comparison that an identity can meet."""
 
@@ -50,6 +53,7 @@ class Scene:
         self.honest = self.network.host("honest", HONEST)
         self.engine: Engine = self.gate.engine
         base: dict[str, object] = {"me": "gate.example", "them": "rogue.example", "remote": ROGUE, "theirs": ROGUE_NET}
+        base["ppks"] = (PPK.name,)
         peers = [
             peer("rogue", start=Start.PASSIVE, **(base | rogue)),  # type: ignore[arg-type]
             peer("honest", me="gate.example", them="honest.example", remote=HONEST, start=Start.PASSIVE),
@@ -57,7 +61,7 @@ class Scene:
         for pattern in PATTERNS:
             ends = {"me": "gate.example", "them": pattern, "theirs": "10.77.0.0/24"}
             peers.append(peer(f"pattern {pattern}", remote=None, start=Start.PASSIVE, **ends))  # type: ignore[arg-type]
-        self.network.apply(self.gate, Snapshot.build(1, peers, [psk()], settings or EngineSettings()))
+        self.network.apply(self.gate, Snapshot.build(1, peers, [psk()], settings or EngineSettings(), ppks=[PPK]))
         self.network.apply(self.honest, Snapshot.build(1, [self._mirror()], [psk()]))
         self.before = self.books()
 

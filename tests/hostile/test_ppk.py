@@ -6,16 +6,15 @@ import pytest
 
 from gateway.crypto.keys import ppk_keys
 from gateway.ike.sa import Lifecycle
-from gateway.policy.ppks import Ppk
 from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import NotifyType
 from tests.hostile.abuses import HOSTILE_TEXT
 from tests.hostile.rogue import Rogue, errors
-from tests.hostile.scene import Scene
+from tests.hostile.scene import PPK, Scene
 from tests.simulation.network import psk
 
-KEY = Ppk("shared", "shared.ppk", bytes(range(32)))
+KEY = PPK
 USE = wire.Notify(0, b"", NotifyType.USE_PPK, b"")
 
 

@@ -47,6 +47,7 @@ def test_a_recorded_offer() -> None:
         wire.Nonce(b"secret"),
         wire.EAP(2, 1, b"\x1asecret"),
         wire.Notify(0, b"", NotifyType.NO_PPK_AUTH, b"secret"),
+        wire.Notify(0, b"", NotifyType.PPK_IDENTITY_KEY, b"secret"),
         wire.Notify(0, b"", NotifyType.TICKET_LT_OPAQUE, b"secret"),
     ],
 )

@@ -74,6 +74,7 @@ def choose(core: Core, sa: IkeSa, named: Sequence[wire.Notify]) -> Ppk | None:
     """
     peers = core.snapshot.peers_for(sa.path.local, sa.path.remote)
     known = {key.ppk_id: key for peer in peers for key in ppk.of_peer(core, peer, _HERE)}
+    others: dict[str, None] = {}
     for one in named[:MOST_NAMED]:
         ppk_id, confirmation = one.data[:-PPK_CONFIRMATION_OCTETS], one.data[-PPK_CONFIRMATION_OCTETS:]
         found = known.get(ppk_id)
@@ -81,7 +82,9 @@ def choose(core: Core, sa: IkeSa, named: Sequence[wire.Notify]) -> Ppk | None:
             ppk.use(core, sa, found)
             return found
         if found is not None:
-            attempt_log.add(sa.attempt, Step.ALGORITHMS, f"the peer's key of the name {found.identity} is another one")
+            others[found.identity] = None
+    for identity in others:
+        attempt_log.add(sa.attempt, Step.ALGORITHMS, f"the peer's key of the name {identity} is another one")
     if peers and all(peer.ppk_required for peer in peers):
         why = "the peer names no post-quantum pre-shared key that is known here, and one is required; known: "
         why += ", ".join(key.identity for key in known.values()) or "none"
