@@ -87,7 +87,7 @@ CURES: dict[str, str] = {
     "certificate-key": "Make a new key: RSA with 2048 bits or more and the exponent 65537, or one on a curve.",
     "certificate-revocation": "The certificate was revoked, or nobody fresh says that it was not; see the reason.",
     "certificate-identity": "Put the identity into the certificate's alternative names, or use one that is there.",
-    "ppk": "Give both sides the same post-quantum pre-shared key, or require none on this side.",
+    "ppk": "Give both sides the same post-quantum pre-shared key for an exchange that both know, or require none here.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
     "peer-error": "Look at the peer's log for the reason.",
     "peer-restarted": "Nothing to do: it is called again.",
