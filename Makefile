@@ -75,5 +75,5 @@ $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 
 # Not stamped when something could not be installed: the next run tries, and says so, again.
 lab: | $(BIN)/python
-	@[ -e $(VENV)/.lab -a $(VENV)/.lab -nt tests/lab/install-packages ] || \
+	@[ -e $(VENV)/.lab -a $(VENV)/.lab -nt tests/lab/install-packages -a $(VENV)/.lab -nt tests/lab/kernel.config ] || \
 		{ bash tests/lab/install-packages && touch $(VENV)/.lab; } || true

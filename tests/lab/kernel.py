@@ -2,8 +2,9 @@
 
 The guest sees the whole file system at the same paths under a scratch layer: it may write anywhere, and nothing it
 writes survives or touches the machine, except below the folders given as `writable`. It has no network but what the
-command makes. Debian's `user-mode-linux` (6.1) is enough for ESP itself; it lacks xfrm interfaces, nftables' ip, ip6
-and inet families, and ESP in TCP. The environment variable UML_KERNEL names a better kernel.
+command makes. `install-packages` builds the guest's kernel from Debian's source. Without it Debian's `user-mode-linux`
+(6.1) serves, which is enough for ESP itself; it lacks XFRM interfaces, nftables' ip, ip6 and inet families, and ESP in
+TCP. The environment variable UML_KERNEL names another one.
 """
 
 import functools
@@ -18,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 IN_KERNEL = "IKEGATE_IN_KERNEL"
+BUILT = Path(__file__).parents[2] / ".venv" / "lab" / "linux"
+"""Where `install-packages` puts the kernel that it builds."""
 
 # The UML processes get a PID namespace (one kill takes them all; a shell and not UML is its PID 1, else a panic's
 # abort() is ignored there and hangs) and a mount namespace where the machine's root is read-only but for what the run
@@ -39,9 +42,9 @@ class GuestDiedError(Exception):
 
 
 def kernel_path() -> Path | None:
-    """The User-Mode-Linux binary to use: UML_KERNEL, else Debian's."""
-    named = os.environ.get("UML_KERNEL")
-    found = named or shutil.which("linux.uml", path=f"{os.environ.get('PATH', '')}:/usr/bin")
+    """The User-Mode-Linux binary to use: UML_KERNEL, else the one that was built, else Debian's."""
+    found = os.environ.get("UML_KERNEL") or (str(BUILT) if BUILT.exists() else "")
+    found = found or shutil.which("linux.uml", path=f"{os.environ.get('PATH', '')}:/usr/bin") or ""
     return Path(found).resolve() if found and os.access(found, os.X_OK) else None
 
 
@@ -49,7 +52,7 @@ def kernel_path() -> Path | None:
 def kernel_available() -> str:
     """Why no guest kernel can run here, or "" when one can."""
     if kernel_path() is None:
-        return "no User-Mode-Linux kernel (Debian package user-mode-linux, or UML_KERNEL)"
+        return "no User-Mode-Linux kernel (tests/lab/install-packages builds one)"
     if os.geteuid():
         return "a guest kernel needs root, to keep this machine's files read-only under it"
     probe = subprocess.run(

@@ -129,7 +129,7 @@ class Namespace:
 
         Called again it replaces the rule; `forget_connections` then moves the existing mappings, as a rebooting router
         does.
-        Skips the test where the kernel has no nftables NAT for IPv4 (Debian's User-Mode-Linux 6.1 has none).
+        Skips the test where the kernel has no nftables NAT for IPv4.
         """
         self.sysctl("net.ipv4.ip_forward", 1)
         change = f"meta l4proto {{ tcp, udp }} masquerade to :{ports}" if ports else "masquerade"
