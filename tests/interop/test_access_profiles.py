@@ -17,7 +17,7 @@ from tests.lab.namespaces import Namespace, Network
 
 SERVER = {4: "10.3.0.10", 6: "fd03::10"}
 OTHER = "10.4.0.10"
-INTERNET = "198.18.0.1"
+INTERNET = {4: "198.18.0.1", 6: "2001:db8:ffff::1"}
 WEB, MAIL = 8080, 8025
 POOL: Plain = {"name": "people", "networks": ["10.99.0.0/24", "fd00:99::/64"]}
 SOON = 5.0
@@ -110,13 +110,15 @@ def scene(pair: Pair) -> Iterator[Scene]:
         network.link(pair.left, server, "10.3.0.1/24 10.4.0.1/24 fd03::1/64", f"{SERVER[4]}/24 {OTHER}/24 fd03::10/64")
         server.route("default", "via", "10.3.0.1")
         server.route("::/0", "via", "fd03::1")
-        network.link(pair.left, internet, "203.0.113.1/24", "203.0.113.2/24")
-        internet.address("lo", f"{INTERNET}/32")
+        network.link(pair.left, internet, "203.0.113.1/24 2001:db8:1::1/64", "203.0.113.2/24 2001:db8:1::2/64")
+        internet.address("lo", f"{INTERNET[4]}/32", f"{INTERNET[6]}/128")
         pair.left.route("198.18.0.0/15", "via", "203.0.113.2")
+        pair.left.route("2001:db8:ffff::/64", "via", "2001:db8:1::2")
         for where, family, address in (
             (server, socket.AF_INET, "0.0.0.0"),
             (server, socket.AF_INET6, "::"),
             (internet, socket.AF_INET, "0.0.0.0"),
+            (internet, socket.AF_INET6, "::"),
         ):
             for port in (WEB, MAIL):
                 with where.entered():
@@ -186,16 +188,18 @@ def test_an_edit_of_networks_brings_her_back_with_these(scene: Scene) -> None:
 
 
 def test_a_full_tunnel_with_masquerade_reaches_hosts_without_a_way_back(scene: Scene) -> None:
-    tunnel = scene.warrior("full", "0.0.0.0/0")
+    tunnel = scene.warrior("full", "0.0.0.0/0", "::/0")
     hers = scene.up(tunnel, tunnel="full", masquerade=True)
-    assert scene.connects(hers[4], INTERNET, WEB)
-    assert scene.connects(hers[4], SERVER[4], WEB)
+    for version, address in hers.items():
+        assert scene.connects(address, INTERNET[version], WEB)
+        assert scene.connects(address, SERVER[version], WEB)
     since = scene.edit(tunnel="full")
-    soon(lambda: not scene.connects(hers[4], INTERNET, WEB), since, "nothing is masqueraded any more")
+    soon(lambda: not scene.connects(hers[4], INTERNET[4], WEB), since, "nothing is masqueraded any more")
+    assert not scene.connects(hers[6], INTERNET[6], WEB)
     assert scene.connects(hers[4], SERVER[4], WEB), "who knows a way back answers"
-    since = scene.edit(tunnel="full", masquerade=True, networks=[f"{INTERNET}[tcp/{MAIL}]"])
-    soon(lambda: scene.connects(hers[4], INTERNET, MAIL), since, "the allowed port is reached again")
-    assert not scene.connects(hers[4], INTERNET, WEB)
+    since = scene.edit(tunnel="full", masquerade=True, networks=[f"{INTERNET[4]}[tcp/{MAIL}]"])
+    soon(lambda: scene.connects(hers[4], INTERNET[4], MAIL), since, "the allowed port is reached again")
+    assert not scene.connects(hers[4], INTERNET[4], WEB)
     assert not scene.connects(hers[4], SERVER[4], MAIL)
     assert not scene.pair.right.ping("10.3.0.1", source=hers[4], wait=1), "nor is the gateway itself"
     scene.down(tunnel)
