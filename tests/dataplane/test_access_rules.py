@@ -164,3 +164,16 @@ def test_without_nft_strict_rules_are_refused_and_the_others_told(
     assert "kept to by selectors alone: the command nft is not installed here" in told
     assert rules.counters() == {}
     rules.close()
+
+
+def test_a_kernel_without_nat_filters_all_the_same_and_it_is_told(scene: tuple[Namespace, Namespace]) -> None:
+    gate, user = scene
+    with gate.entered():
+        rules = AccessRules("7", 'iifname "to-user"', "which no nft knows")
+    rules.obey([LayRules(ANNA._replace(masquerade=True))])
+    (told,) = rules.shortcomings()
+    assert told.startswith("nothing is masqueraded, so that hosts without a way back do not answer: nft says Error")
+    assert not user.ping("10.1.0.2", source="10.9.0.2", wait=0.5)
+    rules.obey([LayRules(ANNA)])
+    assert rules.shortcomings() == []
+    rules.close()

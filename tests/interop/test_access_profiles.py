@@ -96,14 +96,10 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(pair: Pair) -> Iterator[Scene]:
-    with pair.left.entered():
-        rules = AccessRules("probe", "meta ipsec exists", "rt ipsec missing")
-    rules.obey([LayRules(AddressRules("10.99.0.99", None, masquerade=True))])
-    why = rules.shortcomings()
-    rules.close()
-    if why:
-        pytest.skip(f"this kernel's nftables do not do what access profiles need: {why[0]}")
+def scene(plane: str, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    if why := lacking():
+        pytest.skip(f"this kernel's nftables do not do what access profiles need: {why}")
+    pair: Pair = request.getfixturevalue("pair")
     with ExitStack() as stack:
         network = stack.enter_context(Network())
         server, internet = network.namespace("server"), network.namespace("internet")
@@ -125,6 +121,16 @@ def scene(pair: Pair) -> Iterator[Scene]:
                     listening = socket.create_server((address, port), family=family)
                 stack.enter_context(listening)
         yield Scene(pair, server, internet)
+
+
+def lacking() -> str:
+    """Why this kernel cannot hold the rules, looked at before anything is started."""
+    with Network() as network, network.namespace("probe").entered():
+        rules = AccessRules("probe", "meta ipsec exists", "rt ipsec missing")
+        rules.obey([LayRules(AddressRules("10.99.0.99", None, masquerade=True))])
+        why = " and ".join(rules.shortcomings())
+        rules.close()
+    return why
 
 
 def soon(reached: Callable[[], bool], since: float, what: str) -> None:
