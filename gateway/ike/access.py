@@ -5,6 +5,7 @@ when any of these changes: what is laid are rules, what was negotiated otherwise
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
@@ -17,7 +18,7 @@ from gateway.policy.access import Access, AccessProfile
 from gateway.policy.peers import Child
 from gateway.policy.pools import Pool
 from gateway.policy.proposals import Proposal
-from gateway.policy.selectors import Selector
+from gateway.policy.selectors import Selector, narrow, subtract
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
 from gateway.wire.numbers import NotifyType
@@ -49,16 +50,22 @@ def may_have(core: Core, sa: IkeSa, child: Child) -> bool:
 
 
 def as_offered(core: Core, sa: IkeSa, child: Child) -> Child:
-    """The child as it is on this IKE SA: for the addresses held by it, and as far as the profile goes."""
+    """The child as it is on this IKE SA: for the addresses held by it, and as far as the profile goes.
+
+    Where rules say how far, it is for none but the addresses that have them.
+    """
     profile = profile_of(core, sa)
     config = personal(sa, child)
+    if profile is not None and profile.needs_rules:
+        config = replace(config, remote=tuple(narrow(config.remote, _leased(sa))))
     return profile.applied_to(config) if profile else config
 
 
 def children_for(core: Core, sa: IkeSa) -> list[Child]:
     """The children that who is behind the IKE SA may have, each as far as he may."""
     wanted = [child for child in sa.peer.children if may_have(core, sa, child)] if sa.peer else []
-    return [config for child in wanted if (config := as_offered(core, sa, child)).local or not child.local]
+    found = [as_offered(core, sa, child) for child in wanted]
+    return [config for config in found if config.local and config.remote] if profile_of(core, sa) else found
 
 
 def why_none(core: Core, sa: IkeSa) -> str:
@@ -66,7 +73,8 @@ def why_none(core: Core, sa: IkeSa) -> str:
     children = [child for child in sa.peer.children if may_have(core, sa, child)] if sa.peer else []
     profile = profile_of(core, sa)
     if children and profile is not None:
-        return f"nothing that {sa.peer_name} has a child for is in the networks of the access profile {profile.name}"
+        of_profile = f"in the networks of the access profile {profile.name}"
+        return f"{sa.peer_name} has no child for {sa.remote_id} with anything {of_profile}"
     of_peer = sa.peer.children if sa.peer else ()
     groups = ", ".join(dict.fromkeys(group for child in of_peer for group in child.groups))
     return f"{sa.remote_id} is in none of the groups that {sa.peer_name} has a child for: {groups}"
@@ -173,7 +181,13 @@ def _differs(core: Core, before: Snapshot, sa: IkeSa) -> str:
             return f"{sa.remote_id} reaches other networks by {made.name}"
         if now is not None and not now.profile.permits_esp(made.chosen):
             return f"{made.name} of {sa.remote_id} is to have other algorithms"
+        if now is not None and now.profile.needs_rules and subtract(made.remote, _leased(sa)):
+            return f"{made.name} of {sa.remote_id} is for more than the addresses that have rules"
     return ""
+
+
+def _leased(sa: IkeSa) -> list[Selector]:
+    return [lease.selector for lease in sa.leases]
 
 
 def _reached(access: Access | None, config: Child) -> tuple[Selector, ...]:

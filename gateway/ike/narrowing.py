@@ -53,11 +53,11 @@ def choose_child(core: Core, sa: IkeSa, request: Message, *, with_ke: bool, pref
         raise core.refuse(sa, "too-many", Step.NETWORKS, NotifyType.NO_ADDITIONAL_SAS, why)
     offered = request.one(wire.SA).proposals
     wishes = asked(sa.path, sa.nat, request)
+    lay(core, sa)
     children = children_for(core, sa)
     if sa.peer.children and not children:
         why = f"{why_none(core, sa)} (TS_UNACCEPTABLE)"
         raise core.refuse(sa, "no-group", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
-    lay(core, sa)
     fits = [fit for wish in wishes for fit in _fits(sa, children, wish, prefer)]
     for fit in fits:
         chosen = choose(fit.agreed.config.proposals, offered, with_ke=with_ke, additional=with_ke)

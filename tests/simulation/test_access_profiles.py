@@ -155,7 +155,10 @@ def test_a_profile_without_a_common_network_leaves_no_child() -> None:
     network.run(3)
     attempt = failure(gate)
     assert attempt.cause == "no-group"
-    assert "nothing that people has a child for is in the networks of the access profile web" in attempt.reason
+    assert (
+        "has no child for user1@people.example with anything in the networks of the access profile web"
+        in attempt.reason
+    )
     assert not gate.plane.states()
 
 
@@ -187,6 +190,30 @@ def test_rules_are_for_addresses_of_pools() -> None:
     network.run(3)
     assert not gate.plane.states()
     assert failure(gate).cause == "no-rules"
+
+
+def test_no_child_brings_packets_from_addresses_without_rules() -> None:
+    network = Network(13)
+    gate = gateway(network)
+    base = gate_peer()
+    behind = replace(base.children[0], name="behind", remote=nets("10.50.0.0/24", "10.9.0.0/24"))
+    more: dict[str, Any] = {"pools": [OFFICE], "users": [ANNA]}
+
+    def configured(*profiles: AccessProfile) -> list[list[str]]:
+        peers = [replace(base, children=(behind,))]
+        number = network.random.getrandbits(30)
+        network.apply(gate, Snapshot.build(number, peers, [psk()], **more, access_profiles=profiles))
+        network.run(30)
+        return [[one.text for one in made.remote] for sa in sas(gate) for made in sa.children.values()]
+
+    one = device_peer("user1")
+    wide = replace(one, children=(replace(one.children[0], local=nets("10.50.0.0/24", "10.9.0.0/24")),))
+    configured(WEB)
+    host = network.host("device1", "198.51.0.2")
+    network.apply(host, Snapshot.build(1, [wide], [psk()]))
+    assert configured(WEB) == [["10.9.0.1/32"]]
+    assert configured(replace(WEB, networks=nets("10.1.0.0/28"))) == [["10.50.0.0/24", "10.9.0.0/24"]]
+    assert configured(replace(WEB, networks=nets("10.1.0.0/28[tcp/80]"))) == [["10.9.0.1/32"]]
 
 
 def test_pools_and_dns_of_a_profile_take_the_place_of_the_peers() -> None:
