@@ -9,22 +9,25 @@ from typing import cast, get_args
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     load_der_private_key,
     load_pem_private_key,
     pkcs12,
 )
-from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, PKCS12PrivateKeyTypes
 
 from gateway.crypto.signature_keys import ML_DSA, InvalidKey, Private, weakness
 from gateway.crypto.signatures import PrivateKey
 
 MAX_OCTETS = 256 * 1024
 MAX_CERTIFICATES = 16
+_OLD_ROUNDS = 20_000
 # A block ends before the next begins: a search for its end that went on would take the square of the text's length.
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(?:(?!-----BEGIN ).)*?-----END \1-----", re.DOTALL)
 _CERTIFICATE_LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
@@ -141,11 +144,15 @@ def key_pem(key: PrivateKey) -> str:
     return key.unwrapped.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def write_pkcs12(name: str, key: PrivateKey, chain: tuple[x509.Certificate, ...], password: str) -> bytes:
-    """A PKCS#12 file under a password: AES-256 with PBES2, as current phones, Windows 10 and strongSwan read it.
+def write_pkcs12(
+    name: str, key: PrivateKey, chain: tuple[x509.Certificate, ...], password: str, *, old: bool = False
+) -> bytes:
+    """A PKCS#12 file under a password: AES-256 with PBES2, as Windows 10 and strongSwan read it.
 
-    The library draws the salts itself; nothing that is decided here depends on them. ValueError for an empty password,
-    and for a key of ML-DSA, which the library puts into no such file.
+    `old`: triple DES with a MAC of SHA-1, as every phone and Mac reads it; it protects no more than a weak password
+    does, so the file itself must be kept as the key is. The library draws the salts itself; nothing that is decided
+    here depends on them. ValueError for an empty password, and for a key of ML-DSA, which the library puts into no
+    such file.
     """
     if not password:
         raise ValueError("a PKCS#12 file with a private key needs a password")
@@ -153,7 +160,10 @@ def write_pkcs12(name: str, key: PrivateKey, chain: tuple[x509.Certificate, ...]
         why = f"a key of the kind {key.public.text} goes into no PKCS#12 file here"
         raise ValueError(f"{why}: let the other machine make its own key, and sign its request")
     unwrapped = cast("PKCS12PrivateKeyTypes", key.unwrapped)
-    encryption = BestAvailableEncryption(password.encode())
+    encryption: KeySerializationEncryption = BestAvailableEncryption(password.encode())
+    if old:
+        builder = PrivateFormat.PKCS12.encryption_builder().key_cert_algorithm(PBES.PBESv1SHA1And3KeyTripleDESCBC)
+        encryption = builder.hmac_hash(hashes.SHA1()).kdf_rounds(_OLD_ROUNDS).build(password.encode())  # noqa: S303
     return pkcs12.serialize_key_and_certificates(name.encode(), unwrapped, chain[0], list(chain[1:]), encryption)
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_priv
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
 from gateway.crypto.containers import key_octets
-from gateway.service.profiles.joining import Joining, Suite, suite
+from gateway.service.profiles.joining import DeviceKey, Joining, Suite, Unfit, suite
 
 _ENCRYPTION = {
     "aes256gcm16": "AES-256-GCM",
@@ -36,6 +36,7 @@ _GROUPS = {
 }
 _IKE_MINUTES, _CHILD_MINUTES = 1440, 480
 _SAFE_INTEGRITY = "SHA2-256"
+_CERTIFICATE_TYPE = "ECDSA256"  # the keys of devices are of P-256
 
 
 def profile(joining: Joining) -> bytes:
@@ -47,6 +48,8 @@ def profile(joining: Joining) -> bytes:
 def document(joining: Joining) -> dict[str, Any]:
     """The profile before it is signed. Raises Unfit."""
     payloads = [_vpn(joining)]
+    if joining.device:
+        payloads.append(_identity(joining, joining.device))
     if joining.anchor:
         payloads.append(_authority(joining))
     return {
@@ -67,10 +70,7 @@ def _vpn(joining: Joining) -> dict[str, Any]:
     ikev2: dict[str, Any] = {
         "RemoteAddress": joining.server,
         "RemoteIdentifier": joining.server_id,
-        "LocalIdentifier": joining.login,
-        "AuthenticationMethod": "None",  # with EAP the extended authentication is all
-        "ExtendedAuthEnabled": 1,
-        "AuthName": joining.login,
+        **_proof(joining),
         "DeadPeerDetectionRate": "Medium",
         "DisableMOBIKE": 0,
         "DisableRedirect": 0,
@@ -88,6 +88,41 @@ def _vpn(joining: Joining) -> dict[str, Any]:
         "UserDefinedName": f"{joining.title} ({joining.server})",
         "VPNType": "IKEv2",
         "IKEv2": ikev2,
+    }
+
+
+def _proof(joining: Joining) -> dict[str, Any]:
+    """How the device proves itself, and when it does so without being told."""
+    device = joining.device
+    if joining.two_rounds:
+        raise Unfit("Apple's client proves itself once: the peer may ask for a certificate or a password, not for both")
+    if device is None:
+        # with EAP the extended authentication is all
+        proof = {"AuthenticationMethod": "None", "ExtendedAuthEnabled": 1, "AuthName": joining.login}
+        return {"LocalIdentifier": joining.login, **proof}
+    said = {
+        "LocalIdentifier": device.identity,
+        "AuthenticationMethod": "Certificate",
+        "CertificateType": _CERTIFICATE_TYPE,
+        "PayloadCertificateUUID": joining.identifier("identity"),
+        "ExtendedAuthEnabled": 0,
+    }
+    if joining.on_demand:
+        said |= {"OnDemandEnabled": 1, "OnDemandRules": [{"Action": "Connect"}]}
+    return said
+
+
+def _identity(joining: Joining, device: DeviceKey) -> dict[str, Any]:
+    """The device's key. Its password stands beside it, so that nobody has to type one: the file is the secret."""
+    return {
+        "PayloadType": "com.apple.security.pkcs12",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": f"ikegate.{joining.identifier('identity').lower()}",
+        "PayloadUUID": joining.identifier("identity"),
+        "PayloadDisplayName": f"Certificate of {device.identity}",
+        "PayloadCertificateFileName": f"{device.name}.p12",
+        "PayloadContent": device.pkcs12(old=True),
+        "Password": device.password,
     }
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from cryptography import x509
 
+from gateway.crypto.containers import write_pkcs12
 from gateway.crypto.signatures import PrivateKey
 from gateway.policy.authentication import Method
 from gateway.policy.peers import Child, Peer
@@ -24,8 +25,33 @@ class Unfit(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceKey:
+    """A device's private key, for the moment in which its file is made, and the certificate that goes with it.
+
+    `identity` is as whom the device comes, `chain` (DER) has its own certificate first and ends below `root`.
+    `password` is under what the key is in PKCS#12. `by_subject`: the peer takes the certificate's subject too.
+    """
+
+    name: str
+    identity: str
+    key: PrivateKey = field(repr=False)
+    chain: tuple[bytes, ...]
+    root: bytes
+    password: str = field(repr=False)
+    by_subject: bool = False
+
+    def pkcs12(self, *, old: bool) -> bytes:
+        """The key with its chain; `old` as `write_pkcs12` says."""
+        chain = tuple(x509.load_der_x509_certificate(one) for one in self.chain)
+        return write_pkcs12(self.name, self.key, chain, self.password, old=old)
+
+
+@dataclass(frozen=True, slots=True)
 class Joining:
     """One person's way in by one peer.
+
+    With a `device` he comes in by its certificate, and by his password besides where there are `two_rounds`; else by
+    his password alone.
 
     `server` is what the device calls, `server_id` whom it finds there. `anchor` is the certificate (DER) of the
     authority that it has to trust for that, empty where it is expected to know it. `networks` are those on our side,
@@ -41,6 +67,9 @@ class Joining:
     anchor: bytes = b""
     networks: tuple[str, ...] = ()
     signer: tuple[PrivateKey, tuple[bytes, ...]] | None = field(default=None, repr=False)
+    device: DeviceKey | None = None
+    two_rounds: bool = False
+    on_demand: bool = False
 
     def identifier(self, part: str) -> str:
         """A UUID that is the same each time, so that a file loaded again takes the place of the last."""
@@ -48,10 +77,23 @@ class Joining:
         return str(uuid.uuid5(uuid.NAMESPACE_URL, name)).upper()
 
 
-def join(snapshot: Snapshot, peer: Peer, user: User, public_name: str) -> Joining:
+def join(
+    snapshot: Snapshot,
+    peer: Peer,
+    user: User,
+    public_name: str,
+    device: DeviceKey | None = None,
+    *,
+    on_demand: bool = False,
+) -> Joining:
     """Raises Unfit."""
-    if peer.remote_auth[0].method != Method.EAP:
+    rounds = [one.method for one in peer.remote_auth]
+    if device is None and rounds[0] != Method.EAP:
         raise Unfit(f"{peer.name} does not ask for a password: set its remote_auth to eap")
+    if device is None and len(rounds) > 1:
+        raise Unfit(f"{peer.name} asks for more than a password: invite a device, or leave one round of remote_auth")
+    if device is not None and rounds not in ([Method.CERTIFICATE], [Method.CERTIFICATE, Method.EAP]):
+        raise Unfit(f"{peer.name} does not ask for a certificate, with or without a password after it")
     ours = peer.local_auth[0]
     credential = snapshot.credentials.get(ours.credential)
     if ours.method != Method.CERTIFICATE or credential is None or not credential.chain:
@@ -75,6 +117,9 @@ def join(snapshot: Snapshot, peer: Peer, user: User, public_name: str) -> Joinin
         anchor=_anchor(snapshot, credential.chain),
         networks=() if _ALL & set(local) else tuple(dict.fromkeys(net for one in local for net in one.networks())),
         signer=(credential.key, credential.chain),
+        device=device,
+        two_rounds=len(rounds) > 1,
+        on_demand=on_demand,
     )
 
 

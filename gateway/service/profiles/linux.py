@@ -6,7 +6,7 @@ from dataclasses import replace
 from gateway.policy.proposals import Proposal
 from gateway.service.profiles.joining import Joining, Unfit
 
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@:/,=* ")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_+@:/,=* ")
 
 
 def keywords(proposals: tuple[Proposal, ...], between: str = ",") -> str:
@@ -19,7 +19,7 @@ def keywords(proposals: tuple[Proposal, ...], between: str = ",") -> str:
     return between.join(dict.fromkeys(proposal.keywords for proposal in plain or proposals))
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """A value that ends no line and opens no section. Raises Unfit."""
     if not set(text) <= _PLAIN:
         raise Unfit(f"{text!r} has signs that cannot be written into this file")
@@ -28,28 +28,33 @@ def _safe(text: str) -> str:
 
 def swanctl(joining: Joining) -> bytes:
     """A file for /etc/swanctl/conf.d; its authority belongs beside it, and is inside as comments say. Raises Unfit."""
-    networks = ",".join(joining.networks or ("0.0.0.0/0", "::/0"))
     authority = f"ikegate-{joining.title}.pem"
     lines = [
-        f"# Remote access to {_safe(joining.server)} for {_safe(joining.login)}.",
+        f"# Remote access to {safe(joining.server)} for {safe(joining.login)}.",
         f"# Put the certificate below, without the signs before it, into /etc/swanctl/x509ca/{authority}.",
         *(f"#: {line}" for line in _pem(joining.anchor)),
         "# Then write the password below, and run: swanctl --load-all && swanctl --initiate --child net",
+        *connection(joining, ["    local {", *by_password(joining), "    }"]),
+        *password(joining),
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def connection(joining: Joining, local: list[str]) -> list[str]:
+    """The connections section, with what says how the device proves itself. Raises Unfit."""
+    networks = ",".join(joining.networks or ("0.0.0.0/0", "::/0"))
+    return [
         "connections {",
-        f"  {_safe(joining.title)} {{",
+        f"  {safe(joining.title)} {{",
         "    version = 2",
-        f"    remote_addrs = {joining.server}",
+        f"    remote_addrs = {safe(joining.server)}",
         "    vips = 0.0.0.0,::",
         f"    proposals = {keywords(joining.ike)}",
-        "    local {",
-        "      auth = eap",
-        f'      id = "{joining.login}"',
-        f'      eap_id = "{joining.login}"',
-        "    }",
+        *local,
         "    remote {",
         "      auth = pubkey",
-        f'      id = "{_safe(joining.server_id)}"',
-        *([f"      cacerts = {authority}"] if joining.anchor else []),
+        f'      id = "{safe(joining.server_id)}"',
+        *([f"      cacerts = ikegate-{joining.title}.pem"] if joining.anchor else []),
         "    }",
         "    children {",
         "      net {",
@@ -59,14 +64,25 @@ def swanctl(joining: Joining) -> bytes:
         "    }",
         "  }",
         "}",
+    ]
+
+
+def by_password(joining: Joining) -> list[str]:
+    """The lines of a round by EAP. Raises Unfit."""
+    login = safe(joining.login)
+    return ["      auth = eap", f'      id = "{login}"', f'      eap_id = "{login}"']
+
+
+def password(joining: Joining) -> list[str]:
+    """The secrets section with a place for the person's password."""
+    return [
         "secrets {",
         f"  eap-{joining.title} {{",
-        f'    id = "{joining.login}"',
+        f'    id = "{safe(joining.login)}"',
         '    secret = "PASSWORD"',
         "  }",
         "}",
     ]
-    return ("\n".join(lines) + "\n").encode()
 
 
 def _pem(der: bytes) -> list[str]:
@@ -75,12 +91,20 @@ def _pem(der: bytes) -> list[str]:
 
 def network_manager(joining: Joining) -> bytes:
     """A keyfile for /etc/NetworkManager/system-connections; the plugin asks for the password. Raises Unfit."""
-    authority = f"/etc/ipsec.d/cacerts/ikegate-{_safe(joining.title)}.pem"
+    authority = f"/etc/ipsec.d/cacerts/ikegate-{safe(joining.title)}.pem"
     lines = [
         f"# Put this certificate, without the signs before it, into {authority}.",
         *(f"#: {line}" for line in _pem(joining.anchor)),
+        *keyfile(joining, authority, ["method=eap", f"user={safe(joining.login)}", "password-flags=1"]),
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def keyfile(joining: Joining, authority: str, proof: list[str]) -> list[str]:
+    """A connection of NetworkManager's strongSwan plugin, with what says how the device proves itself. Raises Unfit."""
+    return [
         "[connection]",
-        f"id={joining.title} ({_safe(joining.server)})",
+        f"id={joining.title} ({safe(joining.server)})",
         f"uuid={joining.identifier('profile').lower()}",
         "type=vpn",
         "",
@@ -88,10 +112,8 @@ def network_manager(joining: Joining) -> bytes:
         "service-type=org.freedesktop.NetworkManager.strongswan",
         f"address={joining.server}",
         f"certificate={authority}",
-        f"remote-identity={_safe(joining.server_id)}",
-        "method=eap",
-        f"user={_safe(joining.login)}",
-        "password-flags=1",
+        f"remote-identity={safe(joining.server_id)}",
+        *proof,
         "virtual=yes",
         "encap=no",
         "proposal=yes",
@@ -107,4 +129,3 @@ def network_manager(joining: Joining) -> bytes:
         "method=auto",
         *(["never-default=true"] if joining.networks else []),
     ]
-    return ("\n".join(lines) + "\n").encode()
