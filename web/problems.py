@@ -17,7 +17,7 @@ from gateway.service.access import SetupRefused, SignInRefused, Throttled, Token
 from gateway.service.documents import field_errors
 from gateway.service.manage import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, StorageFailed
 from web.dependencies import Forbidden, NotSignedIn, SetupNeeded
-from web.security import request_id
+from web.security import request_id, told_path
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ class Failures:
             await self.app(scope, receive, send_noting)
         except Exception:
             request = Request(scope)
-            _log.exception("request %s failed: %s %s", request_id(request), request.method, request.url.path)
+            _log.exception("request %s failed: %s %s", request_id(request), request.method, told_path(request))
             if started:
                 raise
             detail = (

@@ -43,6 +43,12 @@ def request_id(connection: HTTPConnection) -> str:
     return str(connection.scope.get("state", {}).get("request_id", ""))
 
 
+def told_path(connection: HTTPConnection) -> str:
+    """The path as a log may have it: a link of an invitation opens the door to whoever reads it."""
+    path = connection.url.path
+    return "/join/…" if path.startswith("/join/") else path
+
+
 def bearer_token(connection: HTTPConnection) -> str | None:
     """What an `Authorization: Bearer` header carries; such a request never falls back to the cookie."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")

@@ -20,6 +20,7 @@ _KINDS = {
     "pools": "pool",
     "access_profiles": "access profile",
     "users": "user",
+    "devices": "device",
     "radius": "RADIUS server",
     "shunts": "shunt",
     "blocks": "block",

@@ -7,14 +7,23 @@ from gateway.wire.numbers import IdType
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """What a user comes in with: its name (`user/device`), its certificate (DER), and as whom that may come."""
+
+    name: str
+    certificate: bytes = field(repr=False)
+    identities: tuple[Identity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """One person, found by the name that EAP's Identity gives.
 
     `password` is UTF-8; without one no method that asks for a password lets him in. `expires` is Unix time in seconds,
     None for never. `addresses` are virtual addresses that are always his. `totp_secret` is the key of his one-time
-    codes (RFC 6238), empty where he has none. `identities` are IKE identities that are his beside his name. `sessions`
-    is how many he may have at one time, 0 any number. `access_profile` is the profile that is his own, whatever his
-    groups have; empty for none.
+    codes (RFC 6238), empty where he has none. `identities` are IKE identities that are his beside his name, among
+    them those of his devices. `sessions` is how many he may have at one time, 0 any number. `access_profile` is the
+    profile that is his own, whatever his groups have; empty for none.
     """
 
     name: str
@@ -27,6 +36,11 @@ class User:
     identities: tuple[Identity, ...] = ()
     sessions: int = 0
     access_profile: str = ""
+    devices: tuple[Device, ...] = ()
+
+    def device_of(self, certificate: bytes) -> str:
+        """Which device of his has this certificate (DER); empty when none has."""
+        return next((one.name for one in self.devices if one.certificate == certificate), "")
 
     def barred(self, unix: float) -> str:
         """Why he may not come in at this time, as the end of a sentence; empty when he may."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from gateway.crypto.containers import key_octets, read_private_key
 from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.compiling import parse_secret
+from gateway.storage.devices import DeviceObject
 from gateway.storage.fields import Named
 from gateway.storage.findings import Pointers
 from gateway.storage.identity import LARGEST_PEM, AuthorityFields, CertificateFields
@@ -117,6 +118,7 @@ class Document(BaseModel):
     pools: Annotated[tuple[PoolObject, ...], Field(max_length=10_000)] = ()
     access_profiles: Annotated[tuple[AccessProfileObject, ...], Field(max_length=10_000)] = ()
     users: Annotated[tuple[UserEntry, ...], Field(max_length=100_000)] = ()
+    devices: Annotated[tuple[DeviceObject, ...], Field(max_length=100_000)] = ()
     radius: Annotated[tuple[RadiusEntry, ...], Field(max_length=1_000)] = ()
     peers: Annotated[tuple[PeerEntry, ...], Field(max_length=100_000)] = ()
     shunts: Annotated[tuple[ShuntObject, ...], Field(max_length=10_000)] = ()
@@ -307,6 +309,7 @@ SINGULAR = {
     "pools": "pool",
     "access_profiles": "access profile",
     "users": "user",
+    "devices": "device",
     "radius": "RADIUS server",
     "peers": "peer",
     "shunts": "shunt",

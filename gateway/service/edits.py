@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from gateway.crypto.containers import read_certificates
 from gateway.service.documents import Document, pointer_of, read_child, read_object, split_entry
 from gateway.storage.access_profiles import AccessProfileObject
-from gateway.storage.identity import AuthorityObject
+from gateway.storage.devices import DeviceObject
+from gateway.storage.identity import AuthorityObject, RevokedFields
 from gateway.storage.objects import (
     CHILDREN,
     KINDS,
@@ -36,7 +38,7 @@ def with_object(inventory: Inventory, kind: str, thing: ConfigObject, secret: by
     """The object added or put in the place of its namesake; without `secret` it keeps the one it has."""
     if isinstance(thing, SettingsObject):
         return replace(inventory, settings=thing)
-    thing = _still_revoked(inventory, thing)
+    thing = _still_issued(inventory, _still_revoked(inventory, thing))
     changes: dict[str, Any] = {kind: {**inventory.objects(kind), thing.name: thing}}
     if secret is not None:
         changes["secrets"] = {**inventory.secrets, (kind, thing.name): secret}
@@ -52,11 +54,45 @@ def _still_revoked(inventory: Inventory, thing: Thing) -> Thing:
     return thing.model_copy(update={"revoked": tuple(known[serial] for serial in sorted(known))})
 
 
+def _still_issued(inventory: Inventory, thing: Thing) -> Thing:
+    """A device that is written without its certificate keeps the one it has."""
+    before = inventory.devices.get(thing.name) if isinstance(thing, DeviceObject) else None
+    if before is None or not isinstance(thing, DeviceObject) or thing.certificate:
+        return thing
+    kept = {"certificate": before.certificate, "authority": before.authority}
+    return thing.model_copy(update={**kept, "platform": thing.platform or before.platform})
+
+
+def with_losses_revoked(old: Inventory, new: Inventory, now: float) -> Inventory:
+    """A device's certificate that is no device's any more is revoked, whichever way it was lost (Unix seconds)."""
+    for name in new.touched(old, "devices"):
+        before, after = old.devices.get(name), new.devices.get(name)
+        if before is None or not before.certificate or (after and after.certificate == before.certificate):
+            continue
+        reason = "superseded" if after else "cessation-of-operation"
+        new = with_revoked(new, before.authority, before.certificate, now, reason)
+    return new
+
+
+def with_revoked(inventory: Inventory, authority: str, certificate: str, now: float, reason: str) -> Inventory:
+    """An authority that has taken its word about a certificate (PEM) back; none that is gone has."""
+    held = inventory.authorities.get(authority)
+    serial = f"{read_certificates(certificate.encode())[0].serial_number:x}"
+    if held is None or any(one.serial == serial for one in held.revoked):
+        return inventory
+    entry = RevokedFields.model_validate({"serial": serial, "at": float(int(now)), "reason": reason})
+    changed = held.model_copy(update={"revoked": (*held.revoked, entry)})
+    return replace(inventory, authorities={**inventory.authorities, authority: changed})
+
+
 def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:
+    """The inventory without the object; a user's devices go with him."""
     if kind == CHILDREN:
         peer, _, child = name.partition("/")
         return _without_child(inventory, inventory.peers[peer], child)
     changes: dict[str, Any] = {kind: {key: thing for key, thing in inventory.objects(kind).items() if key != name}}
+    if kind == "users":
+        changes["devices"] = {key: device for key, device in inventory.devices.items() if device.user != name}
     secrets = {place: secret for place, secret in inventory.secrets.items() if place != (kind, name)}
     return replace(inventory, secrets=secrets, **changes)
 
@@ -87,7 +123,7 @@ def with_document(inventory: Inventory, document: Document, prune: bool) -> Inve
         things = dict(kept.objects(kind))
         for index, entry in enumerate(getattr(document, kind)):
             thing, secret = split_entry(kind, entry, pointer_of([kind, index]))
-            things[entry.name] = _still_revoked(inventory, thing)
+            things[entry.name] = _still_issued(inventory, _still_revoked(inventory, thing))
             if secret is not None:
                 secrets[kind, entry.name] = secret
         changes[kind] = dict(sorted(things.items()))
@@ -143,8 +179,13 @@ def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
         case "authorities":
             peers = _peers_that(inventory, lambda peer: any(name in one.authorities for one in peer.remote_auth))
             issued = (f"certificates/{one.name}" for one in inventory.certificates.values() if one.authority == name)
-            return (*peers, *issued)
+            held = (f"users/{one.user}/devices/{one.name.partition('/')[2]}" for one in _devices_by(inventory, name))
+            return (*peers, *issued, *held)
     return ()
+
+
+def _devices_by(inventory: Inventory, authority: str) -> list[DeviceObject]:
+    return [one for one in inventory.devices.values() if one.authority == authority]
 
 
 def _peers_that(inventory: Inventory, use: Callable[[PeerObject], bool]) -> tuple[str, ...]:

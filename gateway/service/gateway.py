@@ -22,7 +22,9 @@ from gateway.policy.peers import Start
 from gateway.policy.pools import Lease
 from gateway.service.authorities import warnings
 from gateway.service.certificate_care import CertificateCare
+from gateway.service.devices import Devices
 from gateway.service.done import Done
+from gateway.service.invitations import Invitations
 from gateway.service.issuing import Issuing
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
@@ -82,6 +84,8 @@ class Gateway:
         self._network = NetworkWatch(self._runner.network_changed, self._runner.transport.listening.learn)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
         self.issuing = Issuing(self.config)
+        self.devices = Devices(self.config, database)
+        self.invitations = Invitations(self.config, self.devices, database, self.journal, settings.public_name)
         self.fetching = RevocationFetching(time.time)
         self._caring = CertificateCare(self.config, self.issuing, self.fetching, self._proven)
         if key_log is not None:
@@ -113,6 +117,15 @@ class Gateway:
                 self._runner.kernel(Disturbed())
             await self._keep_outages()
             await self._keep_leases()
+            await self._keep_devices()
+
+    async def _keep_devices(self) -> None:
+        """See which devices are in, and write it behind; what cannot be written now is tried again."""
+        self.devices.look(self._observer.ike_sas())
+        try:
+            await self.devices.keep()
+        except StorageFailed as failed:
+            log.warning("when devices were seen is not written: %s", failed)
 
     async def _keep_outages(self) -> None:
         """Write behind what changed; what cannot be written now is tried again."""
@@ -195,6 +208,7 @@ class Gateway:
         await self._runner.stop()
         await self._keep_outages()
         await self._keep_leases()
+        await self._keep_devices()
         self._database.close()
 
     @property

@@ -176,6 +176,10 @@ class Issuing:
             containers.read_certificates(one.certificate.encode())[0].serial_number
             for one in inventory.certificates.values()
             if one.authority == authority and one.certificate
+        } | {
+            containers.read_certificates(one.certificate.encode())[0].serial_number
+            for one in inventory.devices.values()
+            if one.authority == authority and one.certificate
         }
         return answer_ocsp(issuer, asked, serials, revoked_of(inventory.authorities[authority]), self._clock())
 

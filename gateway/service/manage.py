@@ -256,13 +256,16 @@ class Configuration:
     async def restore(self, number: int, terms: Terms) -> Written:
         """Make the configuration what it was at a revision. Raises NotFound, Invalid.
 
-        Keys keep their present secrets; certificates and authorities that still are stay as they are.
+        Keys keep their present secrets; certificates and authorities that still are stay as they are, and so does
+        every device whose user is in it: going back takes no device from anybody, and brings none back.
         """
         _, document = await asyncio.to_thread(self.revision_document, number)
 
         def edit(now: Inventory) -> Inventory:
             check_revision(now, terms)
             kept = {kind: _as_now(now, kind, document) for kind in ("authorities", "certificates")}
+            users = {one["name"] for one in document.get("users", ())}
+            kept["devices"] = [as_document(one) for one in now.devices.values() if one.user in users]
             return with_document(now, validated(Document, {**document, **kept}), prune=True)
 
         comment = terms.comment or f"Back to revision {number}"

@@ -127,6 +127,10 @@ class Observer:
             counters=dict(core.counters),
         )
 
+    def ike_sas(self) -> tuple[IkeSaStatus, ...]:
+        """Every IKE SA that stands, with the counters as they were last seen."""
+        return tuple(self._ike_sa(sa) for sa in self._engine.ike_sas() if sa.state == Lifecycle.ESTABLISHED)
+
     def peer(self, peer: Peer) -> PeerStatus:
         """A configured peer: its state in a word, and why."""
         core = self._engine.core
@@ -259,6 +263,7 @@ class Observer:
         return f"{most} CHILD_SAs carry the same traffic, where one should; one of them goes" if most > 1 else ""
 
     def _ike_sa(self, sa: IkeSa) -> IkeSaStatus:
+        user = user_of(self._engine.core, sa)
         return IkeSaStatus(
             id=sa.id,
             peer=sa.peer_name,
@@ -277,7 +282,8 @@ class Observer:
             established_at=sa.established + self._offset if sa.established is not None else None,
             task=waiting_for(sa),
             children=tuple(self._child_sa(sa, child) for child in sa.children.values()),
-            user=user.name if (user := user_of(self._engine.core, sa)) else "",
+            user=user.name if user else "",
+            device=user.device_of(sa.evidence.chain[0]) if user and sa.evidence and sa.evidence.chain else "",
             leased=tuple(lease.address for lease in sa.leases),
             lent=sa.virtual,
             access=self._access(sa),

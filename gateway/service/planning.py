@@ -16,7 +16,7 @@ from gateway.service.documents import (
     pointer_of,
     validated,
 )
-from gateway.service.edits import numbered, with_document
+from gateway.service.edits import numbered, with_document, with_losses_revoked
 from gateway.storage.compiling import compile_snapshot
 from gateway.storage.findings import Pointers
 from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
@@ -97,7 +97,7 @@ def work_out(
     old: Inventory, present: Snapshot, edit: Edit, target: Target, document: Mapping[str, Any] | None, now: float
 ) -> Plan:
     """The change made and checked at a moment, nothing stored. Raises what `edit` raises, and Invalid."""
-    edited = edit(old)
+    edited = with_losses_revoked(old, edit(old), now)
     found = differences(old, edited)
     new = numbered(old, edited, old.revision + 1) if found else edited
     pointers = places(validated(Document, document)) if document is not None else _pointers(target)

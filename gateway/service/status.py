@@ -91,6 +91,8 @@ class IkeSaStatus:
     children: tuple[ChildSaStatus, ...]
     user: str = ""
     """The login of the user behind it, where it is one of ours."""
+    device: str = ""
+    """That user's device (`user/device`) whose certificate proved it, where it is one."""
     leased: tuple[str, ...] = ()
     """Addresses of our pools that the peer holds by it."""
     lent: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from gateway.policy.identities import Identity
 from gateway.policy.pools import Lease
-from gateway.storage.models import LeaseRow, OutageRow
+from gateway.storage.models import LeaseRow, OutageRow, SightingRow
 
 _COLUMNS = tuple(column.name for column in OutageRow.__table__.columns)
 
@@ -49,3 +49,15 @@ def load_leases(session: Session) -> list[Lease]:
     """All of them."""
     rows = session.scalars(select(LeaseRow)).all()
     return [Lease(row.pool, row.address, Identity(row.id_type, row.id_data), row.since, row.released) for row in rows]
+
+
+def save_sightings(session: Session, changed: Iterable[tuple[str, float, float]], gone: Iterable[str] = ()) -> None:
+    """Write when these devices were seen first and last, and forget those."""
+    for device, first, last in changed:
+        session.merge(SightingRow(device=device, first=first, last=last))
+    session.execute(delete(SightingRow).where(SightingRow.device.in_(list(gone))))
+
+
+def load_sightings(session: Session) -> list[tuple[str, float, float]]:
+    """All of them."""
+    return [(row.device, row.first, row.last) for row in session.scalars(select(SightingRow))]

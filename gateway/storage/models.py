@@ -165,6 +165,47 @@ class UserRow(_NamedRow, Base):
     password: Mapped[str]  # sealed, or empty
 
 
+class DeviceRow(_NamedRow, Base):
+    __tablename__ = "devices"
+
+    platform: Mapped[str]
+    authority: Mapped[str]
+    certificate: Mapped[str]
+
+
+class SightingRow(Base):
+    """When a device came in first and last: `gateway.service.devices.Sighting`."""
+
+    __tablename__ = "sightings"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    device: Mapped[str] = mapped_column(primary_key=True)
+    first: Mapped[float]
+    last: Mapped[float]
+
+
+class InviteRow(Base):
+    """An invitation of a device: `gateway.service.invitations.Invite`; `digest` is SHA-256 of its token."""
+
+    __tablename__ = "invites"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    device: Mapped[str]
+    peer: Mapped[str]
+    on_demand: Mapped[bool]
+    life: Mapped[float]
+    created_at: Mapped[float]
+    created_by: Mapped[str]
+    expires_at: Mapped[float]
+    opened_at: Mapped[float | None]
+    used_at: Mapped[float | None]
+    used_from: Mapped[str]
+    platform: Mapped[str]
+    revoked_at: Mapped[float | None]
+
+
 class RadiusRow(_NamedRow, Base):
     __tablename__ = "radius"
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.storage.access_profiles import AccessProfileObject
+from gateway.storage.devices import DeviceObject
 from gateway.storage.fields import (
     LARGEST_COUNT,
     LATEST,
@@ -33,6 +34,7 @@ KINDS = (
     "pools",
     "access_profiles",
     "users",
+    "devices",
     "radius",
     "peers",
     "shunts",
@@ -329,6 +331,7 @@ ConfigObject = (
     | PoolObject
     | AccessProfileObject
     | UserObject
+    | DeviceObject
     | RadiusObject
     | PeerObject
     | ShuntObject
@@ -344,6 +347,7 @@ STORED: Mapping[str, type[ConfigObject]] = {
     "pools": PoolObject,
     "access_profiles": AccessProfileObject,
     "users": UserObject,
+    "devices": DeviceObject,
     "radius": RadiusObject,
     "peers": PeerObject,
     "shunts": ShuntObject,
@@ -393,6 +397,7 @@ class Inventory:
     users: Mapping[str, UserObject] = field(default_factory=dict)
     radius: Mapping[str, RadiusObject] = field(default_factory=dict)
     access_profiles: Mapping[str, AccessProfileObject] = field(default_factory=dict)
+    devices: Mapping[str, DeviceObject] = field(default_factory=dict)
 
     def objects(self, kind: str) -> Mapping[str, ConfigObject]:
         """The objects of one of KINDS, by name; of the settings, which are one."""

@@ -6,7 +6,8 @@ from gateway.policy.identities import Identity
 from gateway.policy.pools import Pool, Reservation
 from gateway.policy.radius import RadiusServer
 from gateway.policy.selectors import Selector
-from gateway.policy.users import User, user_identity
+from gateway.policy.users import Device, User, user_identity
+from gateway.storage.enrolling import compile_devices
 from gateway.storage.fields import network_of
 from gateway.storage.findings import Findings, Pointers
 from gateway.storage.findings import address as read_address
@@ -39,8 +40,9 @@ def _stretch(text: str) -> str:
 
 def compile_people(inventory: Inventory, pointer: Pointers, found: Findings) -> People:
     pools = {name: _pool(one, pointer("pools", name), found) for name, one in sorted(inventory.pools.items())}
+    devices = compile_devices(inventory, pointer, found)
     users = [
-        _user(one, inventory.secrets.get(("users", name)), pointer("users", name), found)
+        _user(one, inventory.secrets.get(("users", name)), devices.get(name, ()), pointer("users", name), found)
         for name, one in sorted(inventory.users.items())
     ]
     _check_names(inventory, users, pointer, found)
@@ -115,7 +117,8 @@ def _reservations(document: PoolObject, networks: tuple[str, ...], at: str, foun
     return tuple(kept)
 
 
-def _user(document: UserObject, password: bytes | None, at: str, found: Findings) -> User:
+def _user(document: UserObject, password: bytes | None, devices: tuple[Device, ...], at: str, found: Findings) -> User:
+    own = found.parse_all(f"{at}/identities", "invalid-identity", Identity.parse, document.identities)
     return User(
         name=document.login or document.name,
         password=password or b"",
@@ -123,9 +126,10 @@ def _user(document: UserObject, password: bytes | None, at: str, found: Findings
         expires=document.expires_at,
         groups=document.groups,
         addresses=found.parse_all(f"{at}/addresses", "invalid-address", read_address, document.addresses),
-        identities=found.parse_all(f"{at}/identities", "invalid-identity", Identity.parse, document.identities),
+        identities=(*own, *(identity for device in devices for identity in device.identities)),
         sessions=document.sessions,
         access_profile=document.access_profile,
+        devices=devices,
     )
 
 

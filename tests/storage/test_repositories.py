@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.database import Database
+from gateway.storage.devices import DeviceObject
 from gateway.storage.identity import (
     AuthorityObject,
     CertificateObject,
@@ -196,6 +197,9 @@ USER = UserObject(
     addresses=("10.9.0.8",),
     sessions=2,
 )
+DEVICE = DeviceObject(
+    name="anna/phone", description="the red one", platform="apple", authority="ours", certificate="-----BEGIN"
+)
 SETTINGS = SettingsObject(
     half_open_timeout=9.5,
     half_open_limit=9,
@@ -241,6 +245,7 @@ FULL = _numbered(
         pools={"people": POOL},
         access_profiles={"staff": PROFILE},
         users={"anna": USER},
+        devices={"anna/phone": DEVICE},
         radius={"one": RADIUS},
     )
 )
@@ -267,6 +272,7 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         ((POOL,), PoolObject(name="x", networks=("y",))),
         ((PROFILE,), AccessProfileObject(name="x")),
         ((USER,), UserObject(name="x")),
+        ((DEVICE,), DeviceObject(name="x/y")),
         ((RADIUS,), RadiusObject(name="x", address="192.0.2.1")),
         ((SETTINGS,), SettingsObject()),
     ],
@@ -282,6 +288,7 @@ def _save(database: Database, box: SecretBox, old: Inventory, new: Inventory) ->
         "pools",
         "access profiles",
         "users",
+        "devices",
         "radius",
         "settings",
     ],

@@ -32,6 +32,7 @@ PARAMETERS = {
     "network": "192.0.2.0/24",
     "asked": "MAA=",
     "device": "phone",
+    "platform": "android",
     "pool": "office",
     "address": "10.9.0.1",
 }

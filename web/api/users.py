@@ -1,4 +1,4 @@
-"""Who may come in: /users, /users/{name}; and files for their devices: /users/{name}/profiles/{device}."""
+"""Who may come in: /users, /users/{name}; and files for their devices: /users/{name}/profiles/{platform}."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -33,7 +33,7 @@ class UserBody(UserFields):
     password_set: ReadOnly = None
 
 
-class Device(StrEnum):
+class PlatformName(StrEnum):
     """What kind of device a file is for."""
 
     APPLE = "apple"
@@ -44,7 +44,7 @@ class Device(StrEnum):
 
 
 @router.get(
-    "/users/{name}/profiles/{device}",
+    "/users/{name}/profiles/{platform}",
     responses={**READ, 200: {"description": "The file", "content": {"application/octet-stream": {}}}},
     response_class=Response,
 )
@@ -52,18 +52,18 @@ async def get_profile(
     request: Request,
     _: ReadConfig,
     name: ObjectName,
-    device: Device,
+    platform: PlatformName,
     peer: Annotated[str, Query(max_length=63, description="By which peer; the only one with EAP needs no naming")] = "",
 ) -> Response:
     """A file that makes a device ready to come in as this user; it holds no password, the device asks for it."""
     gateway = current_gateway(request)
     try:
-        octets = gateway.profile(name, peer, device.value)
+        octets = gateway.profile(name, peer, platform.value)
     except Unfit as unfit:
-        raise Invalid([FieldError("/path/device", "unfit", str(unfit))]) from None
-    platform = PLATFORMS[device.value]
-    headers = {"content-disposition": f'attachment; filename="{name}{platform.suffix}"', "cache-control": "no-store"}
-    return Response(octets, media_type=platform.media_type, headers=headers)
+        raise Invalid([FieldError("/path/platform", "unfit", str(unfit))]) from None
+    made_by = PLATFORMS[platform.value]
+    headers = {"content-disposition": f'attachment; filename="{name}{made_by.suffix}"', "cache-control": "no-store"}
+    return Response(octets, media_type=made_by.media_type, headers=headers)
 
 
 def _show(config: Configuration, user: UserObject) -> UserAnswer:

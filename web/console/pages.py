@@ -10,11 +10,23 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.console import access_profiles, account, certificates, changing, credentials, entry, people, ruling, watching
+from web.console import (
+    access_profiles,
+    account,
+    certificates,
+    changing,
+    credentials,
+    devices,
+    entry,
+    joining,
+    people,
+    ruling,
+    watching,
+)
 from web.console.errors import error_page
 from web.console.render import STATIC
 from web.problems import is_page
-from web.security import request_id
+from web.security import request_id, told_path
 
 _log = logging.getLogger(__name__)
 _PARTS = (
@@ -23,8 +35,10 @@ _PARTS = (
     changing,
     credentials,
     certificates,
+    devices,
     people,
     access_profiles,
+    joining,
     ruling,
     watching,
 )  # changing before watching: /tunnels/new is no tunnel's name
@@ -82,7 +96,7 @@ class PageFailures:
             await self.app(scope, receive, send_noting)
         except Exception:
             request = Request(scope)
-            _log.exception("request %s failed: %s %s", request_id(request), request.method, request.url.path)
+            _log.exception("request %s failed: %s %s", request_id(request), request.method, told_path(request))
             if started:
                 raise
             await error_page(request, 500)(scope, receive, send)

@@ -11,11 +11,12 @@ from web.console.objects import Deletion, Pages, Sheet, object_pages
 from web.console.render import page
 from web.console.session import PageRoute, SignedIn, ThisGateway
 from web.console.views import access_profiles, people
+from web.console.views.devices import device_rows
 from web.console.words import tunnel
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _LIST = "/access"
-_DEVICES = (
+_PLATFORMS = (
     ("apple", "iPhone, iPad, Mac (.mobileconfig)"),
     ("android", "Android, with strongSwan's app (.sswan)"),
     ("windows", "Windows (PowerShell)"),
@@ -53,7 +54,8 @@ def _draw_user(sheet: Sheet[UserObject]) -> Response:
         "users",
         body,
         new="New user",
-        devices=_DEVICES,
+        platforms=_PLATFORMS,
+        devices=device_rows(sheet.gateway, name) if name else (),
         profiles=access_profiles.choices(config.inventory, sheet.typed.get("access_profile", "")),
         reach=access_profiles.reach_of(config.snapshot(), sheet.base) if sheet.base else None,
         password_set=("users", name) in config.inventory.secrets,

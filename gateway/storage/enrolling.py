@@ -1,0 +1,47 @@
+"""Devices, from documents to policy: which certificates are whose."""
+
+from functools import lru_cache
+
+from cryptography import x509
+
+from gateway.crypto import containers
+from gateway.crypto.authority import name_texts
+from gateway.policy.identities import Identity
+from gateway.policy.users import Device
+from gateway.storage.findings import Findings, Pointers
+from gateway.storage.objects import Inventory
+from gateway.wire.numbers import IdType
+
+
+def compile_devices(inventory: Inventory, pointer: Pointers, found: Findings) -> dict[str, tuple[Device, ...]]:
+    """The devices that have a certificate, by the user's name."""
+    devices: dict[str, tuple[Device, ...]] = {}
+    for name, document in sorted(inventory.devices.items()):
+        at = pointer("devices", name)
+        if document.user not in inventory.users:
+            found.add(f"{at}/name", "unknown-reference", f"there is no user {document.user!r}")
+        if not document.certificate:
+            continue
+        if document.authority not in inventory.authorities:
+            found.add(f"{at}/authority", "unknown-reference", f"there is no authority {document.authority!r}")
+        try:
+            octets, identities = read_device(document.certificate)
+        except ValueError as error:
+            found.add(f"{at}/certificate", "invalid-certificate", str(error))
+            continue
+        devices[document.user] = (*devices.get(document.user, ()), Device(name, octets, identities))
+    return devices
+
+
+@lru_cache(maxsize=100_000)
+def read_device(text: str) -> tuple[bytes, tuple[Identity, ...]]:
+    """A device's certificate in DER, and as whom it may come: by an alternative name, or by its subject, as Windows
+    does. Raises ValueError."""
+    certificate = containers.read_certificates(text.encode())[0]
+    names = [Identity.parse(name) for name in name_texts(certificate)]
+    return containers.der(certificate), (*names, subject_of(certificate))
+
+
+def subject_of(certificate: x509.Certificate) -> Identity:
+    """A certificate's subject, as an identity of IKE."""
+    return Identity(IdType.ID_DER_ASN1_DN, certificate.subject.public_bytes())

@@ -1,0 +1,165 @@
+"""Devices of users and their invitations through the API."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+
+from gateway.service.authorities import facts_of
+from gateway.service.manage import Terms
+from tests.web.api_lab import Api, problem, served
+from tests.web.joining_lab import welcome
+
+V1 = "/api/v1"
+PHONE = f"{V1}/users/anna/devices/phone"
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with served(tmp_path) as found:
+        await welcome(found.gateway)
+        yield found
+
+
+@pytest.fixture
+async def admin(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
+    async with api.client(await api.token()) as found:
+        yield found
+
+
+async def joined(api: Api, admin: httpx2.AsyncClient, platform: str = "swanctl") -> str:
+    """The phone is set up; its certificate's serial number."""
+    link = (await admin.post(f"{PHONE}/invites", json={})).json()["link"]
+    async with api.client(accept="text/html") as guest:
+        file = await guest.post(link, data={"platform": platform})
+    assert file.status_code == 200, file.text
+    return facts_of(api.gateway.config.inventory.devices["anna/phone"].certificate)[0].serial
+
+
+def revoked(api: Api) -> list[str]:
+    return [one.serial for one in api.gateway.config.inventory.authorities["ca"].revoked]
+
+
+async def test_a_device_is_made_read_changed_and_deleted(admin: httpx2.AsyncClient) -> None:
+    made = await admin.put(f"{V1}/users/anna/devices/desk", json={"description": "the old one"})
+    assert made.status_code == 201, made.text
+    assert made.json()["object"]["name"] == "anna/desk"
+    listed = (await admin.get(f"{V1}/users/anna/devices")).json()["items"]
+    assert [one["name"] for one in listed] == ["anna/desk", "anna/phone"]
+    changed = await admin.patch(f"{V1}/users/anna/devices/desk", json={"description": "the new one"})
+    assert changed.json()["object"]["description"] == "the new one"
+    assert (await admin.get(f"{V1}/users/anna/devices/desk")).headers["etag"]
+    assert (await admin.delete(f"{V1}/users/anna/devices/desk")).status_code == 200
+    problem(await admin.get(f"{V1}/users/anna/devices/desk"), 404, "not-found")
+    nobody = problem(await admin.put(f"{V1}/users/nobody/devices/desk", json={}), 422, "invalid")
+    assert nobody["errors"][0]["detail"] == "there is no user 'nobody'"
+    problem(await admin.get(f"{V1}/users/nobody/devices"), 404, "not-found")
+
+
+async def test_an_invitation_shows_its_link_once_and_how_far_it_came(api: Api, admin: httpx2.AsyncClient) -> None:
+    body = {"good_for": 3600.0, "days": 30, "on_demand": True}
+    made = (await admin.post(f"{PHONE}/invites", json=body)).json()
+    link, number = made.pop("link"), made["id"]
+    assert (made["state"], made["peer"], made["days"], made["on_demand"]) == ("open", "people", 30.0, True)
+    assert made["expires_at"] - made["created_at"] == 3600.0
+    listed = await admin.get(f"{V1}/invites", params={"device": "anna/phone"})
+    assert listed.json()["items"] == [made]
+    assert link.rpartition("/")[2] not in listed.text
+    async with api.client(accept="text/html") as guest:
+        await guest.get(link)
+        looked = (await admin.get(f"{V1}/invites/{number}")).json()
+        assert (looked["state"], looked["opened_at"] is not None, looked["used_at"]) == ("open", True, None)
+        await guest.post(link, data={"platform": "apple"})
+    used = (await admin.get(f"{V1}/invites/{number}")).json()
+    assert (used["state"], used["platform"], used["used_from"], used["first_seen_at"]) == (
+        "used",
+        "apple",
+        "127.0.0.1",
+        None,
+    )
+    facts = facts_of(api.gateway.config.inventory.devices["anna/phone"].certificate)[0]
+    assert 29.9 * 86_400 < facts.not_after - facts.not_before < 30.1 * 86_400
+    assert facts.subject == "CN=phone,O=anna"
+    assert (await admin.delete(f"{V1}/invites/{number}")).status_code == 204
+    assert (await admin.get(f"{V1}/invites/{number}")).json()["state"] == "used"
+    problem(await admin.get(f"{V1}/invites/nothing"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"good_for": 1.0}, "/good_for"),
+        ({"good_for": 1e9}, "/good_for"),
+        ({"days": 0}, "/days"),
+        ({"peer": "nowhere"}, "/peer"),
+        ({"token": "x"}, "/token"),
+    ],
+)
+async def test_invitations_that_are_not_made(admin: httpx2.AsyncClient, body: dict[str, Any], pointer: str) -> None:
+    wrong = problem(await admin.post(f"{PHONE}/invites", json=body), 422, "invalid")
+    assert [error["pointer"] for error in wrong["errors"]] == [pointer]
+
+
+async def test_a_certificate_that_no_device_has_any_more_is_revoked(api: Api, admin: httpx2.AsyncClient) -> None:
+    serial = await joined(api, admin)
+    kept = await admin.put(PHONE, json={"description": "written anew"})
+    assert kept.json()["object"]["chain"][0]["serial"] == serial and not revoked(api)
+    told = await admin.post(f"{PHONE}/actions/revoke", json={"reason": "key-compromise"})
+    assert told.json()["object"]["revoked"] is True
+    assert revoked(api) == [serial]
+    second = await joined(api, admin)
+    assert (await admin.get(PHONE)).json()["revoked"] is False
+    assert (await admin.delete(f"{V1}/users/anna")).status_code == 200
+    assert not api.gateway.config.inventory.devices
+    assert set(revoked(api)) == {serial, second}
+    status = await admin.get(f"{V1}/authorities/ca/crl")
+    listed = x509.load_der_x509_crl(status.content)
+    assert {f"{one.serial_number:x}" for one in listed} == {serial, second}
+
+
+async def test_going_back_to_a_revision_takes_no_device_from_anybody(api: Api, admin: httpx2.AsyncClient) -> None:
+    before = api.gateway.config.revision
+    serial = await joined(api, admin)
+    await api.gateway.config.restore(before, Terms("tests"))
+    assert facts_of(api.gateway.config.inventory.devices["anna/phone"].certificate)[0].serial == serial
+    assert not revoked(api)
+    after = api.gateway.config.revision
+    assert (await admin.delete(PHONE)).status_code == 200
+    await api.gateway.config.restore(after, Terms("tests"))
+    assert not api.gateway.config.inventory.devices
+    assert revoked(api) == [serial]
+
+
+async def test_the_authority_answers_for_devices(api: Api, admin: httpx2.AsyncClient) -> None:
+    await joined(api, admin)
+    assert "users/anna/devices/phone" in (await admin.get(f"{V1}/authorities/ca")).json()["used_by"]
+    pem = api.gateway.config.inventory.devices["anna/phone"].certificate.encode()
+    own = x509.load_pem_x509_certificate(pem)
+    issuer = x509.load_pem_x509_certificate(api.gateway.config.inventory.authorities["ca"].certificate.encode())
+    asked = ocsp.OCSPRequestBuilder().add_certificate(own, issuer, hashes.SHA256()).build()
+    octets = asked.public_bytes(Encoding.DER)
+    answer = ocsp.load_der_ocsp_response(api.gateway.issuing.answer_ocsp("ca", octets))
+    assert answer.certificate_status == ocsp.OCSPCertStatus.GOOD
+
+
+async def test_a_document_with_devices_comes_back(api: Api, admin: httpx2.AsyncClient) -> None:
+    serial = await joined(api, admin)
+    document = api.gateway.config.export()
+    (device,) = document["devices"]
+    assert device["name"] == "anna/phone" and device["certificate"].startswith("-----BEGIN CERTIFICATE")
+    written = await api.gateway.config.apply(document, Terms("tests"), prune=True)
+    assert not written.changed
+    document["devices"] = [{"name": "anna/phone"}]
+    await api.gateway.config.apply(document, Terms("tests"))
+    assert facts_of(api.gateway.config.inventory.devices["anna/phone"].certificate)[0].serial == serial
+
+
+async def test_how_a_device_is_now(admin: httpx2.AsyncClient) -> None:
+    now = (await admin.get(f"{PHONE}/status")).json()
+    assert now == {"device": "anna/phone", "ike_sas": [], "first_seen_at": None, "last_seen_at": None}
