@@ -125,8 +125,11 @@ async def sign_out(request: Request, response: Response) -> None:
 
 
 def source(request: Request) -> str:
-    """The address that the request came from; X-Forwarded-For is not believed."""
-    return request.client.host if request.client else ""
+    """The address that the request came from; X-Forwarded-For is not believed.
+
+    A socket for both IP versions tells an IPv4 address inside of an IPv6 one, of which all would be one network.
+    """
+    return request.client.host.removeprefix("::ffff:") if request.client else ""
 
 
 async def _end_old_session(request: Request) -> None:
