@@ -1,4 +1,4 @@
-"""One gateway without a web server, ordered about by lines of JSON: what `tests.lab.appliance` starts in a namespace.
+"""One gateway, ordered about by lines of JSON: what `tests.lab.appliance` starts in a namespace.
 
 Each line on stdin is `{"do": name, …arguments}`; each line on stdout is `{"ok": answer}` or `{"error": sentence}`.
 SIGTERM, or the end of stdin, ends it in good order.
@@ -6,6 +6,7 @@ SIGTERM, or the end of stdin, ends it in good order.
 
 import asyncio
 import base64
+import datetime as dt
 import json
 import logging
 import signal
@@ -17,13 +18,15 @@ from typing import Any
 
 import httpx2
 
+from gateway.cli.server import Server, bind
 from gateway.dataplane.choose import open_driver
 from gateway.ike.plane import Refused
 from gateway.policy.snapshot import Changes, EngineSettings, Snapshot
 from gateway.service.access import Scope
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Conflict, Invalid, NotFound, PreconditionFailed, Terms
-from gateway.settings import Settings
+from gateway.service.tls import ensure_certificate, own_addresses
+from gateway.settings import ANY_HOST, Settings
 from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
 from web.app import create_app
@@ -38,6 +41,7 @@ class Desk:
         self.gateway = gateway
         self.limits: dict[str, Any] = {}
         self._token: str | None = None
+        self._serving: asyncio.Task[None] | None = None
         # The engine's limits have no place in the configuration, so they are put into every snapshot on its way.
         # Configuration got its way to the engine when it was made: this one takes its place.
         self._push = gateway.config._push
@@ -99,6 +103,14 @@ class Desk:
 
     async def events(self) -> Any:
         return self.gateway.journal.since(0)
+
+    async def serve(self, port: int) -> Any:
+        """The console and the API over TLS, as `ikegate serve` has them; answers the file of its certificate."""
+        data = self.gateway.settings.data
+        made = ensure_certificate(data, [], own_addresses(), dt.datetime.now(dt.UTC))
+        server = Server(create_app(self.gateway), made.certificate, made.key, lambda: None)
+        self._serving = asyncio.get_running_loop().create_task(server.serve([bind(ANY_HOST, port)]))
+        return str(made.certificate)
 
     async def rest(self, method: str, path: str, body: Any = None) -> Any:
         """A request to the REST API of this gateway, by a token with every scope, as if over the network."""
