@@ -37,7 +37,7 @@ _SIGNS = 16
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """When a device came in for the first and the last time, Unix seconds."""
+    """When a device came in for the first and the last time by the certificate that it has, Unix seconds."""
 
     device: str
     first: float
@@ -63,6 +63,7 @@ class Devices:
         with database.read() as session:
             self._seen = {one[0]: Sighting(*one) for one in load_sightings(session)}
         self._unwritten: set[str] = set()
+        self._dropped: set[str] = set()
 
     def sighting(self, name: str) -> Sighting | None:
         """When the device `user/device` was seen; None: never."""
@@ -77,16 +78,23 @@ class Devices:
                 self._seen[sa.device] = Sighting(sa.device, before.first if before else now, now)
                 self._unwritten.add(sa.device)
 
+    def forget(self, name: str) -> None:
+        """It has another certificate, and was not seen with that."""
+        self._seen.pop(name, None)
+        self._unwritten.discard(name)
+        self._dropped.add(name)
+
     async def keep(self) -> None:
         """Write behind what was seen, and forget devices that are no more. Raises StorageFailed; nothing is lost."""
-        gone = self._seen.keys() - self._config.inventory.devices.keys()
-        changed = [self._seen[name] for name in self._unwritten - gone]
+        for name in self._seen.keys() - self._config.inventory.devices.keys():
+            self.forget(name)
+        changed = [self._seen[name] for name in self._unwritten]
+        gone = self._dropped - self._unwritten
         if not changed and not gone:
             return
         await asyncio.to_thread(self._write, changed, gone)
-        self._unwritten -= {one.device for one in changed} | gone
-        for name in gone:
-            self._seen.pop(name, None)
+        self._unwritten -= {one.device for one in changed if self._seen.get(one.device) == one}
+        self._dropped -= gone
 
     def _write(self, changed: list[Sighting], gone: set[str]) -> None:
         with self._database.write() as session:

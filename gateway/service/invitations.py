@@ -272,6 +272,8 @@ class Invitations:
             patch |= {"certificate": enrolment.certificate, "authority": enrolment.authority}
         terms = Terms(f"invitation {invite.id}", f"{invite.device} took its file for {invite.platform}")
         await self._config.patch("devices", invite.device, patch, terms)
+        if enrolment is not None:
+            self._devices.forget(invite.device)
 
     def watched(self, secret: str, token: str) -> tuple[Invite, Watch] | None:
         """What who took the file of this token may see, by the secret that came with it."""
@@ -325,5 +327,12 @@ def _check(inventory: Inventory, device: DeviceObject, peer: Peer, user: User, n
     """Whether the device's user may come in by the peer at all. Raises Unfit."""
     if why := user.barred(now):
         raise Unfit(f"the user {device.user} {why}")
-    if any(one.method == Method.EAP for one in peer.remote_auth) and ("users", device.user) not in inventory.secrets:
+    methods = next((one.eap_methods for one in peer.remote_auth if one.method == Method.EAP), None)
+    if methods is None or "radius" in methods:
+        return
+    if methods and "mschapv2" not in methods:
+        raise Unfit(
+            f"{peer.name} asks by EAP for {' or '.join(methods)}: files are for mschapv2, or a certificate alone"
+        )
+    if ("users", device.user) not in inventory.secrets:
         raise Unfit(f"{peer.name} asks for a password, and {device.user} has none: give the user one first")

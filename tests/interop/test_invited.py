@@ -141,6 +141,11 @@ def test_swanctl_joins_with_the_file_behind_its_link_and_is_refused_once_revoked
     pair.gateway.rest("POST", "/users/anna/devices/laptop/actions/revoke", {})
     is_cut_off(pair)
     assert "revoked" in pair.gateway.attempt("people")["reason"]
+    status, file = browser.take(invited(pair, "laptop"), "swanctl")
+    assert pair.gateway.rest("GET", "/users/anna/devices/laptop/status")["first_seen_at"] is None
+    pair.charon.load(unpack(pair, file))
+    comes_in(pair, "laptop")
+    pair.charon.terminate("people")
 
 
 def test_the_file_for_android_lets_strongswan_in_until_the_device_is_removed(pair: Pair, browser: Browser) -> None:

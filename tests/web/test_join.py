@@ -242,6 +242,15 @@ async def test_with_a_peer_that_asks_for_a_password_no_key_is_made(api: Api, gue
     assert (device.platform, device.certificate) == ("swanctl", "")
 
 
+async def test_what_is_asked_by_eap_must_be_what_a_file_can_say(api: Api) -> None:
+    async with api.client(await api.token()) as admin:
+        for methods, status in ((["tls"], 422), (["md5"], 422), (["tls", "mschapv2"], 201), (["radius"], 201)):
+            change = {"remote_auth": [{"method": "eap", "eap_methods": methods}]}
+            assert (await admin.patch(f"{V1}/peers/people", json=change)).status_code == 200
+            made = await admin.post(f"{V1}/users/anna/devices/phone/invites", json={})
+            assert made.status_code == status, (methods, made.text)
+
+
 async def test_a_peer_must_be_one_that_the_device_can_come_in_by(api: Api) -> None:
     async with api.client(await api.token()) as admin:
         for change, told in (

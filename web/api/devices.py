@@ -59,7 +59,7 @@ class DeviceBody(DeviceFields):
 
 
 class DeviceStatus(BaseModel):
-    """How a device is now; times are Unix seconds."""
+    """How a device is now, and when it came in by the certificate that it has; times are Unix seconds."""
 
     device: str
     ike_sas: list[int] = Field(description="Those by which it is in now")

@@ -46,7 +46,7 @@ class InviteAnswer(BaseModel):
     used_from: str
     platform: str
     revoked_at: float | None
-    first_seen_at: float | None = Field(description="When the device came in first after that")
+    first_seen_at: float | None = Field(description="When the device came in first by its certificate")
 
 
 class NewInviteAnswer(InviteAnswer):
@@ -75,14 +75,14 @@ class InviteBody(BaseModel):
 def show_invite(gateway: Gateway, invite: Invite) -> dict[str, Any]:
     """The invitation as the API shows it."""
     seen = gateway.devices.sighting(invite.device)
-    later = seen is not None and invite.used_at is not None and seen.last >= invite.used_at
+    later = seen is not None and invite.used_at is not None and seen.first >= invite.used_at
     hidden = ("digest", "life")
     fields = {name: getattr(invite, name) for name in Invite.__dataclass_fields__ if name not in hidden}
     return {
         **fields,
         "days": invite.life / DAY,
         "state": invite.state(time.time()),
-        "first_seen_at": max(seen.first, invite.used_at or 0.0) if later and seen else None,
+        "first_seen_at": seen.first if later and seen else None,
     }
 
 

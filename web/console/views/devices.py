@@ -45,6 +45,8 @@ class InviteRow:
     css: str
     word: str
     is_open: bool
+    connected: float | None
+    """When the device came in first by what it got, Unix seconds."""
 
 
 def device_rows(gateway: Gateway, user: str) -> list[DeviceRow]:
@@ -84,13 +86,16 @@ def device_row(gateway: Gateway, device: DeviceObject, sas: Iterable[IkeSaStatus
 
 def invite_rows(gateway: Gateway, device: str) -> list[InviteRow]:
     """The invitations of a device, the newest first."""
-    now = time.time()
+    now, seen = time.time(), gateway.devices.sighting(device)
     rows = []
     for one in gateway.invitations.of_device(device):
         kept = one.state(now)
         state = State("Opened" if one.opened_at else "Not opened yet", "connecting", 0)
         state = _STATES.get(kept, state)
-        rows.append(InviteRow(one, state.css, state.word, kept == "open"))
+        came = seen is not None and one.used_at is not None and seen.first >= one.used_at
+        if came:
+            state = State("Connected", "up", 0)
+        rows.append(InviteRow(one, state.css, state.word, kept == "open", seen.first if seen and came else None))
     return rows
 
 
