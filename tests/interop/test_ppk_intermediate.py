@@ -37,9 +37,9 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
         yield Ends(left, right, gateway, pluto)
 
 
-def prepare(ends: Ends, tunnel: Tunnel, theirs: dict[str, str], ppk: str) -> None:
+def prepare(ends: Ends, tunnel: Tunnel, theirs: dict[str, str], ppk: str, **more: str) -> None:
     left, right = tunnel.ids()
-    words = {"ppk-ids": ",".join(theirs)}
+    words = {"ppk-ids": ",".join(theirs), **more}
     load(
         ends,
         tunnel,
@@ -112,4 +112,23 @@ def test_where_ours_is_for_ike_auth_alone_it_is_used_there(ends: Ends, initiator
     tunnel = tunnel_of(f"int-auth-{initiator}", {"2026.lab": WORDS}, ppk_required=True, ppk_exchange="auth")
     prepare(ends, tunnel, {"2026.lab": WORDS}, "insist")
     assert up(ends, tunnel, initiator) == "PPK: NIST P-256 with a PPK"
+    down(ends, tunnel)
+
+
+@pytest.mark.parametrize("exchange", ["intermediate", "auth"])
+def test_we_come_back_by_a_ticket_with_the_key_still_in_it(ends: Ends, exchange: str) -> None:
+    quick = {"tries": 2, "base": 0.4, "factor": 1.0}
+    ours = {"ppk_required": True, "ppk_exchange": exchange, "dpd_delay": 1, "retransmit": quick}
+    tunnel = tunnel_of(f"int-back-{exchange}", {"2026.lab": WORDS}, **ours)
+    prepare(ends, tunnel, {"2026.lab": WORDS}, "insist", **{"session-resumption": "yes"})
+    before = up(ends, tunnel, "ours")
+    ends.left.ip("link", "set", "to-right", "down")
+    until(lambda: not ends.gateway.ike_sas(tunnel.name), "our end has given it up")
+    ends.left.ip("link", "set", "to-right", "up")
+    ends.left.ip("route", "replace", INNER[4][1], "via", OUTER[4][1], "src", HOSTS[4][0])
+    assert not ends.gateway.connect(tunnel.name)["ok"]  # it wants a shorter proof than RFC 5723 4.3.3 does
+    done = ends.gateway.connect(tunnel.name)
+    assert done["ok"], f"{done['text']}\n{ends.pluto.tail()}"
+    assert ends.gateway.ike_sas(tunnel.name)[-1]["key_exchange"] == f"{before}, of the IKE SA that it resumes"
+    assert ends.pings()
     down(ends, tunnel)
