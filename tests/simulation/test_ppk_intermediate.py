@@ -112,6 +112,7 @@ def test_all_keys_are_made_of_it_before_anybody_is_proven(suite: str) -> None:
         ((ONE,), (TWO,), (False, False), True),
         ((ONE,), (replace(ONE, secret=bytes(32)),), (False, False), True),
         ((), (ONE,), (False, True), False),
+        ((), (ONE,), (True, False), False),
         ((ONE,), (), (True, False), False),
         ((ONE,), (TWO,), (True, False), False),
         ((ONE,), (TWO,), (False, True), False),

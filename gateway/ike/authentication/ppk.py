@@ -75,7 +75,7 @@ def unfit(core: Core, sa: IkeSa, peer: Peer, response: Message) -> Close | None:
 
     It is not where it contradicts itself, nor where a key is required and it knows of none in an exchange of ours.
     """
-    if not peer.ppks or not response.all(wire.SA):
+    if not (peer.ppks or peer.ppk_required) or not response.all(wire.SA):
         return None
     chosen = _chosen_in(response)
     if chosen is None:
