@@ -95,7 +95,16 @@ def _open(core: Core, sa: IkeSa, message: Message, datagram: bytes, path: Path) 
 
 
 def _answer(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Payload] | None]) -> None:
-    """Answer with what `begin` gives; None waits for the outside."""
+    """Answer with what `begin` gives; None waits, for the outside or for the end of a rekey of ours."""
+    if _give(core, sa, held, begin):
+        driver.next_task(core, sa)
+        if sa.replaced_by is not None:
+            driver.next_task(core, sa.replaced_by)
+
+
+def _give(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Payload] | None]) -> bool:
+    """Answer; whether that was done and the SA goes on."""
+    sa.responses.held = None
     request, path = held.request, held.path
     ending: str | None = None
     connecting, before = sa.state == Lifecycle.CONNECTING, sa.replaced_by
@@ -103,7 +112,9 @@ def _answer(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Pay
         payloads = begin()
         if payloads is None:
             sa.responses.held = held
-            return
+            if sa.renewal is not None:
+                sa.renewal.crossing = partial(_give, core, sa, held, begin)
+            return False
         if sa.replaced_by is not None and before is None:
             sa.replaced_by.requests.silent = True
         if request.exchange == ExchangeType.INFORMATIONAL:
@@ -125,9 +136,8 @@ def _answer(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Pay
     elif sa.state == Lifecycle.DELETING and sa.reason:
         _end(core, sa, sa.reason, "peer-error")
     else:
-        driver.next_task(core, sa)
-        if sa.replaced_by is not None:
-            driver.next_task(core, sa.replaced_by)
+        return True
+    return False
 
 
 def _end(core: Core, sa: IkeSa, why: str, cause: str) -> None:

@@ -4,6 +4,7 @@ from gateway.ike import driver, lifetimes
 from gateway.ike.answering import forget_answers, outside_silent
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
+from gateway.ike.exchanges.rekey import answer_crossing
 from gateway.ike.lifecycle import close, discard_fragments, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness
 from gateway.ike.mending import mend
@@ -24,6 +25,8 @@ def act(core: Core, key: object) -> None:
             forget_answers(core)
         case ("linger" | "sent-on" as what, IkeSa() as sa):
             _outlived(core, what, sa)
+        case ("crossing", IkeSa() as sa):
+            answer_crossing(sa.renewal)
         case ("liveness", IkeSa() as sa):
             check_liveness(core, sa)
         case ("idle", str() as name, ChildSa() as unused):

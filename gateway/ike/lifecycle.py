@@ -97,6 +97,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         "reauth",
         "supplanted",
         "follow-up",
+        "crossing",
     ):
         core.timers.cancel((timer, sa))
     discard_fragments(sa)

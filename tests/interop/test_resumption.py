@@ -77,12 +77,13 @@ def test_libreswan_comes_back_to_us_with_our_ticket(ends: Ends) -> None:
     ends.pluto.whack("--name", tunnel.name, "--delete")
 
 
-@pytest.mark.parametrize("initiator", ["ours", "theirs"])
+@pytest.mark.parametrize("initiator", ["ours", "theirs", "both"])
 @pytest.mark.requires("iperf3", "nft-queue")
 @pytest.mark.timeout(60 + 6 * ROUNDS)
 def test_rekeys_without_end(ends: Ends, tmp_path: Path, initiator: str) -> None:
-    """No packet is lost and nothing doubles when libreswan 5 rekeys, or we do.
+    """No packet is lost and nothing doubles when libreswan 5 rekeys, or we do, or both rekey the IKE SA at once.
 
-    Like 4.10, as responder it sends on the new CHILD_SA before its answer is out.
+    Like 4.10, as responder it sends on the new CHILD_SA before its answer is out. It survives two rekeys of a
+    CHILD_SA that cross, but not without loss: in eight of them 127 of 5,709 pings.
     """
     endure(ends, tmp_path, initiator)

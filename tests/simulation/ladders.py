@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.ike.attempt_log import payload_name
+from gateway.ike.exchanges.rekey import CROSSING
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Start
 from gateway.wire.numbers import ExchangeType
@@ -79,6 +80,10 @@ class Ladder:
         names = [payload_name(payload) for payload in self.network.read(letter).payloads]
         self.network.deliver(letter)
         return names
+
+    def out_of_patience(self) -> None:
+        """Nobody waits any longer for the answer to his own rekey of the IKE SA before he gives his."""
+        self.network.run(CROSSING + 0.01)
 
     def lose(self, sender: Host, exchange: ExchangeType, *, response: bool = False) -> None:
         self.network.take(sender, exchange, response=response)

@@ -14,6 +14,7 @@ from tests.simulation.network import Host
 from tests.simulation.test_tunnel import assert_agree, established
 
 LOW, MIDDLE, HIGH = 0x00, 0x80, 0xFF
+SLOW = Retransmission(tries=6, base=4.0, factor=1.8, jitter=0.0)
 whose = pytest.mark.parametrize("loser", ["a", "b"])
 
 
@@ -296,6 +297,7 @@ def test_both_rekey_the_ike_sa(loser: str) -> None:
     both_rekey(ladder, loser, None)
     # A --> SA, Ni, KEi  ><  <-- SA, Ni, KEi
     cross(ladder)
+    ladder.out_of_patience()
     assert holder(ladder.a) is ladder.old, "not decided yet"
     assert holder(ladder.b) is ladder.other_old
     # A <-- SA, Nr, KEr  ><  --> SA, Nr, KEr
@@ -310,6 +312,7 @@ def test_both_rekey_the_ike_sa_and_one_response_is_late(loser: str) -> None:
     ladder = Ladder()
     both_rekey(ladder, loser, None)
     cross(ladder)
+    ladder.out_of_patience()
     # A --> SA, Nr(b): B has both, and deletes (o) or (b)
     made = next(sa for sa in ladder.a.engine.ike_sas() if sa.stands_by)
     ladder.response(ladder.a, CHILD)
@@ -321,9 +324,10 @@ def test_both_rekey_the_ike_sa_and_one_response_is_late(loser: str) -> None:
 
 def test_the_delete_of_what_lost_is_answered_though_it_was_lost_twice() -> None:
     """As strongSwan repeats it: after four seconds, and after eleven."""
-    ladder = Ladder(retransmission=Retransmission(tries=6, base=4.0, factor=1.8, jitter=0.0))
+    ladder = Ladder(retransmission=SLOW)
     both_rekey(ladder, "b", None)
     cross(ladder)
+    ladder.out_of_patience()
     ladder.response(ladder.b, CHILD)
     ladder.response(ladder.a, CHILD)
     made = next(sa for sa in ladder.b.engine.ike_sas() if sa.initiator and not sa.children and sa.replaced_by)
@@ -347,6 +351,7 @@ def test_the_peer_finished_its_rekey_of_the_ike_sa_before_it_saw_ours() -> None:
     both_rekey(ladder, "b", None)
     # A <-- SA, Ni ; A --> SA, Nr ; B is done, its D(o) is under way
     ladder.request(ladder.b, CHILD)
+    ladder.out_of_patience()
     ladder.response(ladder.a, CHILD)
     assert ladder.other_old.state == Lifecycle.REKEYED
     # A --> SA, Ni, late: on an SA that B is about to close
@@ -361,6 +366,7 @@ def test_the_peers_delete_of_the_old_ike_sa_ends_our_rekey() -> None:
     ladder = Ladder()
     both_rekey(ladder, "b", None)
     ladder.request(ladder.b, CHILD)
+    ladder.out_of_patience()
     ladder.response(ladder.a, CHILD)
     # A <-- D(o), and A's own request is lost
     ladder.lose(ladder.a, CHILD)
@@ -370,9 +376,10 @@ def test_the_peers_delete_of_the_old_ike_sa_ends_our_rekey() -> None:
 
 
 def test_the_peer_uses_its_new_ike_sa_before_ours_is_answered() -> None:
-    ladder = Ladder()
+    ladder = Ladder(retransmission=SLOW)
     both_rekey(ladder, "b", None)
     ladder.request(ladder.b, CHILD)
+    ladder.out_of_patience()
     ladder.response(ladder.a, CHILD)
     # A <-- N(QCD_TOKEN), on (b), for which A still has nothing; D(o) comes later
     new = ladder.sa(ladder.b)
