@@ -41,8 +41,9 @@ lint: development ## ruff, mypy --strict, the import rules
 bench: development ## measure, and print the figures
 	exec $(BIN)/python -m benchmarks
 
-fuzz: development ## look for what breaks the engine, FUZZ_SECONDS long (600)
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} exec $(BIN)/python -W error -m tests.hostile.fuzz
+fuzz: development ## look for what breaks the engine, by seeds and by coverage, FUZZ_SECONDS long (600)
+	export FUZZ_SECONDS=$$(($${FUZZ_SECONDS:-600} / 2)); \
+	$(BIN)/python -W error -m tests.hostile.fuzz && exec $(BIN)/python -m tests.hostile.guided
 
 floods: development ## ten minutes of floods while honest peers connect; fails when memory grows
 	exec $(BIN)/python -m benchmarks.soak

@@ -219,7 +219,11 @@ class Caller(Journal):
         self._since[name] = time.perf_counter(), done
         runner = self._runner
         runner.perform(runner.engine.connect(name, None, runner.clock())[1])
-        await asyncio.wait_for(done, _PATIENCE)
+        try:
+            await asyncio.wait_for(done, _PATIENCE)
+        except TimeoutError:
+            del self._since[name]
+            self.failed.append(f"nothing came of it within {_PATIENCE:g} s")
         runner.perform(runner.engine.disconnect(name, None, runner.clock())[1])
 
     async def close(self) -> None:

@@ -19,7 +19,8 @@ SECONDS = 75.0
 ROUNDS = 2
 GROWTH = 2**20
 """Octets that the heap's fragments may differ by; a leak of 10 octets for each datagram of a round is more."""
-_FILLING = 240.0
+_FILLING = 900.0
+"""Seconds; a minute on a machine that does nothing else."""
 _ATTEMPTS = EngineSettings().attempts_kept
 
 
