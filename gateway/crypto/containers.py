@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, PKCS12PrivateKeyTypes
 
+from gateway.crypto.certificates import MALFORMED
 from gateway.crypto.signature_keys import ML_DSA, InvalidKey, Private, weakness
 from gateway.crypto.signatures import PrivateKey
 
@@ -58,7 +59,7 @@ def read_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
         if not blocks:
             return (x509.load_der_x509_certificate(data),)
         return tuple(x509.load_pem_x509_certificate(match[0]) for match in blocks)
-    except (ValueError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise Unreadable("this is no certificate: PEM begins with -----BEGIN CERTIFICATE-----, DER is binary") from None
 
 
@@ -87,7 +88,7 @@ def read_pkcs12(data: bytes, password: bytes | None) -> Bundle:
     _bounded(data)
     try:
         key, own, others = pkcs12.load_key_and_certificates(data, password)
-    except (ValueError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise Unreadable("the password is wrong, or this is no PKCS#12 file (.p12, .pfx)") from None
     if key is None or own is None:
         raise Unreadable("this PKCS#12 file has no private key with its certificate")
@@ -113,7 +114,7 @@ def read_request(data: bytes) -> x509.CertificateSigningRequest:
     _bounded(data)
     try:
         return x509.load_pem_x509_csr(data) if b"-----BEGIN" in data else x509.load_der_x509_csr(data)
-    except (ValueError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise Unreadable("this is no certificate request (PKCS#10)") from None
 
 
@@ -121,7 +122,7 @@ def read_crl(data: bytes) -> x509.CertificateRevocationList:
     """A list of revoked certificates, PEM or DER. Raises Unreadable."""
     try:
         return x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
-    except (ValueError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise Unreadable("this is no list of revoked certificates (CRL)") from None
 
 

@@ -7,11 +7,11 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from gateway.crypto.authority import EARLIER, Issuer, authority_identifier, hash_for, moment, signer
+from gateway.crypto.certificates import MALFORMED
 from gateway.crypto.revocation import issuer_hashes
 from gateway.crypto.signature_keys import spki
 
@@ -65,8 +65,7 @@ def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: I
         question = ocsp.load_der_ocsp_request(asked)
         extensions = list(question.extensions)
         is_ours = _is_about(issuer, question)
-    except (ValueError, NotImplementedError, UnsupportedAlgorithm, x509.DuplicateExtension):
-        # NotImplementedError: the library reads one certificate a request. UnsupportedAlgorithm: another hash than SHA.
+    except (NotImplementedError, *MALFORMED):  # NotImplementedError: the library reads one certificate a request
         return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
     if not is_ours:
         return _unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)

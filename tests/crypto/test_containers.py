@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.crypto import authority, containers
 from gateway.crypto.authority import Issuer, Wanted
 from gateway.crypto.containers import Unreadable
+from gateway.crypto.revoking import revocation_list
 from gateway.crypto.signatures import PrivateKey
 from tests.crypto.test_authority import NOW, a_key, chance
 
@@ -77,6 +78,19 @@ def test_certificates_of_a_text_in_their_order() -> None:
 def test_what_is_no_certificate_is_told_so(octets: bytes, told: str) -> None:
     with pytest.raises(Unreadable, match=told):
         containers.read_certificates(octets)
+
+
+def test_a_version_that_there_is_not_is_told_so() -> None:
+    """The library has an error of its own for it, which is no ValueError."""
+    crl = revocation_list(ROOT, [], NOW, 3600.0)
+    for octets, version, read, told in (
+        (crl, bytes((2, 1, 1, 0x30)), containers.read_crl, "no list of revoked"),
+        (containers.der(LEAF), bytes((2, 1, 2, 2)), containers.read_certificates, "no certificate"),
+    ):
+        changed = octets.replace(version, bytes((2, 1, 9, version[-1])), 1)
+        assert changed != octets
+        with pytest.raises(Unreadable, match=told):
+            read(changed)
 
 
 def test_blocks_that_do_not_end_are_looked_at_once() -> None:
