@@ -208,7 +208,7 @@ class Observer:
         if live and established is None:
             state, reason = TunnelState.UP, "its IKE SA is being replaced"
         elif live and established is not None:
-            state, reason = self._how_far(peer, child, established)
+            state, reason = self._how_far(peer, child, standing)
             if broken := self._taken_away(live) or self._unanswered(established, live[-1]):
                 state, reason = TunnelState.DOWN, broken
             elif state is TunnelState.UP and (doubled := self._doubled(live)):
@@ -228,11 +228,11 @@ class Observer:
         number = live[-1].id if live else None
         return WantedChildStatus(child.name, state, reason, number, carried[0], carried[1], carried[2], carried[3])
 
-    def _how_far(self, peer: Peer, child: Child, established: IkeSa) -> tuple[TunnelState, str]:
+    def _how_far(self, peer: Peer, child: Child, standing: list[IkeSa]) -> tuple[TunnelState, str]:
         """Up; or, where each pair of networks has a CHILD_SA of its own and some lack, how many."""
         core = self._engine.core
         wanted = parts(core, peer.name, child)
-        lacking = [part for part in wanted if not stands(core, established, part)]
+        lacking = [part for part in wanted if not any(stands(core, sa, part) for sa in standing)]
         if not lacking or child.start != Start.ALWAYS:
             return TunnelState.UP, ""
         example = networks_text(lacking[0].local, lacking[0].remote)
