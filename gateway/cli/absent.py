@@ -44,6 +44,9 @@ class AbsentPlane:
     def mend(self) -> Mended:
         return Mended()
 
+    def trouble(self) -> str:
+        return self._why
+
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         """There are no events."""
 

@@ -25,3 +25,6 @@ class Driver(DataPlane, Protocol):
 
         Raises Refused.
         """
+
+    def trouble(self) -> str:
+        """Why no packet of any tunnel can pass at present, as a sentence; "" when they can."""

@@ -263,6 +263,9 @@ class MemoryPlane:
         self._tables.policies |= missing
         return Mended(gone, len(missing))
 
+    def trouble(self) -> str:
+        return ""
+
     def report(self, event: PlaneEvent) -> None:
         """Deliver an event as if packets or timers had caused it. RuntimeError when nobody listens."""
         if self._emit is None:

@@ -57,9 +57,29 @@ class Tun:
             name = self.name.encode()
             fcntl.ioctl(control, _SIOCSIFMTU, _IFREQ_INT.pack(name, self.mtu))
             fcntl.ioctl(control, _SIOCSIFTXQLEN, _IFREQ_INT.pack(name, QUEUE_PACKETS))
-            flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, _IFREQ_FLAGS.pack(name, 0)))[1]
-            fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(name, flags | _IFF_UP))
+        self._change_flags(_IFF_UP)
         return socket.if_nametoindex(self.name)
+
+    def _change_flags(self, added: int) -> int:
+        """The device's flags, after these were added. Raises OSError when it is gone."""
+        name = self.name.encode()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+            flags: int = _IFREQ_FLAGS.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, _IFREQ_FLAGS.pack(name, 0)))[1]
+            if flags | added != flags:
+                fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(name, flags | added))
+        return flags | added
+
+    def running(self) -> bool | None:
+        """Whether the device is up; None when it is gone."""
+        try:
+            return bool(self._change_flags(0) & _IFF_UP)
+        except OSError:
+            return None
+
+    def bring_up(self) -> None:
+        """Somebody took it down, and its routes with that. Nothing happens when it is gone."""
+        with contextlib.suppress(OSError):
+            self._change_flags(_IFF_UP)
 
     def write(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
         """A virtio header and the pieces of its packet. Raises OSError when the kernel does not take it."""

@@ -302,7 +302,17 @@ class UserspacePlane:
         """The routes that are wanted at least once."""
         return self._routes.wanted()
 
+    def trouble(self) -> str:
+        match self._tun.running():
+            case None:
+                return f"the TUN device {self._tun.name} is gone: restart ikegate"
+            case False:
+                return f"the TUN device {self._tun.name} is down; it is brought up again"
+        return ""
+
     def mend(self) -> Mended:
+        if self._tun.running() is False:
+            self._tun.bring_up()
         self._guard.put_back()
         return Mended(routes=self._routes.put_back())
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from gateway.dataplane.driver import Driver
 from gateway.ike.abilities import Ability
 from gateway.ike.access import access_of, as_offered, user_of
 from gateway.ike.attempts import Attempt, Outcome
@@ -12,7 +13,7 @@ from gateway.ike.driver import waiting_for
 from gateway.ike.engine import Engine
 from gateway.ike.modes import networks_text
 from gateway.ike.parts import parts, stands, unmet
-from gateway.ike.plane import Counters, DataPlane, RuleCounters, StateKey
+from gateway.ike.plane import Counters, RuleCounters, StateKey
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child, Peer, Start
@@ -52,7 +53,7 @@ class Observer:
     def __init__(
         self,
         engine: Engine,
-        plane: DataPlane,
+        plane: Driver,
         clock: Callable[[], float],
         offset: float,
         unsent: Mapping[str, str] = MappingProxyType({}),
@@ -69,6 +70,7 @@ class Observer:
         self._dumped = float("-inf")
         self._there: frozenset[StateKey] = frozenset()
         self._ruled: Mapping[str, RuleCounters] = {}
+        self._trouble = ""
 
     def refresh(self, *, force: bool = False) -> None:
         """Dump the data plane's counters, at most once a second unless forced."""
@@ -78,7 +80,7 @@ class Observer:
         self._dumped = now
         counters = self._plane.counters()
         self._ruled = self._plane.rule_counters()
-        self._there = frozenset(counters)
+        self._there, self._trouble = frozenset(counters), self._plane.trouble()
         seen: set[int] = set()
         for sa in self._engine.ike_sas():
             for child in sa.children.values():
@@ -207,9 +209,11 @@ class Observer:
         )
         if live and established is None:
             state, reason = TunnelState.UP, "its IKE SA is being replaced"
+            if broken := self._trouble or self._taken_away(live):
+                state, reason = TunnelState.DOWN, broken
         elif live and established is not None:
             state, reason = self._how_far(peer, child, standing)
-            if broken := self._taken_away(live) or self._unanswered(established, live[-1]):
+            if broken := self._trouble or self._taken_away(live) or self._unanswered(established, live[-1]):
                 state, reason = TunnelState.DOWN, broken
             elif state is TunnelState.UP and (doubled := self._doubled(live)):
                 reason = doubled

@@ -1,8 +1,9 @@
 """Tunnels with strongSwan that somebody else on this machine disturbs, and what the status says of it."""
 
 import time
+from collections.abc import Callable
 
-from tests.interop.planes import kernel_only
+from tests.interop.planes import kernel_only, userspace_only
 from tests.interop.test_outages import ALWAYS, heard
 from tests.interop.tunnels import HOSTS, Net, Pair, Tunnel
 from tests.lab.appliance import Plain, until
@@ -81,3 +82,22 @@ def test_our_own_cable_is_cut_and_mended(pair: Pair) -> None:
     assert told(pair)["reason"] == ""
     until(lambda: pair.left.ping(HOSTS[4][1], wait=0.5), "routes are back as well", 10)
     pair.down(longer)
+
+
+@userspace_only
+def test_somebody_takes_the_device_down_or_away(fresh_pair: Callable[..., Pair]) -> None:
+    pair = fresh_pair()
+    stands(pair)
+    (before,) = pair.gateway.children(WANTED.name)
+    device = pair.left.ip("-o", "link", "show", "type", "tun").split()[1].rstrip(":")
+    pair.left.ip("link", "set", device, "down")
+    until(lambda: "UP" in pair.left.ip("link", "show", device).split("<")[1].split(">")[0].split(","), "it is up again")
+    until(lambda: heard(pair), "packets pass again, by the routes that went with it", 10)
+    until(lambda: told(pair)["state"] == "up", "and the status knows")
+    assert [child["id"] for child in pair.gateway.children(WANTED.name)] == [before["id"]], "nothing was negotiated"
+    pair.left.ip("link", "delete", device)
+    until(lambda: told(pair)["state"] == "down", "the status knows", 5)
+    assert told(pair)["reason"] == f"net: the TUN device {device} is gone: restart ikegate"
+    pair.gateway.stop()
+    pair.gateway.start()
+    until(lambda: heard(pair), "what the sentence says helps", 20)
