@@ -19,6 +19,7 @@ class _Kept(NamedTuple):
     initiator: bool
     responses: Responses
     until: float
+    dscp: int
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class LastAnswers:
         """The SA ends with the answer that it gave just now."""
         if len(self._kept) >= _MOST:
             del self._kept[next(iter(self._kept))]
-        self._kept[sa.our_spi] = _Kept(sa.initiator, sa.responses, now + _LIFETIME)
+        self._kept[sa.our_spi] = _Kept(sa.initiator, sa.responses, now + _LIFETIME, sa.dscp)
 
     def forget(self, now: float) -> float | None:
         """Forget what nobody asks for any more; when to do so again, None when nothing is left."""
@@ -39,9 +40,10 @@ class LastAnswers:
             del self._kept[next(iter(self._kept))]
         return oldest.until if oldest else None
 
-    def again(self, header: Header, datagram: bytes) -> tuple[bytes, ...]:
-        """The answer to these very octets; nothing where none was given, or long ago."""
+    def again(self, header: Header, datagram: bytes) -> tuple[tuple[bytes, ...], int]:
+        """The answer to these very octets, with its DSCP; nothing where none was given, or long ago."""
         kept = self._kept.get(header.spi_r if header.initiator else header.spi_i)
         if kept is None or kept.initiator is header.initiator or header.response:
-            return ()
-        return kept.responses.last_response if kept.responses.is_repeat(header.message_id, datagram) else ()
+            return (), 0
+        repeated = kept.responses.is_repeat(header.message_id, datagram)
+        return kept.responses.last_response if repeated else (), kept.dscp

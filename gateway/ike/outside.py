@@ -14,9 +14,10 @@ from gateway.wire.outcome import Drop
 
 def hear_stranger(core: Core, header: Header, datagram: bytes, path: Path) -> None:
     """A message for no IKE SA of ours: answered, believed as a hint, or dropped. Raises Drop."""
-    if answer := core.extensions.last_answers.again(header, datagram):
+    answer, dscp = core.extensions.last_answers.again(header, datagram)
+    if answer:
         core.count("repeated")
-        core.send_all(answer, path)
+        core.send_all(answer, path, dscp)
         return
     if header.next_payload == PayloadType.NOTIFY and header.exchange == ExchangeType.INFORMATIONAL:
         if not header.response and parse(datagram).notify(NotifyType.INVALID_SPI):

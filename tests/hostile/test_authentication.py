@@ -250,3 +250,16 @@ def test_a_key_for_anybody_does_not_open_a_peer_with_its_own_key() -> None:
     rogue.call()
     assert errors(rogue.authenticate()) == [FAILED]
     assert scene.engine.core.established("honest") is None
+
+
+def test_the_error_about_the_proof_is_told_before_one_about_the_child() -> None:
+    scene = Scene()
+    rogue = proving(scene)
+    child, refusal = (
+        wire.Notify(0, b"", kind, b"") for kind in (NotifyType.TS_UNACCEPTABLE, NotifyType.AUTHENTICATION_FAILED)
+    )
+    rogue.respond(child, refusal)
+    attempt = scene.engine.core.attempts.last("rogue")
+    assert attempt is not None
+    assert attempt.cause == "peer-refused-us"
+    assert "AUTHENTICATION_FAILED" in attempt.reason

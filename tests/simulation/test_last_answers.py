@@ -1,5 +1,8 @@
 """The answer that was the last word of an IKE SA got lost: who waits for it asks again, and is told again."""
 
+from dataclasses import replace
+
+from gateway.ike.effects import Send
 from gateway.ike.last_answers import _LIFETIME, _MOST
 from gateway.ike.path import Path
 from gateway.ike.sa import Lifecycle
@@ -76,3 +79,17 @@ def test_no_more_are_kept_than_there_is_room_for() -> None:
         kept.keep(ladder.other_old, ladder.network.now)
     assert len(kept._kept) == _MOST
     assert (4).to_bytes(8) not in kept._kept and (5).to_bytes(8) in kept._kept
+
+
+def test_it_goes_again_with_the_dscp_that_it_had() -> None:
+    ladder = Ladder()
+    for sa in ladder.b.engine.ike_sas():
+        assert sa.peer is not None
+        sa.peer = replace(sa.peer, dscp=46)
+    ladder.disconnect(ladder.a)
+    ladder.request(ladder.a, INFO)
+    ladder.lose(ladder.b, INFO, response=True)
+    ladder.network.run(3)
+    letter = ladder.network.take(ladder.a, INFO)
+    (again,) = [one for one in tell(ladder, ladder.b, letter.data) if isinstance(one, Send)]
+    assert again.dscp == 46

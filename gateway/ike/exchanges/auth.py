@@ -22,7 +22,7 @@ from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
 from gateway.ike.exchanges import child_answer, configuration, mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
-from gateway.ike.exchanges.errors import error_in, errors_in
+from gateway.ike.exchanges.errors import errors_in
 from gateway.ike.exchanges.informational import farewell
 from gateway.ike.exchanges.intermediate import check_complete
 from gateway.ike.exchanges.redirect import elsewhere
@@ -256,7 +256,8 @@ def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, *, al
 
 def _check_accepted(core: Core, sa: IkeSa, response: Message) -> None:
     """The responder ended it: AUTHENTICATION_FAILED can mean a wrong key or an unknown identity, say both."""
-    notify = error_in(response)
+    found = errors_in(response)
+    notify = next((one for one in found if one.type not in _OF_CHILD), next(iter(found), None))
     if notify is None:
         return
     if notify.type == _FAILED and (why := auth_methods.unwelcome(sa)):
