@@ -7,16 +7,8 @@ import click
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import segment
 from gateway.cli.shown import moment, safe, show_json, show_table
+from gateway.crypto.reasons import REASONS
 
-_REASONS = (
-    "unspecified",
-    "key-compromise",
-    "ca-compromise",
-    "affiliation-changed",
-    "superseded",
-    "cessation-of-operation",
-    "privilege-withdrawn",
-)
 _HEADERS = ("NAME", "SUBJECT", "UNTIL", "KEY", "USED BY")
 
 
@@ -113,7 +105,7 @@ def renew(name: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--reason", type=click.Choice(_REASONS), default="unspecified", show_default=True)
+@click.option("--reason", type=click.Choice(REASONS), default="unspecified", show_default=True)
 @as_json
 def revoke(name: str, reason: str, as_json: bool) -> None:
     """Revoke the certificate NAME, for good; sessions that rest on it end."""

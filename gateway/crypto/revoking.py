@@ -12,6 +12,7 @@ from cryptography.x509 import ocsp
 
 from gateway.crypto.authority import EARLIER, Issuer, authority_identifier, hash_for, moment, signer
 from gateway.crypto.certificates import MALFORMED
+from gateway.crypto.reasons import REASONS
 from gateway.crypto.revocation import issuer_hashes
 from gateway.crypto.signature_keys import spki
 
@@ -29,15 +30,7 @@ class Revoked:
     reason: str = "unspecified"
 
 
-REASONS = {
-    "unspecified": x509.ReasonFlags.unspecified,
-    "key-compromise": x509.ReasonFlags.key_compromise,
-    "ca-compromise": x509.ReasonFlags.ca_compromise,
-    "affiliation-changed": x509.ReasonFlags.affiliation_changed,
-    "superseded": x509.ReasonFlags.superseded,
-    "cessation-of-operation": x509.ReasonFlags.cessation_of_operation,
-    "privilege-withdrawn": x509.ReasonFlags.privilege_withdrawn,
-}
+_FLAGS = {name: x509.ReasonFlags[name.replace("-", "_")] for name in REASONS}
 
 
 def revocation_list(issuer: Issuer, revoked: Iterable[Revoked], now: float, life: float) -> bytes:
@@ -47,7 +40,7 @@ def revocation_list(issuer: Issuer, revoked: Iterable[Revoked], now: float, life
     for one in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(one.serial).revocation_date(moment(one.at))
         if one.reason != "unspecified":  # RFC 5280 5.3.1: then it is left out
-            entry = entry.add_extension(x509.CRLReason(REASONS[one.reason]), critical=False)
+            entry = entry.add_extension(x509.CRLReason(_FLAGS[one.reason]), critical=False)
         builder = builder.add_revoked_certificate(entry.build())
     builder = builder.add_extension(x509.CRLNumber(int(now * 1000)), critical=False)
     builder = builder.add_extension(authority_identifier(issuer), critical=False)
@@ -82,7 +75,7 @@ def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: I
         this_update=moment(now - EARLIER),
         next_update=moment(now + ANSWER_LIFE),
         revocation_time=moment(found.at) if found else None,
-        revocation_reason=REASONS[found.reason] if found else None,
+        revocation_reason=_FLAGS[found.reason] if found else None,
     )
     builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
     for extension in extensions:

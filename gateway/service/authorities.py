@@ -78,6 +78,17 @@ def is_revoked(inventory: Inventory, certificate: CertificateObject) -> bool:
     return bool(facts and authority and any(one.serial == facts[0].serial for one in authority.revoked))
 
 
+def is_withdrawn(inventory: Inventory, authority: AuthorityObject) -> bool:
+    """Whether an authority of ours above this one took its word back."""
+    facts = facts_of(authority.certificate)[0]
+    above = [
+        one
+        for name, one in inventory.authorities.items()
+        if name != authority.name and facts_of(one.certificate)[0].subject == facts.issuer
+    ]
+    return any(gone.serial == facts.serial for one in above for gone in one.revoked)
+
+
 def warnings(inventory: Inventory, now: float) -> list[str]:
     """What runs out within WARNING seconds or has run out, in sentences, the nearest end first."""
     found: list[tuple[float, str]] = []

@@ -65,8 +65,9 @@ class Terms:
 class Written:
     """What a change did, or in a dry run would do.
 
-    `document` is the object as it is then (None when it is gone, and for whole documents), `impact` what it means for
-    tunnels, `revision` the configuration's number afterwards. Nothing differed: `changed` is False.
+    `document` is the object as it is then (None when it is gone, and for whole documents), `secret` whether one is
+    kept of it, `impact` what it means for tunnels, `revision` the configuration's number afterwards. Nothing differed:
+    `changed` is False.
     """
 
     changed: bool
@@ -75,6 +76,7 @@ class Written:
     revision: int
     etag: str | None
     document: dict[str, Any] | None
+    secret: bool = False
     differences: tuple[Difference, ...] = ()
     impact: Changes = field(default_factory=Changes)
 
@@ -139,6 +141,7 @@ def written(plan: Plan, target: Target, terms: Terms, impact: Changes) -> Writte
         revision=plan.old.revision if terms.dry_run else plan.new.revision,
         etag=etag,
         document=document,
+        secret=target in plan.new.secrets,
         differences=plan.differences,
         impact=impact,
     )

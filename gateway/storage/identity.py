@@ -4,18 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from gateway.crypto.reasons import Reason
 from gateway.storage.fields import LATEST, Described, Flag, Name, Named, Seconds
 
 LARGEST_PEM = 64 * 1024  # characters
-REASONS = Literal[
-    "unspecified",
-    "key-compromise",
-    "ca-compromise",
-    "affiliation-changed",
-    "superseded",
-    "cessation-of-operation",
-    "privilege-withdrawn",
-]
 Pem = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LARGEST_PEM)]
 Reference = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$")]
 _METHODS = Field(
@@ -98,7 +90,7 @@ class RevokedFields(BaseModel):
 
     serial: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,40}$"), Field(description="Hexadecimal")]
     at: Annotated[Seconds, Field(ge=0, le=LATEST, description="Unix time in seconds")]
-    reason: REASONS = "unspecified"
+    reason: Reason = "unspecified"
 
 
 class AuthorityFields(Described):

@@ -353,3 +353,17 @@ def _secrets(api: Api) -> list[tuple[str, bytes]]:
 def _private_number(key: PrivateKey) -> bytes:
     assert isinstance(key.unwrapped, ec.EllipticCurvePrivateKey)
     return key.unwrapped.private_numbers().private_value.to_bytes(48)
+
+
+async def test_a_dry_run_says_that_a_key_would_be_kept(api: Api, client: httpx2.AsyncClient) -> None:
+    body = {"name": "new", "common_name": "Lab new"}
+    dry = await client.post(f"{V1}/authorities/actions/create?dry_run=true", json=body)
+    assert dry.json()["object"]["private_key_set"] is True
+    await make_authority(client)
+    leaf = {"name": "moon", "common_name": "moon.example", "authority": "ca"}
+    dry = await client.post(f"{V1}/certificates/actions/generate?dry_run=true", json=leaf)
+    assert dry.json()["object"]["private_key_set"] is True
+    for more, kept in (({"password": "open sesame, please"}, True), ({}, False)):
+        dry = await client.put(f"{V1}/users/anna?dry_run=true", json={"login": "anna", **more})
+        assert dry.json()["object"]["password_set"] is kept
+    assert not api.gateway.config.inventory.users

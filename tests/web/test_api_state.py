@@ -118,8 +118,9 @@ async def test_a_peer_that_called_is_sent_to_another_gateway(
     problem(await client.post(redirect), 422, "invalid")
     problem(await client.post(redirect, json={"to": "127.0.0.1", "at": "once"}), 422, "invalid")
     problem(await client.post(f"{V1}/peers/none/actions/redirect", json={"to": "127.0.0.1"}), 404, "not-found")
-    nonsense = (await client.post(redirect, json={"to": "two words"})).json()
-    assert (nonsense["ok"], nonsense["text"]) == (False, "'two words' is neither an address nor a DNS name")
+    problem(await client.post(redirect, json={"to": "two words"}), 422, "invalid")
+    nonsense = (await client.post(redirect, json={"to": "a..b"})).json()
+    assert (nonsense["ok"], nonsense["text"]) == (False, "'a..b' is neither an address nor a DNS name")
     # The other gateway is this one again: the peer calls, stands, and leaves the IKE SA that it had.
     gone = await client.post(redirect, json={"to": "localhost"})
     assert (gone.status_code, gone.json()["ok"]) == (200, True), gone.text

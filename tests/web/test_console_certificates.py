@@ -1,6 +1,8 @@
 """Certificates and authorities by forms alone: made, issued, used by a tunnel, revoked, handed out."""
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.crypto import authority, containers
 from gateway.crypto.authority import Wanted
+from gateway.crypto.reasons import REASONS
 from gateway.crypto.signatures import PrivateKey
+from gateway.service.authorities import facts_of
+from gateway.service.manage import Terms
+from gateway.storage.identity import RevokedFields
 from tests.web.console_lab import LAB
 from tests.web.console_person import Person, setup, visiting
+from web.api.authorities import CreateBody
+from web.console.forms import certificates as forms
+from web.console.views import certificates as view
 
 PASSWORD = "a good password"
 AUTHORITY = {"how": "create", "name": "ca", "common_name": "Lab", "days": "3650", "key_type": "ecdsa-p384"}
@@ -156,7 +165,8 @@ async def test_renewed_and_handed_out(person: Person) -> None:
     pem = await person.get("/certificates/moon/pem")
     assert pem.text.strip() == after
     short = await person.send("/certificates/moon/export", {"password": "short"}, 422)
-    assert "at least 8" in short.text
+    assert "8 to 1,024 characters" in short.text
+    await person.send("/certificates/moon/export", {"password": "x" * 1025}, 422)
     answer = await person.client.post("/certificates/moon/export", data={"password": PASSWORD})
     assert answer.headers["content-disposition"] == 'attachment; filename="moon.p12"'
     bundle = containers.read_pkcs12(answer.content, PASSWORD.encode())
@@ -230,3 +240,24 @@ async def test_what_cannot_be_fetched_is_shown_with_its_reason(person: Person) -
     page = await person.look("/authorities/elsewhere")
     assert "leads to 127.0.0.1, which is not public" in page.source
     assert "<script>" not in page.source.replace("<script src", "")
+
+
+async def test_an_authority_that_was_revoked_says_so(person: Person) -> None:
+    config = person.gateway.config
+    for name, issuer in (("top", ""), ("below", "top")):
+        order = CreateBody(name=name, common_name=f"Lab {name}", issuer=issuer).order()
+        await person.gateway.issuing.create_authority(order, Terms("test"), issuer, "")
+    inventory = config.inventory
+    serial = facts_of(inventory.authorities["below"].certificate)[0].serial
+    gone = inventory.authorities["top"].model_copy(update={"revoked": (RevokedFields(serial=serial, at=1.0),)})
+    inventory = replace(inventory, authorities={**inventory.authorities, "top": gone})
+    now = time.time()
+    assert {row.name: row.state.word for row in view.authority_rows(inventory, now)} == {
+        "top": "Valid",
+        "below": "Revoked",
+    }
+    assert view.chain_of(inventory, inventory.authorities["below"], now)[-1].state.word == "Revoked"
+
+
+def test_the_reasons_offered_are_reasons() -> None:
+    assert set(dict(forms.REASONS)) <= set(REASONS)

@@ -44,7 +44,7 @@ class RedirectOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    to: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(
+    to: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z.:_-]+$")] = Field(
         description="The other gateway: an address or a DNS name", examples=["vpn2.example.net"]
     )
 

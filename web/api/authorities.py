@@ -111,7 +111,7 @@ async def create_authority(
     gateway = current_gateway(request)
     known = replace(terms, author=caller.name)
     written = await gateway.issuing.create_authority(body.order(), known, body.issuer, body.publish_uri)
-    shown = cast("AuthorityAnswer | None", _KIND.as_shown(gateway.config, written.document))
+    shown = cast("AuthorityAnswer | None", _KIND.as_shown(gateway.config, written))
     return write_answer(written, response, shown)
 
 

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic.config import JsonDict
 
 from gateway.crypto.authority import DAY, Profile, Wanted
+from gateway.crypto.reasons import Reason
 from gateway.service.authorities import Facts, certificate_of, facts_of, is_revoked
 from gateway.service.documents import PrivateKeyText
 from gateway.service.issuing import KeyType, Order
 from gateway.service.manage import Configuration, FieldError, Invalid, Written
 from gateway.storage.fields import Description, Line, Name, Named
-from gateway.storage.identity import LARGEST_PEM, REASONS, CertificateFields, CertificateObject, Pem
+from gateway.storage.identity import LARGEST_PEM, CertificateFields, CertificateObject, Pem
 from web.api.common import (
     READ,
     WRITE,
@@ -31,8 +32,10 @@ from web.api.common import (
 from web.api.resource import AskedTerms, Kind, ReadOnly, routes
 from web.dependencies import current_gateway
 
+LONGEST_PASSWORD = 1024
+"""Characters, of a PKCS#12 file."""
 router = APIRouter(tags=["certificates"])
-Password = Annotated[SecretStr, Field(max_length=1024, json_schema_extra={"writeOnly": True})]
+Password = Annotated[SecretStr, Field(max_length=LONGEST_PASSWORD, json_schema_extra={"writeOnly": True})]
 Days = Annotated[float, Field(gt=0, le=36_500, description="How long it is valid, within its authority's own time")]
 Names = Annotated[
     tuple[Line, ...],
@@ -154,7 +157,7 @@ class RevokeBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: REASONS = "unspecified"
+    reason: Reason = "unspecified"
 
 
 class ExportBody(BaseModel):
@@ -162,7 +165,9 @@ class ExportBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    password: Annotated[SecretStr, Field(min_length=8, max_length=1024, json_schema_extra={"writeOnly": True})]
+    password: Annotated[
+        SecretStr, Field(min_length=8, max_length=LONGEST_PASSWORD, json_schema_extra={"writeOnly": True})
+    ]
 
 
 def chain_answer(chain: tuple[Facts, ...]) -> list[FactsAnswer]:
@@ -196,7 +201,7 @@ _MADE: dict[int | str, dict[str, Any]] = {
 
 
 def _answer(config: Configuration, written: Written, response: Response) -> WriteAnswer[CertificateAnswer]:
-    shown = cast("CertificateAnswer | None", _KIND.as_shown(config, written.document))
+    shown = cast("CertificateAnswer | None", _KIND.as_shown(config, written))
     return write_answer(written, response, shown)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import APIRouter, Body, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from gateway.service.manage import Configuration, Terms
+from gateway.service.manage import Configuration, Terms, Written
 from gateway.storage.objects import KEYS
 from web.api.common import (
     LIST,
@@ -35,6 +35,9 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 AskedTerms = Annotated[Terms, Depends(read_terms)]
 Patch = Annotated[dict[str, Any], Body(description="A merge patch (RFC 7396): null takes a field back to its default")]
 ReadOnly = Annotated[Any, Field(exclude=True, json_schema_extra={"readOnly": True})]  # in a body: may be sent, not read
+
+_KEPT = frozenset({"secret_set", "password_set", "private_key_set"})
+"""Fields that say whether a secret is stored."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,12 @@ class Kind(Generic[Stored]):
         """The model of an answer to a write."""
         return WriteAnswer.__class_getitem__(self.shown)
 
-    def as_shown(self, config: Configuration, document: dict[str, Any] | None) -> BaseModel | None:
-        """What a write left behind, as it is shown."""
-        return self.show(config, self.stored.model_validate(document)) if document else None
+    def as_shown(self, config: Configuration, written: Written) -> BaseModel | None:
+        """What a write left behind, or in a dry run would, as it is shown."""
+        if not written.document:
+            return None
+        shown: BaseModel = self.show(config, self.stored.model_validate(written.document))
+        return shown.model_copy(update=dict.fromkeys(_KEPT & type(shown).model_fields.keys(), written.secret))
 
 
 def routes(router: APIRouter, kind: Kind[Any]) -> None:
@@ -134,7 +140,7 @@ def _put_route(router: APIRouter, kind: Kind[Any]) -> None:
     ) -> Any:
         config = current_gateway(request).config
         written = await config.put(kind.name, name, given(body), replace(terms, author=caller.name))
-        return write_answer(written, response, kind.as_shown(config, written.document))
+        return write_answer(written, response, kind.as_shown(config, written))
 
     created: dict[int | str, dict[str, Any]] = {201: {"description": "Created", "model": kind.written}}
     route = router.put(
@@ -149,7 +155,7 @@ def _patch_route(router: APIRouter, kind: Kind[Any]) -> None:
     ) -> Any:
         config = current_gateway(request).config
         written = await config.patch(kind.name, name, patch, replace(terms, author=caller.name))
-        return write_answer(written, response, kind.as_shown(config, written.document))
+        return write_answer(written, response, kind.as_shown(config, written))
 
     route = router.patch(kind.object_path, name=f"patch_{kind.singular}", responses=WRITE, response_model=kind.written)
     route(_annotated(endpoint, name=kind.address))

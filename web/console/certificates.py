@@ -12,7 +12,7 @@ from gateway.service.gateway import Gateway
 from gateway.service.manage import FieldError, Invalid, Terms, Written
 from gateway.storage.identity import AuthorityObject, CertificateObject
 from web.api.authorities import CreateBody
-from web.api.certificates import GenerateBody, RequestBody, SignBody
+from web.api.certificates import LONGEST_PASSWORD, GenerateBody, RequestBody, SignBody
 from web.console.forms import certificates as form
 from web.console.forms.fields import Errors, Typed, impact
 from web.console.objects import Deletion, Pages, Sheet, kept_pages, store, store_new
@@ -186,8 +186,8 @@ async def revoke_certificate(request: Request, session: SignedIn, gateway: ThisG
 async def export_certificate(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
     typed, _ = await _typed_with_file(request)
     password = typed.get("password", "")
-    if len(password) < 8:
-        errors = {"password": "Write a password of at least 8 characters."}
+    if not 8 <= len(password) <= LONGEST_PASSWORD:
+        errors = {"password": f"Write a password of 8 to {LONGEST_PASSWORD:,} characters."}
         return _again(request, session, gateway, name, {}, errors)
     try:
         octets = await gateway.export_pkcs12(name, password, session.admin)

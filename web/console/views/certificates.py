@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.service.authorities import DAY, WARNING, Facts, facts_of, is_revoked
+from gateway.service.authorities import DAY, WARNING, Facts, facts_of, is_revoked, is_withdrawn
 from gateway.service.edits import used_by
 from gateway.storage.identity import AuthorityObject, CertificateObject
 from gateway.storage.objects import Inventory
@@ -64,7 +64,7 @@ def authority_rows(inventory: Inventory, now: float) -> tuple[Row, ...]:
             one.name,
             one.description,
             facts_of(one.certificate)[0].subject,
-            _validity(facts_of(one.certificate)[0], now),
+            authority_state(inventory, one, now),
             facts_of(one.certificate)[0].not_after,
             ("authorities", one.name) in inventory.secrets,
             users(inventory, "authorities", one.name),
@@ -80,6 +80,11 @@ def users(inventory: Inventory, kind: str, name: str) -> tuple[tuple[str, str], 
         where, _, who = path.partition("/")
         found.append((who, tunnel(who) if where == "peers" else f"/certificates/{who}"))
     return tuple(found)
+
+
+def authority_state(inventory: Inventory, one: AuthorityObject, now: float) -> State:
+    """How a stored authority stands."""
+    return State("Revoked", "down", 4) if is_withdrawn(inventory, one) else _validity(facts_of(one.certificate)[0], now)
 
 
 def certificate_state(inventory: Inventory, one: CertificateObject, now: float) -> State:
@@ -107,8 +112,13 @@ def chain_of(inventory: Inventory, thing: AuthorityObject | CertificateObject, n
     while facts and not facts[-1].is_root and (above := by_subject.get(facts[-1].issuer)) and above not in facts:
         facts.append(above)
     links = [Link(one, _validity(one, now), _role(one)) for one in facts]
-    if links and isinstance(thing, CertificateObject):
-        links[0] = Link(facts[0], certificate_state(inventory, thing, now), _role(facts[0]))
+    if links:
+        state = (
+            certificate_state(inventory, thing, now)
+            if isinstance(thing, CertificateObject)
+            else authority_state(inventory, thing, now)
+        )
+        links[0] = Link(facts[0], state, _role(facts[0]))
     return tuple(reversed(links))
 
 
