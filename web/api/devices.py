@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from gateway.crypto.reasons import Reason
 from gateway.service.authorities import facts_of
 from gateway.service.devices import is_revoked
 from gateway.service.manage import Configuration
 from gateway.storage.devices import DeviceFields, DeviceName, DeviceNamed, DeviceObject
-from gateway.storage.identity import REASONS
 from web.api.certificates import FactsAnswer, chain_answer
 from web.api.common import (
     READ,
@@ -72,7 +72,7 @@ class RevokeDeviceBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: REASONS = "unspecified"
+    reason: Reason = "unspecified"
 
 
 def show_device(config: Configuration, device: DeviceObject) -> DeviceAnswer:
