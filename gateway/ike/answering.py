@@ -49,7 +49,7 @@ def answer_request(core: Core, sa: IkeSa, header: Header, datagram: bytes, path:
         follow(core, sa, path)
     if sa.state == Lifecycle.CONNECTING:
         attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
-    _answer(core, sa, Held(message, head, path), partial(script, core, sa, message))
+    _answer(core, sa, Held(message, head, path), partial(core.answers, core, sa, message))
 
 
 def _is_new(core: Core, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> bool:

@@ -23,7 +23,9 @@ from gateway.ike.vacancies import Vacancies
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
+from gateway.wire.message import Message
 from gateway.wire.outcome import Close, Reject
+from gateway.wire.payload import Payload
 
 _FIRST_REQID = 4096
 _UNPROVEN_FRAGMENTS = 4 * 1024 * 1024
@@ -37,6 +39,8 @@ class Core:
 
     addresses: tuple[str, ...] = ()
     """Our own, as last told."""
+    answers: Callable[["Core", IkeSa, Message], list[Payload] | None]
+    """What a request is answered with: `answering.script`, or in its place what a peer would say that is not honest."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.ike import attempt_log, driver, due, lifetimes, reasons
 from gateway.ike.admission import Blocked
-from gateway.ike.answering import answer_request, outside_answered
+from gateway.ike.answering import answer_request, outside_answered, script
 from gateway.ike.authentication.again import judge_again
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
@@ -79,6 +79,7 @@ class Engine:
     ) -> None:
         tickets = Tickets(ticket_secret, random, unix_offset)
         self.core = Core(plane, random, tickets, log_keys=log_keys, crash_secret=crash_secret)
+        self.core.answers = script
         self.core.extensions.tls = tls
         self.core.extensions.leases.restore(leases)
 

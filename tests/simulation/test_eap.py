@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from gateway.crypto.signatures import PrivateKey
-from gateway.ike import answering
+from gateway.ike.answering import script as honest
 from gateway.ike.attempts import Attempt
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
@@ -179,9 +179,8 @@ def test_a_gateway_does_not_prove_itself_by_eap_alone_unasked():
     assert attempt(b).cause == "auth-method" and "EAP alone" in attempt(b).reason
 
 
-def test_who_begins_eap_and_gives_no_proof_is_not_believed_where_we_do_not_go_on(monkeypatch):
+def test_who_begins_eap_and_gives_no_proof_is_not_believed_where_we_do_not_go_on():
     """It is to prove itself by EAP alone, which we cannot take part in: an EAP request is no proof."""
-    honest = answering.script
 
     def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload] | None:
         given = honest(core, sa, request)
@@ -189,9 +188,9 @@ def test_who_begins_eap_and_gives_no_proof_is_not_believed_where_we_do_not_go_on
             return given
         return [wire.EAP(EapCode.REQUEST, 1, b"\x01"), *[one for one in given if not isinstance(one, wire.AUTH)]]
 
-    monkeypatch.setattr(answering, "script", script)
     network = Network(19)
     a, b = scene(network, (LocalAuth(),), (RemoteAuth(),))
+    b.engine.core.answers = script
     left = replace(a.engine.core.snapshot.peers["right"], remote_auth=(RemoteAuth(EAP),))
     network.perform(a, a.engine.stop(network.now))
     network.apply(a, Snapshot.build(2, [left], [psk()]))

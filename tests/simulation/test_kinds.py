@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.ike import answering
+from gateway.ike.answering import script as honest
 from gateway.ike.attempts import Outcome
 from gateway.ike.core import Core
 from gateway.ike.plane import Direction, Interface
@@ -148,10 +148,9 @@ def test_transport_mode_says_what_padding_it_cannot_tell() -> None:
     [("", "", True, True), ("[tcp]", "", True, True), ("[tcp/443]", "", False, False), ("", "[tcp/443]", True, False)],
 )
 def test_fragments_without_ports_go_where_no_port_is_asked_for(
-    ours: str, theirs: str, asked: bool, answered: bool, monkeypatch: pytest.MonkeyPatch
+    ours: str, theirs: str, asked: bool, answered: bool
 ) -> None:
     told: list[tuple[set[int], set[int]]] = []
-    honest = answering.script
 
     def watched(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
         """Also offers compression, and keeps the notifies of each request and of its answer."""
@@ -162,9 +161,9 @@ def test_fragments_without_ports_go_where_no_port_is_asked_for(
         told.append((asked, {one.type for one in response if isinstance(one, wire.Notify)}))
         return response
 
-    monkeypatch.setattr(answering, "script", watched)
     network = Network(9)
     a, b = network.host("left", LEFT), network.host("right", RIGHT)
+    b.engine.core.answers = watched
     configure(network, b, right_peer(child(THERE + theirs, HERE)))
     configure(network, a, left_peer(child(HERE, THERE + ours), childless=True))
     network.run(1)

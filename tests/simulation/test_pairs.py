@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.ike import answering
 from gateway.ike.answering import script as honest
 from gateway.ike.attempts import Outcome
 from gateway.ike.core import Core
@@ -131,13 +130,9 @@ def one_pair(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     return [*honest(core, sa, request), wire.Notify(0, b"", refusal, b"")]
 
 
-def strict(network: Network, monkeypatch: pytest.MonkeyPatch, left: Peer, right: Peer) -> tuple[Host, Host]:
+def strict(network: Network, left: Peer, right: Peer) -> tuple[Host, Host]:
     a, b = network.host("left", LEFT), network.host("right", RIGHT)
-
-    def script(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-        return (one_pair if core is b.engine.core else honest)(core, sa, request)
-
-    monkeypatch.setattr(answering, "script", script)
+    b.engine.core.answers = one_pair
     configure(network, b, right)
     configure(network, a, left)
     network.run(1)
@@ -145,10 +140,10 @@ def strict(network: Network, monkeypatch: pytest.MonkeyPatch, left: Peer, right:
 
 
 @pytest.mark.parametrize("childless", [True, False])
-def test_single_pair_required_is_told_apart_and_obeyed(childless: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_pair_required_is_told_apart_and_obeyed(childless: bool) -> None:
     network = Network(5)
     left = left_peer(child(OURS, THEIRS), childless=childless)
-    a, b = strict(network, monkeypatch, left, right_peer(child(THEIRS, OURS)))
+    a, b = strict(network, left, right_peer(child(THEIRS, OURS)))
     (told,) = [attempt for attempt in a.engine.core.attempts.latest(9) if attempt.outcome == Outcome.FAILED]
     assert (told.cause, told.notify) == ("single-pair", NotifyType.SINGLE_PAIR_REQUIRED)
     assert "SINGLE_PAIR_REQUIRED" in told.reason
@@ -165,11 +160,11 @@ def test_single_pair_required_is_told_apart_and_obeyed(childless: bool, monkeypa
     assert sorted(pairs(a)) == [(ours, "10.2.0.0/24") for ours in OURS.split()]
 
 
-def test_a_peer_does_not_make_us_split_a_child_into_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_does_not_make_us_split_a_child_into_too_many() -> None:
     network = Network(6)
     many = " ".join(f"10.1.{number}.0/24" for number in range(20))
     left = left_peer(child(many, many.replace("10.1", "10.2")), childless=True)
-    a, _ = strict(network, monkeypatch, left, right_peer(child("10.2.0.0/16", "10.1.0.0/16")))
+    a, _ = strict(network, left, right_peer(child("10.2.0.0/16", "10.1.0.0/16")))
     network.run(60)
     assert not standing(a)
     assert failed(a).cause == "single-pair"
