@@ -77,6 +77,8 @@ class ChildSa:
     """The lower nonce of the exchange that made it (RFC 7296 2.8.1)."""
     successor: "ChildSa | None" = None
     """The CHILD_SA that was made in its place."""
+    answered: tuple[int, int] | None = None
+    """The IKE SA and the message ID of the peer's request that it answers, where the peer began."""
     aged: float = 0.0
     """From when its lifetime counts."""
     packets_in: int = 0

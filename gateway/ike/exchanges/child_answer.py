@@ -135,6 +135,7 @@ def _install(
     except Refused as refused:
         give_back_spi(core, sa, spi)
         raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
+    child.answered = sa.id, sa.responses.expected
     if replacing is not None:
         replacing.successor = child
     installed(core, sa)

@@ -85,12 +85,20 @@ def not_replaced(core: Core, sa: IkeSa, child: ChildSa, refused: Reject) -> bool
     """Our rekey of the child was refused. Whether nothing more is to be done here; else it has to be made anew."""
     if child.gone or child.superseded:
         return True  # RFC 7296 2.8.1: the peer was faster, and its own rekey stands
-    if refused.notify == NotifyType.CHILD_SA_NOT_FOUND:
+    if refused.notify == NotifyType.CHILD_SA_NOT_FOUND and not _may_be_news(sa, child):
         remove(core, sa, child, "the peer does not have it any more", quiet=True)
         return False
     note_refusal(core, sa, refused)
     rekey_child_later(core, sa, child)
     return True
+
+
+def _may_be_news(sa: IkeSa, child: ChildSa) -> bool:
+    """Whether the peer may not know yet that its own request made the child: it has asked for nothing else since.
+
+    Our answer may be lost; it comes again when the peer asks again.
+    """
+    return child.answered == (sa.id, sa.responses.expected - 1)
 
 
 def rekey_child_later(core: Core, sa: IkeSa, child: ChildSa) -> None:
