@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,8 @@ from gateway.storage.secrets import Place, SecretBox
 
 _COMPRESSION = 3
 """Of the documents that revisions keep: half the time of zlib's own choice, and a tenth more octets."""
+_ASKED_FOR = 500
+"""Rows in one question: SQLite bounds the values that a statement takes."""
 _PEER_FIELDS = (
     "description",
     "enabled",
@@ -217,45 +219,72 @@ def save_inventory(session: Session, box: SecretBox, old: Inventory, new: Invent
         one = session.scalars(select(SettingsRow)).one()
         _copy(new.settings, one, _SETTINGS_FIELDS)
         one.changed = new.changed[SETTINGS]
-    ids = {row.name: row.id for row in session.scalars(select(ProposalRow))}
-    for name in old.peers.keys() - new.peers.keys():
-        session.execute(delete(PeerRow).where(PeerRow.name == name))
-    for name, peer in ((name, new.peers[name]) for name in new.touched(old, "peers") if name in new.peers):
-        place = "peers", name
-        same_secret = old.secrets.get(place) == new.secrets.get(place)
-        before = old.peers.get(name)
-        same = before is peer or (before == peer and old.changed.get(place) == new.changed[place])
-        if same and same_secret:
-            continue
-        row = session.scalar(select(PeerRow).where(PeerRow.name == name)) or PeerRow(name=name, eap_password="")
-        _fill_peer(session, row, peer, ids, new)
-        if not same_secret:
-            secret = new.secrets.get(place)
-            row.eap_password = box.seal(secret, _peer_place(row)) if secret is not None else ""
-    session.flush()
+    _save_peers(session, box, old, new)
     for table in _TABLES:
         for name in old.objects(table.kind).keys() - new.objects(table.kind).keys():
             session.execute(delete(table.row).where(table.key == name))
 
 
+def _rows(session: Session, key: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The rows that are there of these names, found by the column `key`."""
+    found: dict[str, Any] = {}
+    for at in range(0, len(names), _ASKED_FOR):
+        some = select(key.class_).where(key.in_(names[at : at + _ASKED_FOR]))
+        found |= {getattr(row, key.key): row for row in session.scalars(some)}
+    return found
+
+
 def _save(session: Session, box: SecretBox, table: _Table, old: Inventory, new: Inventory) -> None:
     """The objects of a table that are new or differ."""
-    before = old.objects(table.kind)
-    after = new.objects(table.kind)
-    for name, thing in ((name, after[name]) for name in new.touched(old, table.kind) if name in after):
+    before, after = old.objects(table.kind), new.objects(table.kind)
+
+    def differs(name: str) -> bool:
         place = table.kind, name
-        secret = new.secrets.get(place)
-        if before.get(name) == thing and old.secrets.get(place) == secret:
-            continue
-        row = session.scalar(select(table.row).where(table.key == name)) or table.row()
-        _copy(thing, row, table.fields)
-        row.changed = new.changed[place]
-        if table.kind in SEALED and (secret is None or row.id is None):
+        return before.get(name) != after[name] or old.secrets.get(place) != new.secrets.get(place)
+
+    names = [name for name in new.touched(old, table.kind) if name in after and differs(name)]
+    rows = _rows(session, table.key, [name for name in names if name in before])
+    for name in names:
+        row = rows.setdefault(name, table.row())
+        _copy(after[name], row, table.fields)
+        row.changed = new.changed[table.kind, name]
+        if table.kind in SEALED and (new.secrets.get((table.kind, name)) is None or row.id is None):
             setattr(row, SEALED[table.kind], "")
         session.add(row)
-        session.flush()  # a new row gets its number here, and the seal is bound to it
-        if secret is not None and (old.secrets.get(place) != secret or name not in before):
-            setattr(row, SEALED[table.kind], box.seal(secret, table.place(row)))
+    session.flush()  # new rows get their numbers here, and the seals are bound to them
+    for name in names:
+        secret = new.secrets.get((table.kind, name))
+        if secret is not None and (old.secrets.get((table.kind, name)) != secret or name not in before):
+            setattr(rows[name], SEALED[table.kind], box.seal(secret, table.place(rows[name])))
+    session.flush()
+
+
+def _save_peers(session: Session, box: SecretBox, old: Inventory, new: Inventory) -> None:
+    """The peers that are new or differ, with their children; those that are gone go."""
+    ids = {row.name: row.id for row in session.scalars(select(ProposalRow))}
+    for name in old.peers.keys() - new.peers.keys():
+        session.execute(delete(PeerRow).where(PeerRow.name == name))
+
+    def differs(name: str) -> bool:
+        place, before, after = ("peers", name), old.peers.get(name), new.peers[name]
+        same = before is after or (before == after and old.changed.get(place) == new.changed[place])
+        return not same or old.secrets.get(place) != new.secrets.get(place)
+
+    names = [name for name in new.touched(old, "peers") if name in new.peers and differs(name)]
+    known = _rows(session, PeerRow.name, [name for name in names if name in old.peers])
+    for row in known.values():
+        row.proposals.clear()
+        row.children.clear()
+    session.flush()  # old entries go before new ones take their places
+    rows: dict[str, PeerRow] = {name: known.get(name) or PeerRow(name=name, eap_password="") for name in names}
+    for row in rows.values():
+        _fill_peer(row, new, ids)
+    session.add_all(rows.values())
+    session.flush()  # new rows get their numbers here, and the seals are bound to them
+    for name, row in rows.items():
+        secret = new.secrets.get(("peers", name))
+        if old.secrets.get(("peers", name)) != secret:
+            row.eap_password = box.seal(secret, _peer_place(row)) if secret is not None else ""
     session.flush()
 
 
@@ -264,19 +293,16 @@ def _copy(source: object, row: object, names: tuple[str, ...]) -> None:
         setattr(row, name, getattr(source, name))
 
 
-def _fill_peer(session: Session, row: PeerRow, peer: PeerObject, ids: Mapping[str, int], new: Inventory) -> None:
+def _fill_peer(row: PeerRow, new: Inventory, ids: Mapping[str, int]) -> None:
+    """A row with empty lists becomes what the new inventory says of the peer."""
+    peer = new.peers[row.name]
     _copy(peer, row, _PEER_FIELDS)
     row.changed = new.changed["peers", peer.name]
     row.uniqueness = peer.unique
     row.retransmit_tries, row.retransmit_base = peer.retransmit.tries, peer.retransmit.base
     row.retransmit_factor, row.retransmit_jitter = peer.retransmit.factor, peer.retransmit.jitter
-    row.proposals.clear()
-    row.children.clear()
-    session.add(row)
-    session.flush()  # the old entries go before new ones take their places
     row.proposals = [PeerProposalRow(position=at, proposal_id=ids[name]) for at, name in enumerate(peer.ike_proposals)]
     row.children = [_child_row(at, child, peer, ids, new) for at, child in enumerate(peer.children)]
-    session.flush()
 
 
 def _child_row(position: int, child: ChildObject, peer: PeerObject, ids: Mapping[str, int], new: Inventory) -> ChildRow:
