@@ -29,18 +29,19 @@ def load_outages(session: Session) -> list[dict[str, Any]]:
 
 def save_leases(session: Session, changed: Iterable[Lease], gone: Iterable[tuple[str, str]] = ()) -> None:
     """Write these as they are now, by pool and address, and forget those."""
-    for lease in changed:
-        identity = lease.identity
-        session.merge(
-            LeaseRow(
-                pool=lease.pool,
-                address=lease.address,
-                id_type=identity.id_type,
-                id_data=identity.data,
-                since=lease.since,
-                released=lease.released,
-            )
-        )
+    rows = [
+        {
+            "pool": lease.pool,
+            "address": lease.address,
+            "id_type": lease.identity.id_type,
+            "id_data": lease.identity.data,
+            "since": lease.since,
+            "released": lease.released,
+        }
+        for lease in changed
+    ]
+    if rows:
+        session.execute(insert(LeaseRow).prefix_with("OR REPLACE"), rows)
     for pool, address in gone:
         session.execute(delete(LeaseRow).where(LeaseRow.pool == pool, LeaseRow.address == address))
 
