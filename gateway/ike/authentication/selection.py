@@ -52,7 +52,8 @@ def find_peer(core: Core, sa: IkeSa, caller: Caller) -> Peer:
     known = [peer for peer in here if peer.remote_id.matches(caller.identity)]
     known.sort(key=lambda peer: -peer.remote_id.rank)
     if caller.auth is None:  # who will prove himself by EAP may be called as his machine is until then
-        known += [peer for peer in here if peer.remote_auth[0].method == Method.EAP and peer not in known]
+        named = {peer.name for peer in known}
+        known += [peer for peer in here if peer.remote_auth[0].method == Method.EAP and peer.name not in named]
     misses = []
     for peer in known:
         miss = _beyond_identity(sa, peer, caller)
