@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from gateway.crypto.certificates import Certificate, InvalidCertificate, at_time
 from gateway.crypto.chains import Chain, Check, Trust, Untrusted, verify
@@ -82,14 +83,21 @@ def _name(spki: bytes) -> bytes:
     return hashlib.sha1(spki).digest()  # noqa: S324 - a name, no proof
 
 
+@lru_cache(64)
+def _names(certificates: tuple[bytes, ...]) -> bytes:
+    """How a CERTREQ names the authorities with these certificates; every IKE_SA_INIT asks for it."""
+    keys = dict.fromkeys(one.key.spki for one in readable(certificates))
+    return b"".join(map(_name, list(keys)[:_MOST_ASKED]))
+
+
 def requests(snapshot: Snapshot, peers: Sequence[Peer]) -> list[wire.Payload]:
     """CERTREQ payloads for the proof that any of these peers may bring (RFC 7296 3.7, RFC 7670 3)."""
     rounds = [wanted for peer in peers for wanted in peer.remote_auth[:1]]
     named = [one for wanted in rounds if wanted.method == Method.CERTIFICATE for one in authorities(snapshot, wanted)]
-    keys = dict.fromkeys(one.key.spki for one in readable(dict.fromkeys(one.certificate for one in named)))
+    names = _names(tuple(dict.fromkeys(one.certificate for one in named)))
     asked: list[wire.Payload] = []
-    if keys:
-        asked.append(wire.CERTREQ(CertEncoding.X509_SIGNATURE, b"".join(map(_name, list(keys)[:_MOST_ASKED]))))
+    if names:
+        asked.append(wire.CERTREQ(CertEncoding.X509_SIGNATURE, names))
     if any(wanted.method == Method.PUBLIC_KEY for wanted in rounds):
         asked.append(wire.CERTREQ(CertEncoding.RAW_PUBLIC_KEY, b""))
     return asked
