@@ -238,10 +238,9 @@ async def _keep_setup(parts: _Parts) -> None:
 
 
 def _introduce(parts: _Parts) -> None:
-    status = parts.gateway.status()
     lines = [
-        ("data plane", status.data_plane),
-        ("IKE", ", ".join(status.listening) or "not listening"),
+        ("data plane", parts.gateway.data_plane),
+        ("IKE", ", ".join(parts.gateway.listening) or "not listening"),
         ("console", f"https://{parts.authority}"),
         ("fingerprint", f"SHA-256 {parts.certificate.fingerprint}"),
     ]

@@ -74,9 +74,9 @@ class Gateway:
         )
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
-        self._observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset, self._runner.unsent)
+        self.observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset, self._runner.unsent)
         hold = self._runner.radius.visits.hold
-        hold.carried, hold.forget = lambda visit: Carried(*self._observer.of_visit(visit)), self._observer.forget_visit
+        hold.carried, hold.forget = lambda visit: Carried(*self.observer.of_visit(visit)), self.observer.forget_visit
         self._plane = plane
         self._database = database
         self._problems = list(problems)
@@ -112,8 +112,8 @@ class Gateway:
         """Counters of a CHILD_SA that ends are kept as they were last seen."""
         while True:
             await asyncio.sleep(_OBSERVE)
-            self._observer.refresh()
-            if self._observer.disturbed:
+            self.observer.refresh()
+            if self.observer.disturbed:
                 self._runner.kernel(Disturbed())
             await self._keep_outages()
             await self._keep_leases()
@@ -121,7 +121,7 @@ class Gateway:
 
     async def _keep_devices(self) -> None:
         """See which devices are in, and write it behind; what cannot be written now is tried again."""
-        self.devices.look(self._observer.ike_sas())
+        self.devices.look(self.observer.ike_sas())
         try:
             await self.devices.keep()
         except StorageFailed as failed:
@@ -219,9 +219,16 @@ class Gateway:
 
     def status(self) -> Status:
         """How it is now."""
-        return self._observer.status(self._listening(), self.problems)
+        return self.observer.status(self.listening, self.problems)
 
-    def _listening(self) -> tuple[str, ...]:
+    @property
+    def data_plane(self) -> str:
+        """Which it is, in words."""
+        return self._plane.describe()
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """Where IKE is served; nowhere before it was started, or where the ports are taken."""
         names = [sock.getsockname() for sock in self._runner.transport.sockets]
         return tuple(f"udp [{name[0]}]:{name[1]}" if ":" in name[0] else f"udp {name[0]}:{name[1]}" for name in names)
 

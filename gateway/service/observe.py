@@ -1,7 +1,7 @@
 """Turns the engine's state and the data plane's counters into the one frozen status."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -117,29 +117,65 @@ class Observer:
         """Everything at this moment."""
         self.refresh()
         core = self._engine.core
-        sas = sorted(self._engine.ike_sas(), key=lambda sa: sa.id)
         return Status(
             at=self._clock() + self._offset,
             revision=core.snapshot.revision,
             data_plane=self._plane.describe(),
             listening=listening,
             problems=problems,
-            peers=tuple(self.peer(peer) for peer in core.snapshot.peers.values()),
-            ike_sas=tuple(self._ike_sa(sa) for sa in sas),
-            counters=dict(core.counters),
+            peers=tuple([self.peer(peer) for peer in core.snapshot.peers.values()]),
+            ike_sas=tuple([self._ike_sa(sa) for sa in self._sas()]),
+            counters=self.counters,
         )
 
     def ike_sas(self) -> tuple[IkeSaStatus, ...]:
         """Every IKE SA that stands, with the counters as they were last seen."""
         return tuple(self._ike_sa(sa) for sa in self._engine.ike_sas() if sa.state == Lifecycle.ESTABLISHED)
 
+    def _sas(self, peer: str | None = None) -> list[IkeSa]:
+        """The oldest first."""
+        found = self._engine.ike_sas() if peer is None else self._engine.core.of_peer(peer)
+        return sorted(found, key=lambda sa: sa.id)
+
+    def ike_sa_numbers(self, peer: str | None = None) -> list[int]:
+        """Of one peer, or of all."""
+        return [sa.id for sa in self._sas(peer)]
+
+    def numbered_ike_sas(self, numbers: Collection[int]) -> list[IkeSaStatus]:
+        """Those of these numbers that there are."""
+        self.refresh()
+        return [self._ike_sa(sa) for sa in self._sas() if sa.id in numbers]
+
+    def child_sa_numbers(self, peer: str | None = None) -> list[int]:
+        """Of one peer, or of all."""
+        return [child.id for sa in self._sas(peer) for child in sa.children.values()]
+
+    def numbered_child_sas(self, numbers: Collection[int]) -> list[ChildSaStatus]:
+        """Those of these numbers that there are."""
+        self.refresh()
+        return [
+            self._child_sa(sa, child) for sa in self._sas() for child in sa.children.values() if child.id in numbers
+        ]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What was dropped or answered, and how often."""
+        return dict(self._engine.core.counters)
+
+    def peer_named(self, name: str) -> PeerStatus | None:
+        """A configured peer by its name."""
+        self.refresh()
+        found = self._engine.core.snapshot.peers.get(name)
+        return self.peer(found) if found else None
+
     def peer(self, peer: Peer) -> PeerStatus:
         """A configured peer: its state in a word, and why."""
         core = self._engine.core
         attempt = core.attempts.last(peer.name)
-        established = core.established(peer.name)
-        connecting = [sa for sa in core.of_peer(peer.name) if sa.state == Lifecycle.CONNECTING]
-        children = tuple(self._wanted(peer, child, established, attempt) for child in peer.children)
+        sas = core.of_peer(peer.name)
+        established = core.established(peer.name) if sas else None
+        connecting = [sa for sa in sas if sa.state == Lifecycle.CONNECTING]
+        children = tuple([self._wanted(peer, child, sas, established, attempt) for child in peer.children])
         state, reason = self._peer_state(peer, established, connecting, children, attempt)
         retry = core.timers.when(("retry", peer.name))
         remote = established.path.text if established else (", ".join(peer.remote_addresses) or "any address")
@@ -153,10 +189,10 @@ class Observer:
             remote=remote,
             last_attempt=attempt.id if attempt else None,
             next_try=retry + self._offset if retry else None,
-            ike_sas=tuple(sa.id for sa in core.of_peer(peer.name)),
+            ike_sas=tuple([sa.id for sa in sas]),
             children=children,
-            octets_in=sum(child.octets_in for child in children),
-            octets_out=sum(child.octets_out for child in children),
+            octets_in=sum([child.octets_in for child in children]),
+            octets_out=sum([child.octets_out for child in children]),
         )
 
     def _changed(self, name: str, state: TunnelState) -> float:
@@ -200,13 +236,12 @@ class Observer:
         return TunnelState.WAITING, "waiting for the peer to call" if peer.children else "no networks are configured"
 
     def _wanted(
-        self, peer: Peer, child: Child, established: IkeSa | None, attempt: Attempt | None
+        self, peer: Peer, child: Child, sas: list[IkeSa], established: IkeSa | None, attempt: Attempt | None
     ) -> WantedChildStatus:
-        standing = [sa for sa in self._engine.core.of_peer(peer.name) if sa.state in _CARRYING]
+        standing = [sa for sa in sas if sa.state in _CARRYING]
         live = [made for sa in standing for made in sa.children.values() if made.name == child.name]
-        carried = (
-            self._carried[peer.name, child.name].total() if (peer.name, child.name) in self._carried else (0, 0, 0, 0)
-        )
+        counted = self._carried.get((peer.name, child.name))
+        carried = counted.total() if counted else (0, 0, 0, 0)
         if live and established is None:
             state, reason = TunnelState.UP, "its IKE SA is being replaced"
             if broken := self._trouble or self._taken_away(live):

@@ -22,7 +22,7 @@ async def get_status(request: Request, _: ReadState) -> Status:
 @router.get("/status/{name}", responses=READ)
 async def get_peer_status(request: Request, _: ReadState, name: ObjectName) -> PeerStatus:
     """One peer: its state in a word, why, and what to do."""
-    found = current_gateway(request).status().peer(name)
+    found = current_gateway(request).observer.peer_named(name)
     if found is None:
         raise NotFound("peer", name)
     return found
@@ -32,40 +32,35 @@ async def get_peer_status(request: Request, _: ReadState, name: ObjectName) -> P
 async def list_ike_sas(
     request: Request, _: ReadState, limit: Limit = 100, cursor: Cursor = None, peer: str | None = None
 ) -> Page[IkeSaStatus]:
-    items, following = page_of(
-        current_gateway(request).status().ike_sas, limit, cursor, _in_order, lambda sa: peer is None or sa.peer == peer
-    )
-    return Page(items=items, next_cursor=following)
+    observer = current_gateway(request).observer
+    numbers, following = page_of(observer.ike_sa_numbers(peer), limit, cursor, _in_order, lambda number: True)
+    return Page(items=observer.numbered_ike_sas(set(numbers)), next_cursor=following)
 
 
 @router.get("/ike-sas/{number}", responses=READ)
 async def get_ike_sa(request: Request, _: ReadState, number: Number) -> IkeSaStatus:
-    found = current_gateway(request).status().ike_sa(number)
-    if found is None:
+    found = current_gateway(request).observer.numbered_ike_sas({number})
+    if not found:
         raise NotFound("IKE SA", str(number))
-    return found
+    return found[0]
 
 
 @router.get("/child-sas", responses=LIST)
 async def list_child_sas(
     request: Request, _: ReadState, limit: Limit = 100, cursor: Cursor = None, peer: str | None = None
 ) -> Page[ChildSaStatus]:
-    items, following = page_of(
-        current_gateway(request).status().child_sas,
-        limit,
-        cursor,
-        _in_order,
-        lambda sa: peer is None or sa.peer == peer,
-    )
-    return Page(items=items, next_cursor=following)
+    observer = current_gateway(request).observer
+    numbers, following = page_of(observer.child_sa_numbers(peer), limit, cursor, _in_order, lambda number: True)
+    found = sorted(observer.numbered_child_sas(set(numbers)), key=lambda child: child.id)
+    return Page(items=found, next_cursor=following)
 
 
 @router.get("/child-sas/{number}", responses=READ)
 async def get_child_sa(request: Request, _: ReadState, number: Number) -> ChildSaStatus:
-    found = next((sa for sa in current_gateway(request).status().child_sas if sa.id == number), None)
-    if found is None:
+    found = current_gateway(request).observer.numbered_child_sas({number})
+    if not found:
         raise NotFound("CHILD_SA", str(number))
-    return found
+    return found[0]
 
 
 @router.get("/peers/{name}/outages", responses=LIST)
@@ -78,8 +73,8 @@ async def list_outages(
     return Page(items=items, next_cursor=following)
 
 
-def _in_order(sa: IkeSaStatus | ChildSaStatus) -> str:
-    return f"{sa.id:020}"
+def _in_order(number: int) -> str:
+    return f"{number:020}"
 
 
 class KernelState(BaseModel):

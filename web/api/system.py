@@ -40,7 +40,6 @@ class HealthAnswer(BaseModel):
 @router.get("/system", responses=LIST)
 async def get_system(request: Request, _: ReadState) -> SystemAnswer:
     gateway = current_gateway(request)
-    status = gateway.status()
     now = time.time()
     return SystemAnswer(
         version=product.__version__,
@@ -49,10 +48,10 @@ async def get_system(request: Request, _: ReadState) -> SystemAnswer:
         uptime=now - gateway.started_at,
         at=now,
         revision=gateway.config.revision,
-        data_plane=status.data_plane,
-        listening=list(status.listening),
-        problems=list(status.problems),
-        counters=dict(status.counters),
+        data_plane=gateway.data_plane,
+        listening=list(gateway.listening),
+        problems=list(gateway.problems),
+        counters=gateway.observer.counters,
     )
 
 
@@ -65,7 +64,7 @@ async def healthz() -> HealthAnswer:
 @probes.get("/readyz", responses={503: {"description": "Not ready", "model": HealthAnswer}})
 async def readyz(request: Request, response: Response) -> HealthAnswer:
     """IKE is listening. Says nothing more: anybody may ask."""
-    ready = bool(current_gateway(request).status().listening)
+    ready = bool(current_gateway(request).listening)
     if not ready:
         response.status_code = 503
     return HealthAnswer(ok=ready, problems=[] if ready else ["IKE is not listening; the gateway's log says why."])
