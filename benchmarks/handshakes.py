@@ -198,6 +198,10 @@ class Target:
         return (now[0] - then[0]) / (count - since), (now[1] - then[1]) / (count - since)
 
 
+Opener = Callable[[Path], contextlib.AbstractContextManager[Target]]
+"""Opens a target with a folder of its own."""
+
+
 @contextlib.contextmanager
 def ours(
     clients: int, folder: Path, proposal: str = IKE, plane: str = "memory", keys: Path | None = None
@@ -249,6 +253,20 @@ def charons(clients: int, folder: Path, name: str, remote: str, kind: Kind = _US
         assert charon.process is not None
         awaited = "child-sa.installed" if remote == CLIENTS else "exchange.failed"
         yield Target(name, charon.process.pid, initiator, lambda: None, end=awaited)
+
+
+@contextlib.contextmanager
+def side_by_side(mine: Opener, theirs: Opener, absent: str) -> Iterator[list[Target]]:
+    """Our responder and theirs, each opened with a folder; ours alone, and why, where theirs is `absent`."""
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+        targets = [stack.enter_context(mine(Path(scratch)))]
+        if absent:
+            print(f"no comparison: {absent}", file=sys.stderr)
+        else:
+            folder = Path(scratch) / "peer"
+            folder.mkdir()
+            targets.append(stack.enter_context(theirs(folder)))
+        yield targets
 
 
 def charon_latency(count: int, folder: Path) -> list[float]:

@@ -5,14 +5,11 @@ identities, with the product's default key exchange. Nothing is asserted.
 """
 
 import argparse
-import contextlib
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from benchmarks.end import CLIENTS, HYBRID
-from benchmarks.handshakes import Kind, Target, alternate, charons, middle, ours, print_ratios
+from benchmarks.handshakes import Kind, Target, alternate, charons, middle, ours, print_ratios, side_by_side
 from tests.lab.charon import CharonError
 from tests.lab.namespaces import CommandFailedError
 from tests.lab.strongswan6 import Charon6, unpacked
@@ -42,14 +39,11 @@ def compare(rounds: int) -> int:
         return 2
     absent = first_missing("root", "tun", "netns") or unpacked()
     clients = _EACH * (rounds + 1)
-    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-        targets = [stack.enter_context(ours(clients, Path(scratch), HYBRID))]
-        if absent:
-            print(f"no comparison: {absent}", file=sys.stderr)
-        else:
-            folder = Path(scratch) / "peer"
-            folder.mkdir()
-            targets.append(stack.enter_context(charons(clients, folder, _CHARON, CLIENTS, _KIND)))
+    with side_by_side(
+        lambda folder: ours(clients, folder, HYBRID),
+        lambda folder: charons(clients, folder, _CHARON, CLIENTS, _KIND),
+        absent,
+    ) as targets:
         alternate(targets, rounds, _EACH)
         _print(targets)
     return 1 if absent else 0

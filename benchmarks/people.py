@@ -7,12 +7,11 @@
 import argparse
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.end import CLIENTS, ESP, IKE, NETS, PASSWORDS, SECRET
-from benchmarks.handshakes import SETTINGS, OurEnd, Target, alternate, middle, ours, print_ratios
+from benchmarks.handshakes import SETTINGS, OurEnd, Target, alternate, middle, ours, print_ratios, side_by_side
 from tests.interop.tunnels import text_of
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Network, two_sites
@@ -56,14 +55,9 @@ def compare(rounds: int) -> int:
         return 2
     absent = first_missing("root", "tun", "netns") or missing("charon")
     clients = _EACH * (rounds + 1)
-    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-        targets = [stack.enter_context(ours(clients, Path(scratch), keys=PASSWORDS))]
-        if absent:
-            print(f"no comparison: {absent}", file=sys.stderr)
-        else:
-            folder = Path(scratch) / "peer"
-            folder.mkdir()
-            targets.append(stack.enter_context(charons(clients, folder)))
+    with side_by_side(
+        lambda folder: ours(clients, folder, keys=PASSWORDS), lambda folder: charons(clients, folder), absent
+    ) as targets:
         alternate(targets, rounds, _EACH)
         print("responder: EAP-MSCHAPv2 handshakes a CPU-second, median (lowest-highest) of the rounds")
         for target in targets:

@@ -6,14 +6,11 @@ The targets are those of `benchmarks.handshakes`. Nothing is asserted.
 """
 
 import argparse
-import contextlib
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from benchmarks.end import CLIENTS
-from benchmarks.handshakes import WHOLE, Round, Target, charons, middle, ours
+from benchmarks.handshakes import WHOLE, Round, Target, charons, middle, ours, side_by_side
 from tests.lab.charon import CharonError
 from tests.lab.namespaces import CommandFailedError
 from tests.lab.userspace import first_missing, missing
@@ -51,14 +48,9 @@ def compare(rounds: int) -> int:
         print(f"cannot measure rekeys: {needs}", file=sys.stderr)
         return 2
     absent = first_missing("root", "tun", "netns") or missing("charon")
-    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-        targets = [stack.enter_context(ours(_STANDING, Path(scratch)))]
-        if absent:
-            print(f"no comparison: {absent}", file=sys.stderr)
-        else:
-            folder = Path(scratch) / "peer"
-            folder.mkdir()
-            targets.append(stack.enter_context(charons(_STANDING, folder, WHOLE, CLIENTS)))
+    with side_by_side(
+        lambda folder: ours(_STANDING, folder), lambda folder: charons(_STANDING, folder, WHOLE, CLIENTS), absent
+    ) as targets:
         for target in targets:
             target.call(_STANDING)
         for end, what in _KINDS.items():
