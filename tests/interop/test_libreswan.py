@@ -204,8 +204,9 @@ def endure(ends: Ends, folder: Path, initiator: str) -> None:
     with flood(ends.left, folder), stream(ends.left, ends.right, folder):
         for number in range(ROUNDS):
             renew(ends, tunnel, initiator, ike=initiator == "both" or number % 3 == 2)
-    ends.down(tunnel, "ours")
-    ends.pluto.whack("--name", tunnel.name, "--delete")
+    ends.gateway.disconnect(tunnel.name)
+    ends.pluto.whack("--name", tunnel.name, "--delete")  # with what it may have kept of rekeys that crossed
+    until(lambda: not ends.gateway.peer(tunnel.name)["ike_sas"], "gone at our end")
 
 
 def renew(ends: Ends, tunnel: Tunnel, initiator: str, *, ike: bool) -> None:
