@@ -17,6 +17,10 @@ CURES: dict[str, str] = {
         "The peer answered IKE_SA_INIT but not IKE_AUTH: UDP 4500 may be blocked, or large datagrams lost on the way; "
         "or the peer drops what it cannot decrypt."
     ),
+    "messages-lost": (
+        "Large IKE messages do not get through. Let the path carry UDP datagrams of that size and all fragments of a "
+        "message: look at its MTU and at firewalls. Set a lower fragment_octets, down to 576, on both sides."
+    ),
     "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
     "moved": "Nothing to do: it is called at its new address.",
     "address-changed": "Nothing to do: it was called again from the new address.",
@@ -87,6 +91,10 @@ CURES: dict[str, str] = {
     "certificate-key": "Make a new key: RSA with 2048 bits or more and the exponent 65537, or one on a curve.",
     "certificate-revocation": "The certificate was revoked, or nobody fresh says that it was not; see the reason.",
     "certificate-identity": "Put the identity into the certificate's alternative names, or use one that is there.",
+    "post-quantum": (
+        "Give the peer software and a configuration with ML-KEM (RFC 9370), or both sides one post-quantum pre-shared "
+        "key; or do not require it of this peer yet."
+    ),
     "ppk": "Give both sides the same post-quantum pre-shared key for an exchange that both know, or require none here.",
     "syntax": "The peer sent something that breaks the protocol; a capture of the exchange shows it.",
     "peer-error": "Look at the peer's log for the reason.",

@@ -34,6 +34,11 @@ async def tell_anew(sa: IkeSa) -> None:
         await ask_peer(ExchangeType.INFORMATIONAL, [_notify(sa.peer.reauth_time)])
 
 
+async def ask_soon(seconds: float) -> None:
+    """The peer shall authenticate again within so many seconds. <-- HDR, SK {N(AUTH_LIFETIME)}   --> HDR, SK {}"""
+    await ask_peer(ExchangeType.INFORMATIONAL, [_notify(seconds)])
+
+
 def called(sa: IkeSa) -> bool:
     """Whether we are the end that authenticates again."""
     return Ability.CALLED in sa.abilities

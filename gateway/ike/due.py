@@ -1,6 +1,6 @@
 """What is to be done when a timer has come, by the key that it was set under."""
 
-from gateway.ike import driver, lifetimes
+from gateway.ike import driver, lifetimes, losses, requiring
 from gateway.ike.answering import forget_answers, outside_silent
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
@@ -23,7 +23,7 @@ def act(core: Core, key: object) -> None:
             _in_vain(core, what, sa)
         case ("last-answers",):
             forget_answers(core)
-        case ("linger" | "sent-on" as what, IkeSa() as sa):
+        case ("linger" | "sent-on" | "post-quantum" as what, IkeSa() as sa):
             _outlived(core, what, sa)
         case ("crossing", IkeSa() as sa):
             answer_crossing(sa.renewal)
@@ -34,8 +34,8 @@ def act(core: Core, key: object) -> None:
         case ("keepalive", IkeSa() as sa):
             core.send(KEEPALIVE, sa.path, sa.dscp)
             core.timers.set(key, core.now + core.snapshot.settings.keepalive)
-        case ("mend",):
-            mend(core)
+        case ("mend" | "post-quantum" as what,):
+            (mend if what == "mend" else requiring.enforce)(core)
         case ("trap" | "retry" as what, str() as name):
             (want_traps if what == "trap" else keep_up)(core, name)
         case _:
@@ -46,18 +46,23 @@ def _in_vain(core: Core, what: str, sa: IkeSa) -> None:
     """What was to come next did not."""
     match what:
         case "half-open":
-            close(core, sa, "the peer began, but did not go on to IKE_AUTH", "timeout")
+            lost = losses.of_half_open(sa)
+            why = f"the peer began, but did not go on to IKE_AUTH{f': {lost}' if lost else ''}"
+            close(core, sa, why, losses.CAUSE if lost else "timeout")
         case "outside":
             outside_silent(core, sa)
         case "fragments":
+            losses.forget(sa)
             discard_fragments(sa)
         case _:
             stop_following(core, sa)
 
 
 def _outlived(core: Core, what: str, sa: IkeSa) -> None:
-    """An SA that another one has replaced, here or elsewhere, has had its time."""
-    if what == "linger":
+    """An SA has had its time: another one replaced it, here or elsewhere, or its keys are not what is required."""
+    if what == "post-quantum":
+        requiring.due(core, sa)
+    elif what == "linger":
         close(core, sa, "rekeyed", "replaced")
     else:
         delete_sa(core, sa, "its peer was sent on to another gateway")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 
-from gateway.ike import attempt_log, driver, due, lifetimes, reasons
+from gateway.ike import attempt_log, driver, due, lifetimes, reasons, requiring
 from gateway.ike.admission import Blocked
 from gateway.ike.answering import answer_request, outside_answered, script
 from gateway.ike.authentication.again import judge_again
@@ -114,6 +114,8 @@ class Engine:
         if difference.users or difference.access_profiles or difference.pools:
             stay = before.users.keys() & snapshot.users.keys() & set(difference.users)
             cut(core, before, {name for name in stay if before.users[name].password != snapshot.users[name].password})
+        if not difference.empty:
+            requiring.enforce(core)
         unmake_interfaces(core)
         return difference, self._settle()
 
@@ -124,6 +126,7 @@ class Engine:
         config = core.snapshot.peers[peer]
         wanted = [one for one in config.children if child in (None, one.name)]
         core.failures.pop(peer, None)
+        core.extensions.fell_back.pop(peer, None)
         sa = connect(core, config, wanted)
         return (sa.id if sa else None), self._settle()
 

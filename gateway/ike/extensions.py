@@ -12,6 +12,8 @@ from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
 from gateway.ike.tickets import Ticket, Tickets
 from gateway.policy.ppks import Ppk
+from gateway.policy.proposals import Proposal
+from gateway.policy.quantum import Demand
 from gateway.wire.payloads import PuzzleSolution
 
 
@@ -44,5 +46,9 @@ class Extensions:
     """Makes connections for EAP-TLS; without it that method is not offered."""
     leases: Leases = field(default_factory=Leases)
     """Who holds which address of our pools."""
+    offers: dict[str, tuple[tuple[Proposal, ...], Demand, tuple[Proposal, ...]]] = field(default_factory=dict)
+    """By peer: its proposals, the demand that they were sorted by, and the outcome."""
+    fell_back: dict[str, float] = field(default_factory=dict)
+    """Until when each peer whose large messages got lost is called without ML-KEM."""
     lent: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The addresses that each peer gave us last: we ask for the same again."""

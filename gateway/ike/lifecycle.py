@@ -95,6 +95,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         "fragments",
         "sent-on",
         "reauth",
+        "post-quantum",
         "supplanted",
         "follow-up",
         "crossing",

@@ -13,6 +13,7 @@ from gateway.ike.mobility import Mobility
 from gateway.ike.path import NO_NAT, Nat, Path
 from gateway.ike.plane import EspState, Policy, Route
 from gateway.ike.protect import Protection
+from gateway.ike.shortfall import Shortfall
 from gateway.ike.window import Requests, Responses
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
@@ -167,6 +168,10 @@ class IkeSa:
     chosen: Chosen | None = None
     keys: IkeKeys | None = field(default=None, repr=False)
     protection: Protection | None = field(default=None, repr=False)
+    shortfall: Shortfall = Shortfall.NONE
+    """Why its keys are classical, where they are."""
+    incomplete: str = ""
+    """What came, and what did not, of the last message that was given up for want of its fragments."""
     nonce_i: bytes = field(default=b"", repr=False)
     nonce_r: bytes = field(default=b"", repr=False)
     init_request: bytes = field(default=b"", repr=False)

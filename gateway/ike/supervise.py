@@ -316,6 +316,7 @@ def _let_go(core: Core, name: str) -> None:
     core.single_pairs = {pair for pair in core.single_pairs if pair[0] != name}
     core.failures.pop(name, None)
     core.extensions.tickets.drop(name)
+    core.extensions.fell_back.pop(name, None)
 
 
 def begin(core: Core, name: str) -> None:

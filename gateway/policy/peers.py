@@ -8,6 +8,7 @@ from typing import NamedTuple
 from gateway.policy.authentication import LocalAuth, RemoteAuth
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.proposals import Proposal
+from gateway.policy.quantum import PostQuantum
 from gateway.policy.selectors import Selector
 
 
@@ -182,7 +183,7 @@ class Peer:
     `redirect_to` is another gateway, an address or a DNS name, to which this peer is sent when it has proven itself.
     `ppks` names its post-quantum pre-shared keys, the best first; we accept any, and offer all of them in
     IKE_INTERMEDIATE, the first in IKE_AUTH, as `ppk_exchange` allows. With `ppk_required` there is no IKE SA without
-    one.
+    one. `post_quantum` None stands for what the settings demand of all.
     """
 
     name: str
@@ -215,6 +216,7 @@ class Peer:
     ppks: tuple[str, ...] = ()
     ppk_required: bool = False
     ppk_exchange: PpkExchange = PpkExchange.EITHER
+    post_quantum: PostQuantum | None = None
 
     def child(self, name: str) -> Child | None:
         return next((child for child in self.children if child.name == name), None)

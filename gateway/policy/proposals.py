@@ -156,6 +156,30 @@ class Proposal:
         """Whether there is a KEM among its key exchanges."""
         return any(isinstance(row, KeyExchangeMethod) and row.kem for row in self.rows)
 
+    def insisting(self) -> "Proposal | None":
+        """The same with a KEM whatever is chosen of it; None where there is no KEM."""
+        if all(row.kem for row in self.ke):
+            return self if self.ke else None
+        for index, (place, rows) in enumerate(self.additional):
+            kems = tuple(row for row in rows if row and row.kem)
+            if kems:
+                further = (*self.additional[:index], (place, kems), *self.additional[index + 1 :])
+                return self if kems == rows else replace(self, additional=further)
+        kems = tuple(row for row in self.ke if row.kem)
+        return replace(self, ke=kems) if kems else None
+
+    def classical(self) -> "Proposal | None":
+        """The same without any KEM; None where it cannot be agreed on so."""
+        if not self.post_quantum:
+            return self
+        ke = tuple(row for row in self.ke if not row.kem)
+        further = tuple(
+            (place, tuple(row for row in rows if row is None or not row.kem)) for place, rows in self.additional
+        )
+        if not ke or not all(rows for _, rows in further):
+            return None
+        return replace(self, ke=ke, additional=tuple((place, rows) for place, rows in further if rows != (None,)))
+
     def without_ke(self) -> "Proposal":
         """What can be offered for the first CHILD_SA, which has no key exchange of its own (RFC 7296 1.2)."""
         return replace(self, ke=(), additional=())

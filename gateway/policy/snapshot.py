@@ -12,6 +12,7 @@ from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Shunt
 from gateway.policy.pools import Pool
 from gateway.policy.ppks import Ppk
+from gateway.policy.quantum import PREFERRED, PostQuantum
 from gateway.policy.radius import RadiusServer
 from gateway.policy.trust import foundations, proofs
 from gateway.policy.users import User, user_identity
@@ -36,6 +37,8 @@ class EngineSettings:
     puzzles: bool = False
     redirect_to: str = ""
     """Where peers that can be redirected are sent instead (RFC 5685): an address or a DNS name; empty serves them."""
+    post_quantum: PostQuantum = PREFERRED
+    """What is demanded of peers that say nothing themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +306,7 @@ ADJUSTABLE_OF_PEER = frozenset(
         "redirect",
         "redirect_to",
         "ppks",
+        "post_quantum",
         "resumption",
         "dscp",
         "pools",

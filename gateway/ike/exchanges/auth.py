@@ -10,7 +10,7 @@ in the first answer, and gives the last one), and `_hear_proof`, where a round o
 
 from functools import partial
 
-from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, redirects
+from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, quantum, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import ppk, proof, resumed, trust
@@ -76,6 +76,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
             response = await _prove_by_ticket(core, sa, kept, request, further)
         else:
             response = await _prove_ourselves(core, sa, sa.peer, request, further)
+        quantum.check(core, sa)
         host = redirects.target(core, sa, response)
     except BaseException as error:
         if offer:
@@ -305,6 +306,7 @@ async def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payl
     if mobike.nat_is_unexpected(core, request, sa.path):
         why = f"{caller.identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
         raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
+    quantum.check(core, sa)
     admit(core, sa)
     return response + _conclude(core, sa, request)
 

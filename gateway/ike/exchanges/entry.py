@@ -2,7 +2,7 @@
 
 from gateway.crypto import groups
 from gateway.crypto.rows import PseudoRandom
-from gateway.ike import attempt_log, auth_methods, puzzles
+from gateway.ike import attempt_log, auth_methods, puzzles, quantum
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Attempt, Step
 from gateway.ike.authentication import ppk, trust
@@ -55,7 +55,7 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
     if elsewhere := sent_on(core, opening, peers):
         _answer(core, request, datagram, path, elsewhere)
         return
-    found = _select(peers, opening)
+    found = _select(core, peers, opening)
     if found is None:
         _refuse(core, opening, peers)
         return
@@ -175,10 +175,10 @@ def _amplifies(opening: Opening, chosen: Chosen) -> bool:
     return _FIXED_OCTETS + nat + about_proof + chosen.ke.answer_octets > _AMPLIFIED * len(opening.datagram)
 
 
-def _select(peers: list[Peer], opening: Opening) -> tuple[Peer, Chosen] | None:
+def _select(core: Core, peers: list[Peer], opening: Opening) -> tuple[Peer, Chosen] | None:
     additional = opening.request.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
     for peer in peers:
-        if chosen := choose(peer.proposals, opening.offered, additional=additional):
+        if chosen := choose(quantum.proposals(core, peer), opening.offered, additional=additional):
             return peer, chosen
     return None
 
@@ -192,10 +192,12 @@ def _refuse(core: Core, opening: Opening, peers: list[Peer]) -> None:
             attempt_log.mismatch(attempt, explain((), opening.offered))
         return
     names = ", ".join(peer.name for peer in peers[:4])
-    why = f"no IKE proposal of the peer is acceptable for {names} (NO_PROPOSAL_CHOSEN)"
-    attempt = _failed(core, opening, peers[0], "no-proposal", NotifyType.NO_PROPOSAL_CHOSEN, why)
+    why, cause = f"no IKE proposal of the peer is acceptable for {names} (NO_PROPOSAL_CHOSEN)", "no-proposal"
+    if insisted := quantum.refusal(core, peers, opening.request, opening.offered):
+        why, cause = insisted, "post-quantum"
+    attempt = _failed(core, opening, peers[0], cause, NotifyType.NO_PROPOSAL_CHOSEN, why)
     if attempt:  # to compare costs time, and a flood of such offers leaves no attempts
-        ours = tuple(dict.fromkeys(proposal for peer in peers[:16] for proposal in peer.proposals))
+        ours = tuple(dict.fromkeys(one for peer in peers[:16] for one in quantum.proposals(core, peer)))
         attempt_log.mismatch(attempt, explain(ours, opening.offered))
 
 

@@ -1,10 +1,11 @@
 """IKE_SA_INIT, both roles (RFC 7296 1.2, 2.6, 2.7, 2.23)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.crypto import groups, suites
 from gateway.crypto.signatures import HASHES
-from gateway.ike import attempt_log, auth_methods, childless, puzzles, redirects
+from gateway.ike import attempt_log, auth_methods, childless, puzzles, quantum, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import ppk
@@ -21,7 +22,8 @@ from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen, accepted
+from gateway.policy.proposals import Chosen, Proposal, accepted
+from gateway.policy.quantum import Demand
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of
@@ -43,14 +45,16 @@ async def open_sa(core: Core, sa: IkeSa, came_from: str = "", *, tries: int = 0)
     """
     assert sa.peer is not None
     peer = sa.peer
-    offered = {row.number for proposal in peer.proposals for row in proposal.ke}
-    offer = groups.offer(peer.proposals[0].ke[0].number, core.random)
-    method = peer.proposals[0].ke[0].number
+    proposals = quantum.offer(core, peer)
+    quantum.check_means(core, sa, proposals)
+    offered = {row.number for proposal in proposals for row in proposal.ke}
+    method = proposals[0].ke[0].number
+    offer = groups.offer(method, core.random)
     sa.nonce_i = core.random(NONCE_OCTETS)
     front: list[wire.Payload] = []
     sa.abilities = Ability.IS_SENT_ON if peer.redirect else Ability.NONE
     for _ in range(ROUNDS):
-        request = front + _request(core, sa, method, offer.public)
+        request = front + _request(core, sa, proposals, method, offer.public)
         response = await ask_peer(ExchangeType.IKE_SA_INIT, request + _about_redirects(sa, came_from), tries=tries)
         core.reach(sa, Step.REACH, f"{sa.path.text} answers")
         if host := redirects.target(core, sa, response):
@@ -67,7 +71,8 @@ async def open_sa(core: Core, sa: IkeSa, came_from: str = "", *, tries: int = 0)
                 raise core.give_up(sa, "no-proposal", Step.ALGORITHMS, None, why)
             method, offer = number, groups.offer(number, core.random)
         else:
-            _conclude(core, sa, response, method, offer)
+            _conclude(core, sa, response, proposals, method, offer)
+            quantum.note_choice(sa, proposals, response)
             await solve_for_auth(core, sa, response)
             return None
     raise core.give_up(sa, "peer-error", Step.ALGORITHMS, None, "the peer asked for a new IKE_SA_INIT without end")
@@ -114,9 +119,11 @@ def _refused(core: Core, sa: IkeSa, peer: Peer, error: wire.Notify) -> Close:
         why = f"the peer answered {name_of(NotifyType, error.type)} to IKE_SA_INIT"
         return core.give_up(sa, "peer-error", Step.ALGORITHMS, error.type, why)
     if sa.attempt:
-        sa.attempt.offered = tuple(proposal.keywords for proposal in peer.proposals)
+        sa.attempt.offered = tuple(proposal.keywords for proposal in quantum.offer(core, peer))
         sa.attempt.acceptable = ("the peer does not say",)
     why = "the peer accepts none of our IKE proposals (NO_PROPOSAL_CHOSEN), or has no configuration for us"
+    if quantum.demanded(core, peer) is Demand.REQUIRE and not quantum.has_ppk(core, peer):
+        why += "; ML-KEM is required for it, so that we offered nothing without"
     return core.give_up(sa, "no-proposal", Step.ALGORITHMS, error.type, why)
 
 
@@ -137,10 +144,10 @@ async def _pay(core: Core, sa: IkeSa, response: Message, cookie: wire.Notify) ->
     return front
 
 
-def _request(core: Core, sa: IkeSa, method: int, public: bytes) -> list[wire.Payload]:
+def _request(core: Core, sa: IkeSa, proposals: Sequence[Proposal], method: int, public: bytes) -> list[wire.Payload]:
     assert sa.peer is not None
     payloads: list[wire.Payload] = []
-    payloads.append(wire.SA([proposal.to_wire(number, b"") for number, proposal in enumerate(sa.peer.proposals, 1)]))
+    payloads.append(wire.SA([proposal.to_wire(number, b"") for number, proposal in enumerate(proposals, 1)]))
     payloads += [wire.KE(method, public), wire.Nonce(sa.nonce_i)]
     payloads += nat_detection(core, sa.spi_i, bytes(8), sa.path, disguise=must_encapsulate(core, sa.peer))
     payloads.append(wire.Notify(0, b"", NotifyType.SIGNATURE_HASH_ALGORITHMS, _SIGNATURE_HASHES))
@@ -162,7 +169,9 @@ def note_fragmentation(sa: IkeSa, peer: Peer, message: Message) -> None:
         sa.fragmentation = peer.fragment_octets
 
 
-def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: groups.Offer) -> None:
+def _conclude(
+    core: Core, sa: IkeSa, response: Message, proposals: Sequence[Proposal], method: int, offer: groups.Offer
+) -> None:
     """Check the responder's choice and derive the keys."""
     assert sa.peer is not None
     refuse_unknown_critical(response)
@@ -173,7 +182,7 @@ def _conclude(core: Core, sa: IkeSa, response: Message, method: int, offer: grou
         raise _refused(core, sa, sa.peer, error)
     answer = response.one(wire.SA).proposals
     additional = response.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
-    chosen = accepted(sa.peer.proposals, answer[0], additional=additional) if len(answer) == 1 else None
+    chosen = accepted(proposals, answer[0], additional=additional) if len(answer) == 1 else None
     ke = response.one(wire.KE)
     if chosen is None or chosen.ke is None or chosen.ke.number != method or ke.method != method:
         raise core.give_up(sa, "no-proposal", Step.ALGORITHMS, None, "the peer chose algorithms that we did not offer")
@@ -263,6 +272,7 @@ def accept_init(
         core.extensions.deferred[sa.our_spi] = secret
     else:
         protect(core, sa, chosen, secret)
+    quantum.note_offer(sa, request, opening.offered)
     sa.nat = detect_nat(core, request, path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, peer))
     core.reach(sa, Step.NAT, sa.nat.text)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway.crypto import groups
 from gateway.crypto.keys import ike_keys, rekey_skeyseed
-from gateway.ike import attempt_log
+from gateway.ike import attempt_log, quantum
 from gateway.ike.abilities import Ability
 from gateway.ike.access import ike_proposals
 from gateway.ike.attempts import Step
@@ -125,7 +125,7 @@ def _conclude_attempt(core: Core, sa: IkeSa) -> None:
 async def _negotiate(core: Core, sa: IkeSa) -> tuple[Message, _Offer]:
     """One CREATE_CHILD_SA, again with another group where the peer wants one (RFC 7296 1.3)."""
     assert sa.peer is not None
-    proposals = ike_proposals(core, sa)
+    proposals = quantum.in_rekey(core, sa, ike_proposals(core, sa))
     methods = [row.number for proposal in proposals for row in proposal.ke]
     running = sa.chosen.ke.number if sa.chosen and sa.chosen.ke else 0
     method, spi = running if running in methods else methods[0], core.new_spi()
@@ -153,7 +153,11 @@ async def _conclude(core: Core, sa: IkeSa, response: Message, offer: _Offer) -> 
     if error is not None:
         raise Reject(error.type, f"the peer answered {name_of(NotifyType, error.type)} to the rekey of the IKE SA")
     answer = response.one(wire.SA).proposals
-    chosen = accepted(ike_proposals(core, sa), answer[0], additional=True) if len(answer) == 1 else None
+    chosen = (
+        accepted(quantum.in_rekey(core, sa, ike_proposals(core, sa)), answer[0], additional=True)
+        if len(answer) == 1
+        else None
+    )
     if chosen is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
         raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "the peer chose algorithms that we did not offer for the rekey")
     theirs = check_nonce(response.one(wire.Nonce).data)
@@ -187,7 +191,7 @@ def _make(
     new.fragmentation, new.mobility, new.abilities = old.fragmentation, old.mobility, old.abilities & ~Ability.RESUMED
     new.keys = ike_keys(chosen.prf, seed, *nonces, *spis, chosen.encr, chosen.integ)
     new.protection = Protection(chosen.encr, chosen.integ, new.keys, initiator=initiator, random=core.random)
-    new.lowest = min(nonces)
+    new.lowest, new.shortfall = min(nonces), old.shortfall
     begin_to_stand(core, old, new)
     return new
 
@@ -215,7 +219,9 @@ def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     collisions.refuse_rekey_while_busy(sa)
     nonce = check_nonce(request.one(wire.Nonce).data)
     ke = request.one(wire.KE)
-    chosen = choose(ike_proposals(core, sa), request.one(wire.SA).proposals, additional=True)
+    chosen = choose(
+        quantum.in_rekey(core, sa, ike_proposals(core, sa)), request.one(wire.SA).proposals, additional=True
+    )
     if chosen is None or chosen.ke is None or len(chosen.spi) != 8 or chosen.spi == bytes(8):
         raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, "no proposal of the peer is acceptable for the rekey of the IKE SA")
     if ke.method != chosen.ke.number:

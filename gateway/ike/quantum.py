@@ -1,0 +1,183 @@
+"""Whether an IKE SA's keys withstand a quantum computer, why they do not, and what is offered where they should.
+
+ML-KEM among its key exchanges (RFC 9370) or a post-quantum pre-shared key (RFC 8784, RFC 9867) makes them so.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from gateway.ike.abilities import Ability
+from gateway.ike.attempts import Step
+from gateway.ike.core import Core
+from gateway.ike.sa import IkeSa
+from gateway.ike.shortfall import Shortfall
+from gateway.policy.peers import Peer
+from gateway.policy.proposals import Proposal, choose
+from gateway.policy.quantum import Demand, PostQuantum, classical, under
+from gateway.wire import payloads as wire
+from gateway.wire.message import Message
+from gateway.wire.numbers import KeMethod, NotifyType, TransformType
+from gateway.wire.outcome import Close
+
+FALL_BACK = 6 * 3600.0
+"""Seconds for which a peer whose large messages got lost is called without ML-KEM."""
+_KEMS = frozenset({KeMethod.ML_KEM_512, KeMethod.ML_KEM_768, KeMethod.ML_KEM_1024})
+_KEY_EXCHANGES = frozenset({TransformType.KE, *range(TransformType.ADDKE1, TransformType.ADDKE7 + 1)})
+_LOOKED_AT = 16
+
+
+class Standing(StrEnum):
+    """What an IKE SA's keys rest on. HYBRID and ML_KEM may have a post-quantum pre-shared key as well."""
+
+    HYBRID = "hybrid"
+    ML_KEM = "ml-kem"
+    PPK = "ppk"
+    CLASSICAL = "classical"
+
+
+def standing(sa: IkeSa) -> Standing | None:
+    """What the keys of this SA rest on; None before there are any."""
+    if sa.chosen is None or sa.chosen.ke is None:
+        return None
+    kems = [row.kem for row in (sa.chosen.ke, *sa.chosen.following)]
+    if any(kems):
+        return Standing.ML_KEM if all(kems) else Standing.HYBRID
+    return Standing.PPK if Ability.USES_PPK in sa.abilities else Standing.CLASSICAL
+
+
+def why_classical(sa: IkeSa) -> str:
+    """Why its keys are no better, in a clause."""
+    if sa.peer is None:
+        return str(sa.shortfall)
+    if not any(proposal.post_quantum for proposal in sa.peer.proposals):
+        why = "our proposals for it have no ML-KEM"
+    else:
+        why = str(sa.shortfall) or "the two ends have no suite with ML-KEM in common"
+    if not sa.peer.ppks:
+        return why
+    known = sa.abilities & (Ability.MAY_USE_PPK | Ability.MAY_USE_PPK_INT)
+    return f"{why}; {'it does not have the PPK either' if known else 'nor does it use PPKs (RFC 8784, RFC 9867)'}"
+
+
+def demand_on(core: Core, peer: Peer) -> PostQuantum:
+    """The peer's own demand, or the one for all."""
+    return peer.post_quantum or core.snapshot.settings.post_quantum
+
+
+def demanded(core: Core, peer: Peer) -> Demand:
+    """What is demanded of the peer now."""
+    return demand_on(core, peer).at(core.extensions.tickets.unix(core.now))
+
+
+def has_ppk(core: Core, peer: Peer) -> bool:
+    """Whether a post-quantum pre-shared key may do instead of ML-KEM."""
+    return any(name in core.snapshot.ppks for name in peer.ppks)
+
+
+def proposals(core: Core, peer: Peer) -> tuple[Proposal, ...]:
+    """What may be agreed on with the peer now, best first."""
+    demand = demanded(core, peer)
+    if demand is Demand.REQUIRE and has_ppk(core, peer):
+        demand = Demand.PREFER
+    if demand is Demand.OFF:
+        return peer.proposals
+    known = core.extensions.offers.get(peer.name)
+    if known is None or known[0] is not peer.proposals or known[1] is not demand:
+        known = core.extensions.offers[peer.name] = (peer.proposals, demand, under(demand, peer.proposals))
+    return known[2]
+
+
+def offer(core: Core, peer: Peer) -> tuple[Proposal, ...]:
+    """What a call offers: without ML-KEM for a while where its large messages got lost, unless it is required."""
+    found = proposals(core, peer)
+    if core.extensions.fell_back.get(peer.name, 0.0) <= core.now or demanded(core, peer) is Demand.REQUIRE:
+        return found
+    return classical(found) or found
+
+
+def in_rekey(core: Core, sa: IkeSa, wanted: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
+    """What of these may be agreed on in a rekey of the SA; not what got lost when the SA was made."""
+    assert sa.peer is not None
+    demand = demanded(core, sa.peer)
+    with_ppk = demand is Demand.REQUIRE and Ability.USES_PPK in sa.abilities
+    found = under(Demand.PREFER if with_ppk else demand, wanted)
+    if sa.shortfall is not Shortfall.LOST or demand is Demand.REQUIRE:
+        return found
+    return classical(found) or found
+
+
+def check_means(core: Core, sa: IkeSa, offered: Sequence[Proposal]) -> None:
+    """As initiator, before the call: is there anything that may be agreed on? Raises Close."""
+    if not offered and sa.peer is not None:
+        why = f"ML-KEM or a PPK is required for {sa.peer.name}, and our proposals for it have none"
+        raise core.give_up(sa, "post-quantum", Step.ALGORITHMS, None, why)
+
+
+def note_choice(sa: IkeSa, offered: Sequence[Proposal], response: Message) -> None:
+    """As initiator: why the responder chose nothing with ML-KEM, as far as its answer shows that."""
+    if standing(sa) is not Standing.CLASSICAL or sa.peer is None:
+        return
+    if not any(proposal.post_quantum for proposal in offered):
+        ours = any(proposal.post_quantum for proposal in sa.peer.proposals)
+        sa.shortfall = Shortfall.LOST if ours else Shortfall.NONE
+    elif response.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED):
+        sa.shortfall = Shortfall.NOT_CHOSEN
+    else:
+        sa.shortfall = Shortfall.NOT_CHOSEN_OLD
+
+
+def note_offer(sa: IkeSa, request: Message, offered: Sequence[wire.Proposal]) -> None:
+    """As responder: why nothing with ML-KEM was chosen of what the caller offered."""
+    if standing(sa) is not Standing.CLASSICAL:
+        return
+    if _offers_kem(offered):
+        sa.shortfall = Shortfall.NO_COMMON
+    elif request.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED):
+        sa.shortfall = Shortfall.NOT_OFFERED
+    else:
+        sa.shortfall = Shortfall.NOT_OFFERED_OLD
+
+
+def _offers_kem(offered: Sequence[wire.Proposal]) -> bool:
+    return any(
+        transform.type in _KEY_EXCHANGES and transform.number in _KEMS
+        for proposal in offered
+        for transform in proposal.transforms
+    )
+
+
+def refusal(core: Core, peers: Sequence[Peer], request: Message, offered: Sequence[wire.Proposal]) -> str:
+    """As responder that can agree on nothing: that it could, were ML-KEM not required, in a sentence; else empty."""
+    additional = request.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
+    for peer in peers[:_LOOKED_AT]:
+        if demanded(core, peer) is Demand.REQUIRE and choose(peer.proposals, offered, additional=additional):
+            what = "none that we accept" if _offers_kem(offered) else "none"
+            return f"ML-KEM is required for {peer.name}, and the peer offers {what} (NO_PROPOSAL_CHOSEN)"
+    return ""
+
+
+def check(core: Core, sa: IkeSa) -> None:
+    """Both ends are proven: may the SA stand with these keys? Raises Close where it may not."""
+    if sa.peer is None or standing(sa) is not Standing.CLASSICAL:
+        return
+    demand = demanded(core, sa.peer)
+    if demand is Demand.REQUIRE:
+        raise _refused(core, sa, sa.peer)
+    if demand is Demand.PREFER and sa.peer.proposals:
+        text = f"the keys with {sa.peer.name} are classical: {why_classical(sa)}"
+        core.event("post-quantum.missed", text, sa.peer.name, ike_sa=sa.id, why=why_classical(sa))
+
+
+def _refused(core: Core, sa: IkeSa, peer: Peer) -> Close:
+    why = f"ML-KEM or a PPK is required for {peer.name}, and its keys are classical: {why_classical(sa)}"
+    return core.give_up(sa, "post-quantum", Step.IDENTITY, NotifyType.AUTHENTICATION_FAILED, why)
+
+
+def fall_back(core: Core, peer: Peer) -> None:
+    """ML-KEM's messages to the peer got lost on the path: the next calls go without, where that is allowed."""
+    if demanded(core, peer) is Demand.REQUIRE or not classical(peer.proposals):
+        return
+    if core.extensions.fell_back.get(peer.name, 0.0) <= core.now:
+        text = f"{peer.name} is called without ML-KEM for {FALL_BACK / 3600:.0f} hours: its large messages got lost"
+        core.event("post-quantum.fallback", text, peer.name)
+    core.extensions.fell_back[peer.name] = core.now + FALL_BACK

@@ -1,0 +1,51 @@
+"""The day comes on which post-quantum keys are required: what stands with classical ones is made anew, or ends."""
+
+from gateway.ike import auth_lifetime, quantum, reauth
+from gateway.ike.core import Core
+from gateway.ike.driver import start
+from gateway.ike.exchanges.informational import delete_sa
+from gateway.ike.quantum import Standing
+from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.policy.quantum import Demand
+
+GRACE = 60.0
+"""Seconds in which a classical IKE SA can be made anew before it ends."""
+
+
+def enforce(core: Core) -> None:
+    """Act on what stands against the demand, and look again when the next peer's day comes."""
+    for sa in list(core.sas.values()):
+        if _is_against(core, sa):
+            _renew(core, sa)
+    unix = core.extensions.tickets.unix(core.now)
+    peers = core.snapshot.peers.values()
+    own = (peer.post_quantum.date(unix) for peer in peers if peer.post_quantum is not None)
+    days = [day for day in (core.snapshot.settings.post_quantum.date(unix), *own) if day is not None]
+    if days:
+        core.timers.set(("post-quantum",), core.now + min(days) - unix)
+    else:
+        core.timers.cancel(("post-quantum",))
+
+
+def _is_against(core: Core, sa: IkeSa) -> bool:
+    return (
+        sa.state is Lifecycle.ESTABLISHED
+        and sa.peer is not None
+        and quantum.standing(sa) is Standing.CLASSICAL
+        and quantum.demanded(core, sa.peer) is Demand.REQUIRE
+    )
+
+
+def _renew(core: Core, sa: IkeSa) -> None:
+    """Who can call authenticates again; of a caller that is asked, by a short AUTH_LIFETIME (RFC 4478)."""
+    if core.timers.when(("post-quantum", sa)) is not None:
+        return
+    core.timers.set(("post-quantum", sa), core.now + GRACE)
+    if not reauth.begin(core, sa) and not auth_lifetime.called(sa):
+        start(core, sa, Task("asking the peer to authenticate again", lambda _: auth_lifetime.ask_soon(GRACE)))
+
+
+def due(core: Core, sa: IkeSa) -> None:
+    """The time is over in which the SA could be made anew."""
+    if _is_against(core, sa) and sa.peer is not None:
+        delete_sa(core, sa, f"its keys are classical, and ML-KEM or a PPK is required for {sa.peer.name}")
