@@ -1,6 +1,6 @@
 """Runs exchange scripts: sends what they ask, resumes them with what came back, and ends what went wrong."""
 
-from gateway.ike import attempt_log
+from gateway.ike import attempt_log, losses, quantum
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.effects import Locate, Solve
@@ -62,8 +62,7 @@ def advance(
     except Close as closing:
         close(core, sa, closing.why)
     except TimedOut as timeout:
-        half = sa.state == Lifecycle.CONNECTING and sa.protection is not None
-        close(core, sa, f"the peer does not answer: {timeout}", "timeout-auth" if half else "timeout")
+        _unanswered(core, sa, timeout)
     except Unreachable as unreachable:
         close(core, sa, unreachable.why, "unreachable")
     else:
@@ -80,6 +79,20 @@ def advance(
                 core.asked_where[token] = sa
                 sa.requests.waiting = script
                 core.out.append(Solve(token, question.prf, question.data, question.difficulty))
+
+
+def _unanswered(core: Core, sa: IkeSa, timeout: TimedOut) -> None:
+    """The end of patience. Who answered IKE_SA_INIT and nothing large after it is not silent: something gets lost."""
+    why = f"the peer does not answer: {timeout}"
+    if sa.state != Lifecycle.CONNECTING or sa.protection is None:
+        close(core, sa, why, "timeout")
+    elif not timeout.lost:
+        close(core, sa, why, "timeout-auth")
+    else:
+        if timeout.label == ExchangeType.IKE_INTERMEDIATE.name and sa.peer is not None:
+            quantum.fall_back(core, sa.peer)
+        why = f"the peer answered IKE_SA_INIT, but there is {timeout}"
+        close(core, sa, why, losses.CAUSE)
 
 
 def _rejected(core: Core, sa: IkeSa, label: str, why: str, cause: str = "peer-error") -> None:
@@ -162,7 +175,8 @@ def retransmit(core: Core, sa: IkeSa) -> None:
     if out_of_patience:
         sa.requests.pending = None
         exchange = name_of(ExchangeType, pending.exchange)
-        advance(core, sa, pending.script, pending.label, error=TimedOut(exchange, pending.sent))
+        lost = losses.of_request(sa, pending) if pending.exchange not in OPENING else ""
+        advance(core, sa, pending.script, pending.label, error=TimedOut(exchange, pending.sent, lost))
         return
     pending.sent += 1
     if pending.sent == _LOOK_UP:

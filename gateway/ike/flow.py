@@ -21,10 +21,12 @@ Script = Coroutine["Question", Any, Answer]
 class TimedOut(Exception):
     """The peer did not answer any of our transmissions."""
 
-    def __init__(self, label: str, tries: int) -> None:
-        super().__init__(f"no answer to {label} after {tries} transmissions")
+    def __init__(self, label: str, tries: int, lost: str = "") -> None:
+        """`lost` says in a clause what got lost for its size, where that is why."""
+        super().__init__(f"no answer to {label} after {tries} transmissions{f'; {lost}' if lost else ''}")
         self.label = label
         self.tries = tries
+        self.lost = lost
 
 
 class Closed(Exception):

@@ -2,6 +2,7 @@
 
 import heapq
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -106,6 +107,8 @@ class Network:
         """DNS; a name without an address does not resolve."""
         self.mtu = 65_535
         """Larger IP datagrams are lost."""
+        self.loses: Callable[[bytes], bool] = lambda data: False
+        """Which others the path loses."""
         self.holding = False
         """Whether datagrams wait in `held` until the test delivers them."""
         self.held: list[Letter] = []
@@ -176,7 +179,7 @@ class Network:
             port += shift
         self.carried.append((self.now, source, path.remote, send.data))
         inside = self._inside(path)
-        if len(send.data) + ip_overhead(path) > self.mtu:
+        if len(send.data) + ip_overhead(path) > self.mtu or self.loses(send.data):
             return
         if (path.local, inside) in self.cut or self.random.random() < weather.loss:
             return

@@ -1,0 +1,117 @@
+"""Paths that lose what is large: the attempt says so, and what came of it, on both ends."""
+
+import pytest
+
+from gateway.ike import quantum
+from gateway.ike.attempts import Attempt
+from gateway.ike.quantum import Standing
+from gateway.policy.quantum import Demand, PostQuantum
+from gateway.wire.message import parse, parse_header
+from gateway.wire.numbers import ExchangeType
+from gateway.wire.payloads import SKF
+from tests.simulation.network import Host, Network
+from tests.simulation.test_post_quantum import HYBRID, pair, up
+
+CLASSICAL = "aes256gcm16-prfsha256-x25519"
+
+
+def fragment(data: bytes) -> tuple[int, int] | None:
+    """Which of how many this datagram is."""
+    last = parse(data).payloads[-1:]
+    return (last[0].fragment_number, last[0].total) if last and isinstance(last[0], SKF) else None
+
+
+def every_second(data: bytes) -> bool:
+    found = fragment(data)
+    return found is not None and found[0] % 2 == 0
+
+
+def first(host: Host) -> Attempt:
+    return host.engine.core.attempts.latest(99)[-1]
+
+
+def test_large_messages_that_never_arrive_are_told_from_silence() -> None:
+    network = Network(1)
+    network.loses = lambda data: parse_header(data).exchange == ExchangeType.IKE_INTERMEDIATE
+    left, right = pair(network, (HYBRID,), (HYBRID,))
+    network.run(120)
+    attempt = first(left)
+    assert attempt.cause == "messages-lost"
+    assert attempt.reason.startswith("the peer answered IKE_SA_INIT, but there is no answer to IKE_INTERMEDIATE after")
+    assert "our IKE_INTERMEDIATE request, in 3 fragments of up to 576 octets, seems to get lost" in attempt.reason
+    assert "fragment_octets" in attempt.advice and "firewalls" in attempt.advice
+    assert first(right).cause == "timeout", "nothing of it came"
+    silent = Network(2)
+    silent.loses = lambda data: True
+    left, _ = pair(silent, (HYBRID,), (HYBRID,))
+    silent.run(120)
+    assert first(left).cause == "timeout" and "IKE_SA_INIT" in first(left).reason
+
+
+def test_every_second_fragment_lost_is_told_by_number_on_the_responder() -> None:
+    network = Network(3)
+    network.loses = every_second
+    left, right = pair(network, (HYBRID,), (HYBRID,))
+    network.run(120)
+    assert first(left).cause == first(right).cause == "messages-lost"
+    told = first(right).reason
+    assert "of its IKE_INTERMEDIATE request fragment" in told
+    assert told.endswith(("fragment 1 of 2 came, 2 never did", "fragments 1 and 3 of 3 came, 2 never did"))
+
+
+def test_a_response_of_which_a_part_came_is_told_by_number() -> None:
+    network = Network(4)
+    network.mtu = 700
+    network.loses = lambda data: parse_header(data).response and every_second(data)
+    left, right = pair(network, (HYBRID,), (HYBRID,))
+    network.run(120)
+    assert first(left).cause == "messages-lost"
+    assert "of its IKE_INTERMEDIATE response fragments 1 and 3 of 3 came, 2 never did" in first(left).reason
+    assert first(right).cause == "messages-lost"
+    assert "times again for our last response, in 3 fragments of up to 576 octets" in first(right).reason
+
+
+def test_what_is_small_and_not_answered_is_no_loss_of_fragments() -> None:
+    network = Network(5)
+    network.loses = lambda data: parse_header(data).exchange == ExchangeType.IKE_AUTH
+    left, right = pair(network, (CLASSICAL,), (CLASSICAL,))
+    network.run(120)
+    assert (first(left).cause, first(right).cause) == ("timeout-auth", "timeout")
+
+
+@pytest.mark.parametrize("demand", [Demand.OFF, Demand.PREFER, Demand.REQUIRE])
+def test_after_a_loss_the_peer_is_called_without_unless_it_is_required(demand: Demand) -> None:
+    network = Network(6)
+    network.loses = lambda data: parse_header(data).exchange == ExchangeType.IKE_INTERMEDIATE
+    ways = (HYBRID, CLASSICAL)
+    left, right = pair(network, ways, ways, post_quantum=PostQuantum(demand))
+    network.run(300)
+    if demand is Demand.REQUIRE:
+        assert up(left) is up(right) is None
+        assert {attempt.cause for attempt in left.engine.core.attempts.latest(9) if attempt.ended} == {"messages-lost"}
+        return
+    assert up(left) == up(right) == CLASSICAL
+    (sa,) = left.engine.ike_sas()
+    assert quantum.why_classical(sa) == "the messages with ML-KEM got lost on the path, and we fell back"
+    assert left.kinds().count("post-quantum.fallback") == 1
+    network.perform(left, left.engine.rekey("right", None, network.now)[1])
+    network.run(10)
+    (sa,) = left.engine.ike_sas()
+    assert up(left) == CLASSICAL, "a rekey does not lose itself on the same path"
+    assert "got lost on the path" in quantum.why_classical(sa)
+
+
+def test_the_next_call_after_a_while_offers_it_again() -> None:
+    network = Network(7)
+    network.loses = lambda data: parse_header(data).exchange == ExchangeType.IKE_INTERMEDIATE
+    ways = (HYBRID, CLASSICAL)
+    left, right = pair(network, ways, ways, dpd_delay=0.0)
+    network.run(300)
+    assert up(left) == CLASSICAL
+    network.loses = lambda data: False
+    network.run(quantum.FALL_BACK)
+    for action in (left.engine.disconnect, left.engine.connect):
+        network.perform(left, action("right", None, network.now)[1])
+        network.run(5)
+    assert up(left) == up(right) == HYBRID
+    assert quantum.standing(left.engine.ike_sas()[0]) is Standing.HYBRID
