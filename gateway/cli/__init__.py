@@ -14,6 +14,7 @@ _COMMANDS = {  # name -> module of this package and function; a module is loaded
     "down": ("tunnels", "down"),
     "rekey": ("tunnels", "rekey"),
     "redirect": ("tunnels", "redirect"),
+    "post-quantum": ("tunnels", "post_quantum"),
     "attempts": ("history", "attempts"),
     "events": ("history", "events"),
     "shunts": ("rules", "shunts"),

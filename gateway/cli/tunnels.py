@@ -44,14 +44,15 @@ def _show_all(gateway: Connection, as_json: bool) -> None:
         click.echo("No peers are configured.")
         return
     rows = [_line(peer) for peer in found["peers"]]
-    show_table(("PEER", "STATE", "FOR", "REMOTE", "CHILDREN", "IN", "OUT", "WHY"), rows, right=("IN", "OUT"))
+    show_table(("PEER", "STATE", "FOR", "REMOTE", "CHILDREN", "KEYS", "IN", "OUT", "WHY"), rows, right=("IN", "OUT"))
 
 
 def _line(peer: dict[str, Any]) -> list[object]:
     up = sum(child["state"] == "up" for child in peer["children"])
     traffic = (octets(peer["octets_in"]), octets(peer["octets_out"]))
     children = f"{up} of {len(peer['children'])} up" if peer["children"] else "none"
-    return [peer["name"], peer["state"], ago(peer["since"]), peer["remote"], children, *traffic, peer["reason"]]
+    since, keys = ago(peer["since"]), peer["post_quantum"]
+    return [peer["name"], peer["state"], since, peer["remote"], children, keys, *traffic, peer["reason"]]
 
 
 def _show_peer(gateway: Connection, name: str, as_json: bool) -> None:
@@ -69,6 +70,8 @@ def _show_peer(gateway: Connection, name: str, as_json: bool) -> None:
             ("why", peer["reason"]),
             ("what to do", peer["advice"]),
             ("remote", peer["remote"]),
+            ("keys", peer["post_quantum"]),
+            ("why classical", peer["why_classical"]),
             ("traffic", f"{octets(peer['octets_in'])} in, {octets(peer['octets_out'])} out"),
             ("next try", f"in {retry}" if retry else ""),
             ("last attempt", peer["last_attempt"]),
@@ -114,6 +117,27 @@ def _show_ike_sa(sa: dict[str, Any]) -> None:
                 ("installed", moment(child["installed_at"])),
             ]
         )
+
+
+@click.command(name="post-quantum")
+@click.option("--breaks", is_flag=True, help="Only those that would be refused if it were required today.")
+@as_json
+def post_quantum(breaks: bool, as_json: bool) -> None:
+    """Show what the keys of each peer rest on against quantum computers, and what is demanded of them."""
+    with asking() as gateway:
+        found = [row for row in gateway.items("/post-quantum", limit=500) if row["breaks"] or not breaks]
+    if as_json:
+        show_json(found)
+    elif not found:
+        click.echo("No peer would be refused." if breaks else "No peers are enabled.")
+    else:
+        show_table(("PEER", "KEYS", "FOR", "DEMAND", "FROM", "WOULD BREAK", "WHY"), [_standing(row) for row in found])
+
+
+def _standing(row: dict[str, Any]) -> list[object]:
+    breaks = {True: "yes", False: "no", None: "unknown"}[row["breaks"]]
+    keys, begins = row["keys"] or "unknown", moment(row["required_from"])
+    return [row["peer"], keys, ago(row["since"]), row["demand"], begins, breaks, row["why"]]
 
 
 @click.command()

@@ -10,6 +10,7 @@ from gateway.ike.following import Following
 from gateway.ike.last_answers import LastAnswers
 from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
+from gateway.ike.standing import Seen
 from gateway.ike.tickets import Ticket, Tickets
 from gateway.policy.ppks import Ppk
 from gateway.policy.proposals import Proposal
@@ -50,5 +51,7 @@ class Extensions:
     """By peer: its proposals, the demand that they were sorted by, and the outcome."""
     fell_back: dict[str, float] = field(default_factory=dict)
     """Until when each peer whose large messages got lost is called without ML-KEM."""
+    seen: dict[str, Seen] = field(default_factory=dict)
+    """By peer: what its keys rested on last."""
     lent: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The addresses that each peer gave us last: we ask for the same again."""

@@ -4,13 +4,12 @@ ML-KEM among its key exchanges (RFC 9370) or a post-quantum pre-shared key (RFC 
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
-from gateway.ike.shortfall import Shortfall
+from gateway.ike.standing import Seen, Shortfall, Standing
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import Proposal, choose
 from gateway.policy.quantum import Demand, PostQuantum, classical, under
@@ -24,15 +23,6 @@ FALL_BACK = 6 * 3600.0
 _KEMS = frozenset({KeMethod.ML_KEM_512, KeMethod.ML_KEM_768, KeMethod.ML_KEM_1024})
 _KEY_EXCHANGES = frozenset({TransformType.KE, *range(TransformType.ADDKE1, TransformType.ADDKE7 + 1)})
 _LOOKED_AT = 16
-
-
-class Standing(StrEnum):
-    """What an IKE SA's keys rest on. HYBRID and ML_KEM may have a post-quantum pre-shared key as well."""
-
-    HYBRID = "hybrid"
-    ML_KEM = "ml-kem"
-    PPK = "ppk"
-    CLASSICAL = "classical"
 
 
 def standing(sa: IkeSa) -> Standing | None:
@@ -156,14 +146,25 @@ def refusal(core: Core, peers: Sequence[Peer], request: Message, offered: Sequen
     return ""
 
 
+def note(core: Core, sa: IkeSa) -> None:
+    """Remember what the keys of a peer's newest IKE SA rest on, for when it is down."""
+    found, known = standing(sa), core.extensions.seen.get(sa.peer_name or "")
+    if sa.peer is None or found is None:
+        return
+    since = known.since if known is not None and known.standing is found else core.now
+    why = why_classical(sa) if found is Standing.CLASSICAL else ""
+    core.extensions.seen[sa.peer.name] = Seen(found, since, why)
+
+
 def check(core: Core, sa: IkeSa) -> None:
     """Both ends are proven: may the SA stand with these keys? Raises Close where it may not."""
+    note(core, sa)
     if sa.peer is None or standing(sa) is not Standing.CLASSICAL:
         return
     demand = demanded(core, sa.peer)
     if demand is Demand.REQUIRE:
         raise _refused(core, sa, sa.peer)
-    if demand is Demand.PREFER and sa.peer.proposals:
+    if demand is Demand.PREFER:
         text = f"the keys with {sa.peer.name} are classical: {why_classical(sa)}"
         core.event("post-quantum.missed", text, sa.peer.name, ike_sa=sa.id, why=why_classical(sa))
 

@@ -4,8 +4,8 @@ from gateway.ike import auth_lifetime, quantum, reauth
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.informational import delete_sa
-from gateway.ike.quantum import Standing
 from gateway.ike.sa import IkeSa, Lifecycle, Task
+from gateway.ike.standing import Standing
 from gateway.policy.quantum import Demand
 
 GRACE = 60.0
@@ -25,6 +25,11 @@ def enforce(core: Core) -> None:
         core.timers.set(("post-quantum",), core.now + min(days) - unix)
     else:
         core.timers.cancel(("post-quantum",))
+
+
+def is_ahead(core: Core) -> bool:
+    """Whether the day of some peer is still to come."""
+    return core.timers.when(("post-quantum",)) is not None
 
 
 def _is_against(core: Core, sa: IkeSa) -> bool:

@@ -13,7 +13,7 @@ from gateway.ike.mobility import Mobility
 from gateway.ike.path import NO_NAT, Nat, Path
 from gateway.ike.plane import EspState, Policy, Route
 from gateway.ike.protect import Protection
-from gateway.ike.shortfall import Shortfall
+from gateway.ike.standing import Shortfall
 from gateway.ike.window import Requests, Responses
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer

@@ -247,6 +247,8 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
         _let_go(core, name)
         core.attempts.forget(name)
         core.extensions.redirects.pop(name, None)
+        core.extensions.seen.pop(name, None)
+        core.extensions.offers.pop(name, None)
     for name in change.renegotiate:
         disconnect(core, name, None, reasons.RECONFIGURED)
         core.traps.pop(name, None)

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography import x509
 
 from gateway.dataplane.driver import Driver
+from gateway.ike import requiring
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.engine import Engine
 from gateway.ike.plane import Disturbed, EspState, Policy
@@ -36,6 +37,7 @@ from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit, join
 from gateway.service.radius.accounting import Carried
 from gateway.service.revocation_fetching import RevocationFetching
+from gateway.service.rollout import Rollout, ahead, of_all
 from gateway.service.runner import Runner
 from gateway.service.status import Status
 from gateway.service.tls_machine import make_tls
@@ -219,7 +221,17 @@ class Gateway:
 
     def status(self) -> Status:
         """How it is now."""
-        return self.observer.status(self.listening, self.problems)
+        found = self.observer.status(self.listening, self.problems)
+        if not requiring.is_ahead(self._engine.core):
+            return found
+        return replace(found, problems=(*found.problems, *ahead(self._rollout(found), found.at)))
+
+    def rollout(self) -> list[Rollout]:
+        """What the keys of each enabled peer rest on against quantum computers, and what is demanded of them."""
+        return self._rollout(self.observer.status((), ()))
+
+    def _rollout(self, status: Status) -> list[Rollout]:
+        return of_all(self._engine.core, status, self._runner.offset)
 
     @property
     def data_plane(self) -> str:

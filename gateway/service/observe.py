@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gateway.dataplane.driver import Driver
+from gateway.ike import quantum
 from gateway.ike.abilities import Ability
 from gateway.ike.access import access_of, as_offered, user_of
 from gateway.ike.attempts import Attempt, Outcome
@@ -16,6 +17,7 @@ from gateway.ike.parts import parts, stands, unmet
 from gateway.ike.plane import Counters, RuleCounters, StateKey
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.ike.standing import Standing
 from gateway.policy.peers import Child, Peer, Start
 from gateway.policy.visits import Visit
 from gateway.service.status import (
@@ -31,6 +33,12 @@ from gateway.service.status import (
 _NOTHING = Counters()
 _FRESH = 1.0
 _CARRYING = (Lifecycle.ESTABLISHED, Lifecycle.REKEYED)
+_STANDING_WORDS = {  # the weakest first
+    Standing.CLASSICAL: "classical",
+    Standing.PPK: "PPK",
+    Standing.HYBRID: "hybrid",
+    Standing.ML_KEM: "post-quantum",
+}
 _SILENT = 3
 """Transmissions of a request without an answer after which a tunnel is not called up any more."""
 
@@ -179,6 +187,8 @@ class Observer:
         state, reason = self._peer_state(peer, established, connecting, children, attempt)
         retry = core.timers.when(("retry", peer.name))
         remote = established.path.text if established else (", ".join(peer.remote_addresses) or "any address")
+        weakest = _weakest([sa for sa in core.of_peer(peer.name) if sa.state is Lifecycle.ESTABLISHED])
+        keys = quantum.standing(weakest) if weakest else None
         failed = state in (TunnelState.DOWN, TunnelState.CONNECTING, TunnelState.DEGRADED)
         return PeerStatus(
             name=peer.name,
@@ -193,6 +203,8 @@ class Observer:
             children=children,
             octets_in=sum([child.octets_in for child in children]),
             octets_out=sum([child.octets_out for child in children]),
+            post_quantum=keys,
+            why_classical=quantum.why_classical(weakest) if weakest and keys is Standing.CLASSICAL else "",
         )
 
     def _changed(self, name: str, state: TunnelState) -> float:
@@ -316,6 +328,7 @@ class Observer:
             remote_id=str(sa.remote_id) if sa.remote_id else "",
             algorithms=sa.chosen.keywords if sa.chosen else "",
             key_exchange=_key_exchange(sa),
+            post_quantum=quantum.standing(sa),
             nat=sa.nat.text if sa.protection else "",
             created_at=sa.created + self._offset,
             established_at=sa.established + self._offset if sa.established is not None else None,
@@ -380,19 +393,20 @@ def _count(counters: Mapping[StateKey, Counters], child: ChildSa) -> tuple[int, 
 
 def _key_exchange(sa: IkeSa) -> str:
     """Hybrid, post-quantum alone, or classical and why."""
-    chosen = sa.chosen
-    if chosen is None or chosen.ke is None or sa.peer is None:
+    found = quantum.standing(sa)
+    if sa.chosen is None or sa.chosen.ke is None or sa.peer is None or found is None:
         return ""
-    rows = (chosen.ke, *chosen.following)
-    names = " and ".join(row.label for row in rows)
+    names = " and ".join(row.label for row in (sa.chosen.ke, *sa.chosen.following))
     if Ability.USES_PPK in sa.abilities:
         names += " with a PPK in IKE_INTERMEDIATE" if Ability.MAY_USE_PPK_INT in sa.abilities else " with a PPK"
     if Ability.RESUMED in sa.abilities:
         names += ", of the IKE SA that it resumes"
-    if any(row.kem for row in rows):
-        return f"hybrid: {names}" if not all(row.kem for row in rows) else f"post-quantum: {names}"
-    if Ability.USES_PPK in sa.abilities:
-        return f"PPK: {names}"
-    offered = any(proposal.post_quantum for proposal in sa.peer.proposals)
-    why = "the peer has no suite with ML-KEM in common with us" if offered else "its proposals have no ML-KEM"
-    return f"classical: {names}; {why}"
+    why = f"; {quantum.why_classical(sa)}" if found is Standing.CLASSICAL else ""
+    return f"{_STANDING_WORDS[found]}: {names}{why}"
+
+
+def _weakest(sas: list[IkeSa]) -> IkeSa | None:
+    """Of a peer's IKE SAs the one whose keys rest on the least; of several the newest."""
+    order = list(_STANDING_WORDS)
+    found = [(order.index(one), -sa.id, sa) for sa in sas if (one := quantum.standing(sa)) is not None]
+    return min(found)[2] if found else None

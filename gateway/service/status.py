@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateway.ike.standing import Standing
+
 
 class TunnelState(StrEnum):
     """A peer's state in one word; everything that is wanted and not UP has a reason."""
@@ -69,7 +71,8 @@ class AccessStatus:
 class IkeSaStatus:
     """One IKE SA; `state` is its lifecycle row, `task` what a script waits for.
 
-    `key_exchange` tells whether what is recorded today stays closed to a quantum computer, and if not, why.
+    `post_quantum` tells in a word on what it rests that what is recorded today stays closed to a quantum computer, or
+    that it does not; `key_exchange` in a sentence, and if not, why.
     """
 
     id: int
@@ -99,6 +102,7 @@ class IkeSaStatus:
     """Addresses that the peer gave us."""
     access: AccessStatus | None = None
     """How far its user gets, where an access profile says so; else the children do."""
+    post_quantum: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,11 @@ class WantedChildStatus:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """A configured peer; `reason` and `advice` are sentences, `since` is Unix time of the last change of state."""
+    """A configured peer; `reason` and `advice` are sentences, `since` is Unix time of the last change of state.
+
+    `post_quantum` is what the weakest keys of its IKE SAs rest on, null where there is none; if they are classical,
+    `why_classical` is a clause.
+    """
 
     name: str
     state: TunnelState
@@ -131,6 +139,8 @@ class PeerStatus:
     children: tuple[WantedChildStatus, ...]
     octets_in: int
     octets_out: int
+    post_quantum: Standing | None = None
+    why_classical: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
 from gateway.storage.findings import Findings, Pointers, address, destination
-from gateway.storage.mixing import check_ppks, compile_ppks
+from gateway.storage.mixing import check_ppks, compile_demand, compile_ppks
 from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
 from gateway.storage.peopling import check_addressing, check_pools, compile_people
 from gateway.storage.profiling import compile_profiles
@@ -138,6 +138,7 @@ def compile_peer(
         ppks=document.ppks,
         ppk_required=document.ppk_required,
         ppk_exchange=PpkExchange(document.ppk_exchange),
+        post_quantum=compile_demand(document, peer_proposals, at, found),
     )
 
 

@@ -268,6 +268,8 @@ class PeerRow(_NamedRow, Base):
     ppks: Mapped[tuple[str, ...]]
     ppk_required: Mapped[bool]
     ppk_exchange: Mapped[str]
+    post_quantum: Mapped[str]
+    post_quantum_from: Mapped[float | None]
     proposals: Mapped[list["PeerProposalRow"]] = relationship(
         cascade="all, delete-orphan", order_by="PeerProposalRow.position", lazy="selectin", passive_deletes=True
     )
@@ -373,6 +375,8 @@ class SettingsRow(Base):
     retry_limit: Mapped[float]
     attempts_kept: Mapped[int]
     redirect_to: Mapped[str]
+    post_quantum: Mapped[str]
+    post_quantum_from: Mapped[float | None]
 
 
 class RevisionRow(Base):

@@ -22,7 +22,7 @@ from gateway.storage.fields import (
 )
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
 from gateway.storage.people import PoolObject, RadiusObject, UserObject
-from gateway.storage.quantum import PpkObject
+from gateway.storage.quantum import PostQuantumFrom, PpkObject
 
 # In the order in which they may refer to each other.
 KINDS = (
@@ -181,7 +181,7 @@ class PeerFields(Described):
         ),
     ] = ()
     remote_port: Annotated[Count, Field(ge=1, le=65535)] = 500
-    ike_proposals: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ("modern-ike",)
+    ike_proposals: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ("modern-pq-ike",)
     dpd_delay: Annotated[Seconds, Field(ge=0, le=86_400, description="Seconds of silence before we ask; 0: never")] = (
         30.0
     )
@@ -246,6 +246,15 @@ class PeerFields(Described):
             "both ends can"
         ),
     ] = "either"
+    post_quantum: Annotated[
+        Literal["default", "off", "prefer", "require"],
+        Field(
+            description="What is demanded of its keys against quantum computers. prefer: suites with ML-KEM go "
+            "first, and who falls back is reported; require: no IKE SA without ML-KEM or a PPK; off: the proposals "
+            "alone decide; default: as the settings say"
+        ),
+    ] = "default"
+    post_quantum_from: PostQuantumFrom = None
     children: Annotated[tuple[ChildObject, ...], Field(max_length=256)] = ()
 
 
@@ -320,6 +329,11 @@ class SettingsObject(BaseModel):
             examples=["vpn2.example.net"],
         ),
     ] = ""
+    post_quantum: Annotated[
+        Literal["off", "prefer", "require"],
+        Field(description="What is demanded of the keys of each peer that says nothing of it itself; see there"),
+    ] = "prefer"
+    post_quantum_from: PostQuantumFrom = None
 
 
 ConfigObject = (

@@ -5,10 +5,21 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from gateway.policy.ppks import MAX_ID_OCTETS
-from gateway.storage.fields import Described, Named
+from gateway.storage.fields import LATEST, Described, Named, Seconds
 
 LEAST_OCTETS = 32
 """256 bits, half of which are left against a quantum computer (RFC 8784 6)."""
+
+
+PostQuantumFrom = Annotated[
+    Seconds | None,
+    Field(
+        ge=0,
+        le=LATEST,
+        description="From when `require` holds, Unix time in seconds: until then it is as `prefer`; null: at once",
+        examples=[None, 1_900_000_000],
+    ),
+]
 
 
 class PpkFields(Described):

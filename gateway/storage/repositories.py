@@ -74,6 +74,8 @@ _PEER_FIELDS = (
     "ppks",
     "ppk_required",
     "ppk_exchange",
+    "post_quantum",
+    "post_quantum_from",
 )
 _CHILD_FIELDS = (
     "description",

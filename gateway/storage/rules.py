@@ -7,6 +7,7 @@ from gateway.policy.peers import Peer, Shunt, ShuntAction
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings
 from gateway.storage.findings import Findings, Pointers, destination
+from gateway.storage.mixing import demand_of
 from gateway.storage.objects import Inventory, SettingsObject
 
 
@@ -33,7 +34,9 @@ def compile_settings(document: SettingsObject, at: str, found: Findings) -> Engi
         detail = "no cookie would ever be asked for: write at most half_open_limit"
         found.add(f"{at}/cookie_threshold", "above-limit", detail)
     compile_redirect(document.redirect_to, at, found)
-    return EngineSettings(**document.model_dump())
+    said = document.model_dump()
+    said["post_quantum"] = demand_of(document.post_quantum, said.pop("post_quantum_from"), at, found)
+    return EngineSettings(**said)
 
 
 def compile_redirect(to: str, at: str, found: Findings) -> str:

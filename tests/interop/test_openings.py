@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.policy.proposals import Proposal
-from gateway.service.seeds import MODERN_IKE
+from gateway.service.seeds import MODERN_PQ_IKE
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build
 from gateway.wire.numbers import ExchangeType, KeMethod, Protocol
@@ -134,7 +134,7 @@ def test_many_proposals_and_the_best_in_common(pair: Pair, initiator: str) -> No
 def test_what_a_new_gateway_offers(pair: Pair, initiator: str) -> None:
     """A strongSwan without ML-KEM passes over the hybrid suites, and takes one that it has."""
     tunnel = Tunnel(
-        name=f"defaults-{initiator}", ike=", ".join(MODERN_IKE), theirs={"proposals": "aes256gcm16-prfsha384-ecp384"}
+        name=f"defaults-{initiator}", ike=", ".join(MODERN_PQ_IKE), theirs={"proposals": "aes256gcm16-prfsha384-ecp384"}
     )
     pair.load(tunnel)
     pair.up(tunnel, initiator=initiator)

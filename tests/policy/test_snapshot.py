@@ -23,6 +23,7 @@ from gateway.policy.peers import (
 )
 from gateway.policy.pools import Pool
 from gateway.policy.proposals import Proposal
+from gateway.policy.quantum import Demand, PostQuantum
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Changes, EngineSettings, Snapshot, changes
 from gateway.wire.numbers import Protocol
@@ -156,6 +157,7 @@ OTHER_PEER: dict[str, Any] = {
     "virtual_ip": True,
 }
 LATER_OF_PEER: dict[str, Any] = {
+    "post_quantum": PostQuantum(Demand.REQUIRE, 1.0),
     "description": "words",
     "dpd_delay": 5.0,
     "rekey_time": 60.0,

@@ -34,7 +34,7 @@ def test_a_new_gateway_has_its_first_proposals_as_revision_1(config: Configurati
         "compatible-ike",
         "modern-esp",
         "modern-ike",
-        "post-quantum-ike",
+        "modern-pq-ike",
     ]
     assert config.snapshot().revision == 1
     assert [revision.summary for revision in config.revisions()] == ["First start"]
@@ -199,7 +199,7 @@ async def test_a_child_comes_and_goes(config: Configuration) -> None:
 
 async def test_a_proposal_in_use_stays(config: Configuration) -> None:
     await config.put("peers", "sun", SUN, ME)
-    for name, users in (("modern-ike", ("peers/sun",)), ("modern-esp", ("peers/sun/children/net",))):
+    for name, users in (("modern-pq-ike", ("peers/sun",)), ("modern-esp", ("peers/sun/children/net",))):
         with pytest.raises(Conflict) as conflict:
             await config.delete("proposals", name, ME)
         assert conflict.value.used_by == users
@@ -209,14 +209,14 @@ async def test_a_proposal_in_use_stays(config: Configuration) -> None:
 async def test_a_proposal_cannot_change_under_its_users(config: Configuration) -> None:
     await config.put("peers", "sun", SUN, ME)
     with pytest.raises(Invalid) as invalid:
-        await config.put("proposals", "modern-ike", {"protocol": "esp", "suites": ["aes256gcm16"]}, ME)
+        await config.put("proposals", "modern-pq-ike", {"protocol": "esp", "suites": ["aes256gcm16"]}, ME)
     assert _codes(invalid) == [("/peers/sun/ike_proposals/0", "wrong-protocol")]
 
 
 async def test_a_changed_proposal_reaches_its_users(config: Configuration) -> None:
     await config.put("peers", "sun", SUN, ME)
     suites = ["aes128gcm16-prfsha256-x25519"]
-    written = await config.put("proposals", "modern-ike", {"protocol": "ike", "suites": suites}, ME)
+    written = await config.put("proposals", "modern-pq-ike", {"protocol": "ike", "suites": suites}, ME)
     assert written.impact == Changes(renegotiate=("sun",))
     assert [proposal.keywords for proposal in config.snapshot().peers["sun"].proposals] == suites
 

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.ike import quantum
 from gateway.ike.attempts import Attempt
-from gateway.ike.quantum import Standing
+from gateway.ike.standing import Standing
 from gateway.policy.quantum import Demand, PostQuantum
 from gateway.wire.message import parse, parse_header
 from gateway.wire.numbers import ExchangeType

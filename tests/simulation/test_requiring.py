@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.ike import quantum
-from gateway.ike.quantum import Standing
 from gateway.ike.requiring import GRACE
+from gateway.ike.standing import Standing
 from gateway.policy.peers import Unique
 from gateway.policy.ppks import Ppk
 from gateway.policy.quantum import Demand, PostQuantum

@@ -353,3 +353,22 @@ def test_a_step_back_and_forth_keeps_the_rows_of_every_table_that_stays(
         assert {name: strict for name, (_, strict) in again.items()} == dict.fromkeys(full, 1)
         assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
     engine.dispose()
+
+
+def test_the_proposal_of_new_peers_gets_its_new_name_from_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "config.db"
+    _first_version(path)
+    engine = create_engine(f"sqlite:///{path}")
+    config = _scripts()
+    kept = "SELECT name, description, suites FROM proposals WHERE name LIKE 'modern%' ORDER BY name"
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        insert = "INSERT INTO proposals (name, changed, description, protocol, suites) "
+        connection.execute(text(insert + "VALUES ('modern-ike', 1, 'x', 'ike', '[]')"))
+        command.upgrade(config, HEAD)
+        connection.commit()
+        assert connection.execute(text(kept)).all() == [("modern-ike", "x", "[]"), ("modern-pq-ike", "x", "[]")]
+        assert connection.execute(text("SELECT post_quantum, post_quantum_from FROM peers")).all() == [
+            ("default", None)
+        ]
+    engine.dispose()

@@ -96,6 +96,8 @@ PEER = PeerObject(
     ppks=("this-year", "last-year"),
     ppk_required=True,
     ppk_exchange="intermediate",
+    post_quantum="require",
+    post_quantum_from=1_900_000_000.5,
     local_auth=(
         LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519", sha1=True),
         LocalAuthFields(method="eap", eap_identity="moon", eap_methods=("md5",)),
@@ -211,6 +213,8 @@ SETTINGS = SettingsObject(
     retry_base=0.5,
     retry_limit=4.5,
     attempts_kept=3,
+    post_quantum="require",
+    post_quantum_from=1_900_000_000.5,
     redirect_to="vpn2.example",
 )
 

@@ -20,7 +20,7 @@ async def test_a_peer_is_made_read_changed_and_deleted(client: httpx2.AsyncClien
     assert read.json() == body["object"]
     assert read.headers["etag"] == made.headers["etag"] == '"2"'
     assert next(iter(read.json())) == "name"
-    assert (read.json()["dpd_delay"], read.json()["ike_proposals"]) == (30.0, ["modern-ike"])
+    assert (read.json()["dpd_delay"], read.json()["ike_proposals"]) == (30.0, ["modern-pq-ike"])
 
     again = await client.put(f"{V1}/peers/sun", json=read.json())
     assert (again.status_code, again.json()["changed"], again.json()["revision"]) == (200, False, 2)

@@ -284,7 +284,7 @@ def test_pages_fit_a_phone_and_work_with_a_keyboard(lab: Lab, browser: Browser) 
             "/access/radius/new",
             "/access/profiles/new",
             "/proposals",
-            "/proposals/modern-ike",
+            "/proposals/modern-pq-ike",
             "/tunnels/far/delete",
             "/account",
             "/rules",

@@ -28,8 +28,7 @@ NEW = {
     "child-0-start": "passive",
     "key": "new",
     "secret": SECRET,
-    "ike": "modern-ike",
-    "esp": "modern-esp",
+    "policy": "modern-pq",
     "action": "save",
 }
 
@@ -249,7 +248,7 @@ async def test_proposals_are_typed_picked_and_kept_while_in_use(person: Person) 
     await person.send("/proposals/new", picked | {"name": "mine", "action": "save"})
     assert person.gateway.config.inventory.proposals["mine"].suites == ("aes256gcm16-prfsha256-x25519",)
     await configure(person)
-    refused = await person.send("/proposals/modern-ike/delete", {}, 422)
+    refused = await person.send("/proposals/modern-pq-ike/delete", {}, 422)
     assert "in use" in refused.text
     await person.send("/proposals/mine/delete", {})
     assert "mine" not in person.gateway.config.inventory.proposals

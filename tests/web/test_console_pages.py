@@ -37,8 +37,9 @@ SIGNED_IN_PAGES = (
     "/ppks/branch/delete",
     "/proposals",
     "/proposals/new",
-    "/proposals/modern-ike",
-    "/proposals/modern-ike/delete",
+    "/proposals/modern-pq-ike",
+    "/post-quantum",
+    "/proposals/modern-pq-ike/delete",
     "/proposals/compatible-esp/delete",
     "/account",
     "/rules",
@@ -224,7 +225,7 @@ def hostile_pages() -> list[str]:
     plain |= {"outcome": "", "outcomes": (), "topics": (), "peers": [samples.HOSTILE], "more": True, "filters": FILTERS}
     rows = tunnel_rows(samples.STATUS, peers)
     return [
-        html("overview.html", **plain, view=overview(samples.STATUS, both, samples.NOW)),
+        html("overview.html", **plain, quantum="", view=overview(samples.STATUS, both, samples.NOW)),
         html("tunnels.html", **plain, rows=rows, total=6, pages=2, page_number=1),
         html("tunnel.html", **plain, view=acme, failed=failed, outages=outage_rows(samples.OUTAGES)),
         html("tunnel_history.html", **plain, view=acme, rows=attempt_rows(both)),

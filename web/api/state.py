@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from gateway.ike.plane import EspState, Policy
 from gateway.service.manage import NotFound
 from gateway.service.outages import Outage
+from gateway.service.rollout import Rollout
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status
 from web.api.common import LIST, READ, Cursor, Limit, Number, ObjectName, Page, ReadState, page_of
 from web.dependencies import current_gateway
@@ -61,6 +62,21 @@ async def get_child_sa(request: Request, _: ReadState, number: Number) -> ChildS
     if not found:
         raise NotFound("CHILD_SA", str(number))
     return found[0]
+
+
+@router.get("/post-quantum", responses=LIST)
+async def list_post_quantum(
+    request: Request, _: ReadState, limit: Limit = 100, cursor: Cursor = None, breaks: bool | None = None
+) -> Page[Rollout]:
+    """What the keys of each peer rest on against quantum computers, and what is demanded of them."""
+    items, following = page_of(
+        current_gateway(request).rollout(),
+        limit,
+        cursor,
+        lambda row: row.peer,
+        lambda row: breaks is None or row.breaks is breaks,
+    )
+    return Page(items=items, next_cursor=following)
 
 
 @router.get("/peers/{name}/outages", responses=LIST)

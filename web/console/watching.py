@@ -19,6 +19,7 @@ from web.console.render import page
 from web.console.session import PageRoute, SignedIn, ThisGateway
 from web.console.views import attempts as attempt_views
 from web.console.views import events as event_views
+from web.console.views import quantum
 from web.console.views import tunnels as tunnel_views
 from web.console.views.access_profiles import rules_text, why
 from web.console.views.overview import overview
@@ -29,6 +30,7 @@ from web.security import session_secret
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 ROWS_A_PAGE = 100
+_MOST_ROWS = 1_000  # of the report on post-quantum keys; the API has all
 _OUTCOMES = (("", "Every outcome"), *((outcome.value, shown.word) for outcome, shown in OUTCOMES.items()))
 _SESSION_CHECK = 14.0  # seconds; the journal wakes a silent stream after 15
 _LOOKED_AT = 10_000  # records and attempts that a search goes through
@@ -46,8 +48,23 @@ async def show_overview(request: Request, session: SignedIn, gateway: ThisGatewa
         view=view,
         status=status,
         records=gateway.journal.latest(10),
+        quantum=quantum.truth(gateway.rollout()),
         started_at=gateway.started_at,
         now=status.at,
+    )
+
+
+@router.get("/post-quantum")
+async def show_post_quantum(request: Request, session: SignedIn, gateway: ThisGateway) -> Response:
+    found = gateway.rollout()
+    return page(
+        request,
+        "post_quantum.html",
+        title="Post-quantum keys",
+        user=session.admin,
+        rows=quantum.rollout_rows(found)[:_MOST_ROWS],
+        truth=quantum.truth(found),
+        now=time.time(),
     )
 
 

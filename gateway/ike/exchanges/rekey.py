@@ -193,6 +193,7 @@ def _make(
     new.protection = Protection(chosen.encr, chosen.integ, new.keys, initiator=initiator, random=core.random)
     new.lowest, new.shortfall = min(nonces), old.shortfall
     begin_to_stand(core, old, new)
+    quantum.note(core, new)
     return new
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.service.documents import as_document
 from gateway.storage.objects import FieldError, SettingsObject, ShuntObject
+from web.console.forms import quantum
 from web.console.forms.fields import Errors, Typed, entries, number, place, plain
 
 _SHUNT_FIELDS = (
@@ -75,7 +76,8 @@ def placed_block(found: list[FieldError]) -> Errors:
 
 def typed_of_settings(settings: SettingsObject) -> Typed:
     typed = {name: plain(getattr(settings, name)) for name in SETTINGS_NUMBERS}
-    return typed | {"puzzles": "yes" if settings.puzzles else "", "redirect_to": settings.redirect_to}
+    typed |= {"puzzles": "yes" if settings.puzzles else "", "redirect_to": settings.redirect_to}
+    return typed | quantum.typed_of(settings)
 
 
 def settings_document(typed: Typed, base: SettingsObject, errors: Errors) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def settings_document(typed: Typed, base: SettingsObject, errors: Errors) -> dic
         **{name: value for name, value in read.items() if value is not None},
         "puzzles": bool(typed.get("puzzles")),
         "redirect_to": typed.get("redirect_to", "").strip(),
+        **quantum.demand(typed, base, errors),
     }
 
 

@@ -5,17 +5,19 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from gateway.service.documents import as_document
+from gateway.service.seeds import PRESETS
 from gateway.storage.compiling import compile_peer, compile_proposal
 from gateway.storage.findings import Findings
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
 from gateway.storage.mixing import check_peer
 from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
 from gateway.storage.trusting import Trust
-from web.console.forms import advanced, proofs
+from web.console.forms import advanced, proofs, quantum
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 
 _CHILD_KEY = re.compile(r"child-([0-9]{1,3})-local")
 MOST_CHILDREN = 100
+CUSTOM = "custom"
 _CHILD_FIELDS = {
     "name": "name",
     "local_selectors": "local",
@@ -33,14 +35,17 @@ _PEER_FIELDS = (
     (r"/ike_proposals(/.*)?", "ike"),
     (r"/children/[0-9]+/esp_proposals(/.*)?", "esp"),
     (r"/children/[0-9]+/rekey_time", "child_rekey_time"),
+    (r"/(post_quantum|post_quantum_from)", r"\1"),
     (rf"/({'|'.join(advanced.PEER_FIELDS)})(/.*)?", r"\1"),
     *proofs.FIELDS,
 )
 NEW: Typed = {
     "side": "address",
     "key": "new",
-    "ike": "modern-ike",
-    "esp": "modern-esp",
+    "policy": PRESETS[0].name,
+    "ike": PRESETS[0].ike,
+    "esp": PRESETS[0].esp,
+    "post_quantum": "default",
     "child-0-name": "net",
     "child-0-start": "always",
     **advanced.NEW_PEER,
@@ -93,9 +98,11 @@ def typed_of(peer: PeerObject) -> Typed:
         "factor": plain(peer.retransmit.factor),
         "unique": peer.unique,
         "force_encapsulation": "yes" if peer.force_encapsulation else "",
+        **quantum.typed_of(peer),
         **advanced.typed_of_peer(peer),
         **proofs.typed_of(peer),
     }
+    typed["policy"] = policy_of(typed["ike"], typed["esp"])
     for index, child in enumerate(peer.children):
         at = f"child-{index}-"
         typed |= {
@@ -109,6 +116,23 @@ def typed_of(peer: PeerObject) -> Typed:
     return typed
 
 
+def policy_of(ike: str, esp: str) -> str:
+    """The policy that these proposals make; `custom` for none of ours."""
+    return next((one.name for one in PRESETS if (one.ike, one.esp) == (ike, esp)), CUSTOM)
+
+
+def with_policy(typed: Typed) -> Typed:
+    """What was typed, with the proposals of the policy that was chosen, unless that is a custom one."""
+    chosen = next((one for one in PRESETS if one.name == typed.get("policy")), None)
+    return {**typed, "ike": chosen.ike, "esp": chosen.esp} if chosen else typed
+
+
+def policy_options(inventory: Inventory) -> list[tuple[str, str]]:
+    """The policies whose proposals are there, each with what it offers, and the custom one."""
+    there = [one for one in PRESETS if {one.ike, one.esp} <= inventory.proposals.keys()]
+    return [*((one.name, f"{one.label}: {one.offers}") for one in there), (CUSTOM, "Custom: proposals of your choice")]
+
+
 def _common(texts: Iterable[str]) -> str:
     """The text that all have, or nothing."""
     found = set(texts)
@@ -117,6 +141,7 @@ def _common(texts: Iterable[str]) -> str:
 
 def document_of(typed: Typed, base: PeerObject | None, errors: Errors) -> dict[str, Any]:
     """The peer's document; what the form does not ask stays as it is in `base`."""
+    typed = with_policy(typed)
     calls = typed.get("side") == "calls"
     addresses = [] if calls else entries(typed.get("address", ""))
     if not calls and not addresses:
@@ -129,6 +154,7 @@ def document_of(typed: Typed, base: PeerObject | None, errors: Errors) -> dict[s
         "local_id": typed.get("local_id", "").strip() or None,
         "children": [_child(typed, number, base, errors) for number in child_numbers(typed)],
     }
+    document |= quantum.demand(typed, base, errors)
     if chosen := typed.get("ike"):
         document["ike_proposals"] = chosen.split(",")
     document |= _settings(typed, errors) | advanced.peer_options(typed, errors)
@@ -226,7 +252,8 @@ def _joined(known: list[str], more: list[str]) -> list[str]:
 def second_look(document: dict[str, Any], inventory: Inventory, root: str = "") -> list[FieldError]:
     """What else is wrong with a peer whose form is refused already, so that a person hears everything at once."""
     rounds = {"local_auth": (LocalAuthFields(),), "remote_auth": (RemoteAuthFields(),)}
-    harmless = {"retransmit": RetransmitFields(), "unique": "replace", **rounds}
+    demand = {"post_quantum": "default", "post_quantum_from": None}
+    harmless = {"retransmit": RetransmitFields(), "unique": "replace", **rounds, **demand}
     children = tuple(ChildObject.model_construct(**{**child, **_choices(child)}) for child in document["children"])
     peer = PeerObject.model_construct(**{**document, **harmless, "children": children})
     suites = {

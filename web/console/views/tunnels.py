@@ -8,6 +8,7 @@ from gateway.policy.peers import Child, Offload, Peer, Start, WhenDown
 from gateway.policy.snapshot import Snapshot
 from gateway.service.outages import Outage
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
+from web.console.views.quantum import KEYS, Keys
 from web.console.words import TUNNEL_STATES, State, duration, sa_state
 
 START_WORDS = {
@@ -33,6 +34,8 @@ class TunnelRow:
     octets_in: int
     octets_out: int
     since: float
+    keys: Keys | None = None
+    why_classical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ def _row(status: Status, peer: PeerStatus, wanted: Peer | None) -> TunnelRow:
         peer.octets_in,
         peer.octets_out,
         peer.since,
+        KEYS[peer.post_quantum] if peer.post_quantum else None,
+        peer.why_classical,
     )
 
 

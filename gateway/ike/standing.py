@@ -1,10 +1,20 @@
-"""Why a negotiation came to classical keys alone."""
+"""What keys rest on against quantum computers, and why on nothing."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
+class Standing(StrEnum):
+    """What an IKE SA's keys rest on. HYBRID and ML_KEM may have a post-quantum pre-shared key as well."""
+
+    HYBRID = "hybrid"
+    ML_KEM = "ml-kem"
+    PPK = "ppk"
+    CLASSICAL = "classical"
+
+
 class Shortfall(StrEnum):
-    """As far as the negotiation shows it; a clause for people."""
+    """Why a negotiation came to classical keys alone, as far as it shows; a clause for people."""
 
     NONE = ""
     NOT_OFFERED = "the peer offered no ML-KEM"
@@ -18,3 +28,12 @@ class Shortfall(StrEnum):
         "too old for it, or has it switched off"
     )
     LOST = "the messages with ML-KEM got lost on the path, and we fell back"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a peer's keys rested on last: `since` when (the engine's clock), and why no better."""
+
+    standing: Standing
+    since: float
+    why: str
