@@ -31,6 +31,7 @@ SERVER, CLIENT, CODE = (
 _MADE = {
     "rsa": lambda: rsa.generate_private_key(65537, 2048),
     "rsa3072": lambda: rsa.generate_private_key(65537, 3072),
+    "rsa4096": lambda: rsa.generate_private_key(65537, 4096),
     "rsa1024": lambda: rsa.generate_private_key(65537, 1024),
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),

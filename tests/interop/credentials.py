@@ -26,6 +26,7 @@ class Proven:
     theirs: Settings = field(default_factory=dict)
     of_us: Settings = field(default_factory=dict)
     raw: bool = False
+    ike: str = "aes128gcm16-prfsha256-x25519"
     peer: Settings = field(default_factory=dict)
     sent_above: bool = True
     """Whether strongSwan has the intermediates to send them."""
@@ -44,6 +45,7 @@ class Proven:
             their_own["pubkeys"], ask["pubkeys"] = f"{self.name}.right.pem", f"{self.name}.left.pem"
         return Tunnel(
             name=self.name,
+            ike=self.ike,
             left_id=left_id,
             right_id=right_id,
             ours={"local_auth": [own], "remote_auth": [peer], **self.peer},
