@@ -14,13 +14,14 @@ GRACE = 60.0
 
 def enforce(core: Core) -> None:
     """Act on what stands against the demand, and look again when the next peer's day comes."""
-    for sa in list(core.sas.values()):
-        if _is_against(core, sa):
-            _renew(core, sa)
-    unix = core.extensions.tickets.unix(core.now)
-    peers = core.snapshot.peers.values()
-    own = (peer.post_quantum.date(unix) for peer in peers if peer.post_quantum is not None)
-    days = [day for day in (core.snapshot.settings.post_quantum.date(unix), *own) if day is not None]
+    unix, peers = core.extensions.tickets.unix(core.now), core.snapshot.peers.values()
+    demands = [peer.post_quantum for peer in peers if peer.post_quantum is not None]
+    demands.append(core.snapshot.settings.post_quantum)
+    if any(demand.at(unix) is Demand.REQUIRE for demand in demands):
+        for sa in list(core.sas.values()):
+            if _is_against(core, sa):
+                _renew(core, sa)
+    days = [day for demand in demands if (day := demand.date(unix)) is not None]
     if days:
         core.timers.set(("post-quantum",), core.now + min(days) - unix)
     else:

@@ -64,12 +64,16 @@ def test_a_tunnel_from_up_to_down(moon: Served) -> None:
     up = moon.ask("up", "sun")
     assert (up.exit_code, up.stdout) == (0, "sun is up\n"), up.output
     line = moon.ask("status").stdout.splitlines()[-1]
-    assert re.fullmatch(r"sun +up +\S+ s +127\.0\.0\.1(:\d+)? +1 of 1 up +0 B +0 B", line), line
+    assert re.fullmatch(r"sun +up +\S+ s +127\.0\.0\.1(:\d+)? +1 of 1 up +hybrid +0 B +0 B", line), line
     detail = moon.ask("status", "sun").stdout
     assert re.search(r"^identities +moon\.example - sun\.example$", detail, re.MULTILINE)
     assert re.search(r"^networks +10\.1\.0\.0/24 - 10\.2\.0\.0/24$", detail, re.MULTILINE)
     assert re.search(r"^algorithms +aes256gcm16-prfsha384-x25519-ke1_mlkem768$", detail, re.MULTILINE)
     assert re.search(r"^key exchange +hybrid: X25519 and ML-KEM-768$", detail, re.MULTILINE)
+    assert re.search(r"^keys +hybrid$", detail, re.MULTILINE)
+    report = moon.ask("post-quantum").stdout.splitlines()
+    assert re.fullmatch(r"sun +hybrid +[0-9.]+ s +prefer +no", report[-1]), report
+    assert moon.ask("post-quantum", "--breaks").stdout == "No peer would be refused.\n"
 
     before = moon.told("status", "sun")["ike_sas"][0]
     assert moon.ask("rekey", "sun", "net").stdout == "sun/net is rekeyed\n"

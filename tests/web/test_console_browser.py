@@ -285,6 +285,7 @@ def test_pages_fit_a_phone_and_work_with_a_keyboard(lab: Lab, browser: Browser) 
             "/access/profiles/new",
             "/proposals",
             "/proposals/modern-pq-ike",
+            "/post-quantum",
             "/tunnels/far/delete",
             "/account",
             "/rules",
