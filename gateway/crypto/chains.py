@@ -128,6 +128,11 @@ class Chain:
         return self.certificates[-1]
 
     @property
+    def ends(self) -> float:
+        """When the first of its certificates expires (Unix time)."""
+        return min(one.ends.timestamp() for one in self.certificates)
+
+    @property
     def links(self) -> tuple[Link, ...]:
         return tuple(Link.of(one) for one in self.certificates)
 

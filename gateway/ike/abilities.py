@@ -29,3 +29,5 @@ class Ability(IntFlag):
     """As MAY_USE_PPK, but in IKE_INTERMEDIATE (RFC 9867); never both."""
     RESUMED = 1024
     """Its keys are made of those of an IKE SA before it, without a key exchange (RFC 5723); not passed on."""
+    WANTS_OCSP = 4096
+    """It asked for an OCSP response beside our certificate (RFC 4806)."""

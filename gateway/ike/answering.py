@@ -203,6 +203,9 @@ def _go_on(
 def outside_answered(core: Core, token: int, answer: object, error: NoAnswer | None = None) -> None:
     """Go on with what waits for this answer, if it still does."""
     sa = asking.heard(core, token)
+    if sa is not None and sa.initiator and sa.requests.waiting is not None:
+        driver.outside_answered(core, sa, answer, error)
+        return
     held, running = (sa.responses.held, sa.responses.script) if sa else (None, None)
     if sa is None or held is None or running is None:
         return

@@ -10,6 +10,10 @@ from gateway.wire.numbers import ExchangeType, NotifyType
 
 _SHORTEST = 10.0
 """Seconds: whatever a peer says, it is not called more often."""
+_RENEWAL = 600.0
+"""Seconds before the end of the peer's certificates at which it is asked for another proof, if it lived as long."""
+_FULL = 1.0
+"""Certificates are good to the end of the second that they name (RFC 5280 4.1.2.5)."""
 _GRACE = 1.1
 """At this part of the time the responder acts itself, should the initiator not have done so."""
 
@@ -26,6 +30,21 @@ def tell(core: Core, sa: IkeSa) -> list[wire.Payload]:
 
 def _notify(lifetime: float) -> wire.Notify:
     return wire.Notify(0, b"", NotifyType.AUTH_LIFETIME, min(int(lifetime), 0xFFFFFFFF).to_bytes(4))
+
+
+def watch_proof(core: Core, sa: IkeSa) -> None:
+    """Look again a while before the peer's certificates expire, where it showed some."""
+    if not sa.proof_ends:
+        return
+    left = sa.proof_ends - core.extensions.tickets.unix(core.now)
+    early = min(_RENEWAL, left / 3)
+    core.timers.set(("proof-ends", sa), core.now + max(0.0, left - early if early >= _SHORTEST else left + _FULL))
+
+
+async def tell_proof_ends(core: Core, sa: IkeSa) -> None:
+    """A called end's way to ask for another proof in time (RFC 4478 3). <-- HDR, SK {N(AUTH_LIFETIME)}"""
+    left = sa.proof_ends - core.extensions.tickets.unix(core.now)
+    await ask_peer(ExchangeType.INFORMATIONAL, [_notify(max(left, _SHORTEST))])
 
 
 async def tell_anew(sa: IkeSa) -> None:

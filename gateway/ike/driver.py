@@ -1,10 +1,10 @@
 """Runs exchange scripts: sends what they ask, resumes them with what came back, and ends what went wrong."""
 
-from gateway.ike import attempt_log, losses, quantum
+from gateway.ike import asking, attempt_log, losses, quantum
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.effects import Locate, Solve
-from gateway.ike.flow import AskPeer, AskSolution, AskWhere, Closed, Script, TimedOut, Unreachable
+from gateway.ike.flow import AskOutside, AskPeer, AskSolution, AskWhere, Closed, Question, Script, TimedOut, Unreachable
 from gateway.ike.fragments import PROBES, room, smaller
 from gateway.ike.lifecycle import close
 from gateway.ike.plane import Refused
@@ -45,7 +45,7 @@ def advance(
     sa: IkeSa,
     script: Script[None],
     label: str,
-    answer: Message | tuple[str, str] | bytes | None = None,
+    answer: object = None,
     error: Exception | None = None,
 ) -> None:
     """Take the script to its next question or its end."""
@@ -66,19 +66,26 @@ def advance(
     except Unreachable as unreachable:
         close(core, sa, unreachable.why, "unreachable")
     else:
-        match question:
-            case AskPeer():
-                _transmit(core, sa, question, script, label)
-            case AskWhere():
-                token = core.number("where")
-                core.asked_where[token] = sa
-                sa.requests.waiting = script
-                core.out.append(Locate(token, question.host, question.sources, question.turn))
-            case AskSolution():
-                token = core.number("where")
-                core.asked_where[token] = sa
-                sa.requests.waiting = script
-                core.out.append(Solve(token, question.prf, question.data, question.difficulty))
+        _ask(core, sa, script, question, label)
+
+
+def _ask(core: Core, sa: IkeSa, script: Script[None], question: Question, label: str) -> None:
+    """Put the question; the script waits."""
+    if isinstance(question, AskPeer):
+        _transmit(core, sa, question, script, label)
+        return
+    sa.requests.waiting = script
+    match question:
+        case AskWhere():
+            token = core.number("where")
+            core.asked_where[token] = sa
+            core.out.append(Locate(token, question.host, question.sources, question.turn))
+        case AskSolution():
+            token = core.number("where")
+            core.asked_where[token] = sa
+            core.out.append(Solve(token, question.prf, question.data, question.difficulty))
+        case AskOutside():
+            asking.ask(core, sa, question)
 
 
 def _unanswered(core: Core, sa: IkeSa, timeout: TimedOut) -> None:
@@ -267,6 +274,13 @@ def solved(core: Core, token: int, solution: bytes) -> None:
         advance(core, sa, script, "solving the peer's puzzle", solution)
 
 
+def outside_answered(core: Core, sa: IkeSa, answer: object, error: Exception | None) -> None:
+    """The outside answered AskOutside, or nobody did."""
+    script, sa.requests.waiting = sa.requests.waiting, None
+    if script is not None:
+        advance(core, sa, script, "asking about the peer's certificate", answer, error)
+
+
 def located(core: Core, token: int, found: tuple[str, str] | None, why: str) -> None:
     """The outside answered AskWhere."""
     sa = core.asked_where.pop(token, None)
@@ -287,6 +301,8 @@ def waiting_for(sa: IkeSa) -> str:
             return f"refused by who may be somebody else, waiting for a better answer{tries}"
         return f"waiting for the {name_of(ExchangeType, pending.exchange)} response{tries}"
     if sa.requests.waiting:
+        if sa.asked:
+            return "asking whether the peer's certificate was revoked"
         if sa.attempt and sa.attempt.steps:
             return "solving the peer's puzzle"
         return "finding the peer's address"

@@ -2,6 +2,7 @@
 
 from gateway.ike import driver, lifetimes, losses, requiring
 from gateway.ike.answering import forget_answers, outside_silent
+from gateway.ike.authentication.again import proof_ends
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.rekey import answer_crossing
@@ -34,6 +35,8 @@ def act(core: Core, key: object) -> None:
         case ("keepalive", IkeSa() as sa):
             core.send(KEEPALIVE, sa.path, sa.dscp)
             core.timers.set(key, core.now + core.snapshot.settings.keepalive)
+        case ("proof-ends", IkeSa() as sa):
+            proof_ends(core, sa)
         case ("mend" | "post-quantum" as what,):
             (mend if what == "mend" else requiring.enforce)(core)
         case ("trap" | "retry" as what, str() as name):

@@ -81,7 +81,7 @@ class NoAnswer(Exception):
 
 @dataclass(slots=True)
 class AskOutside:
-    """As responder: put the question to somebody who may be slow, for up to `patience` seconds."""
+    """Put the question to somebody who may be slow, for up to `patience` seconds."""
 
     question: object
     patience: float

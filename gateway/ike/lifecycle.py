@@ -5,6 +5,7 @@ from gateway.ike import attempt_log
 from gateway.ike.abilities import Ability
 from gateway.ike.asking import withdraw
 from gateway.ike.attempts import Outcome, Step
+from gateway.ike.auth_lifetime import watch_proof
 from gateway.ike.children import EARLY, remove
 from gateway.ike.core import Core
 from gateway.ike.effects import Entered, KeysMade, Left
@@ -58,6 +59,7 @@ def watch(core: Core, sa: IkeSa) -> None:
     if sa.peer.rekey_time:
         early = sa.peer.rekey_time * (EARLY + (1 - EARLY) * core.chance())
         core.timers.set(("rekey", sa), sa.aged + early)
+    watch_proof(core, sa)
 
 
 def protect(core: Core, sa: IkeSa, chosen: Chosen, shared: bytes) -> None:
@@ -96,6 +98,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         "sent-on",
         "reauth",
         "post-quantum",
+        "proof-ends",
         "supplanted",
         "follow-up",
         "crossing",

@@ -142,7 +142,9 @@ class Evidence:
     chain: tuple[bytes, ...]
     key: bytes
     ocsp: tuple[bytes, ...] = ()
-    """What the peer itself brought on the state of its certificate (RFC 4806)."""
+    """What the peer itself brought on the state of its certificate (RFC 4806), or was fetched for it."""
+    weak: bool = False
+    """Its signature was made with SHA-1."""
 
 
 @dataclass(slots=True, eq=False)
@@ -190,6 +192,8 @@ class IkeSa:
     """As whom the peer proved itself by EAP: a user's name, or that in a certificate."""
     evidence: Evidence | None = field(default=None, repr=False)
     """Where the peer proved itself by a signature."""
+    proof_ends: float = 0.0
+    """When the first certificate of the peer's chain expires (Unix time); 0 where it showed none."""
     between: tuple[str | None, object, object] | None = None
     """The peer and both identities, once they are proven: the same for two SAs that do each other's work."""
     established: float | None = None

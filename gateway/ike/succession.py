@@ -28,7 +28,7 @@ def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
     new.reauth, ends = old.reauth, core.timers.when(("reauth", old))
     if ends is not None:  # RFC 4478 2: the limit holds for the new one
         core.timers.set(("reauth", new), ends)
-    for timer in ("liveness", "rekey", "keepalive", "reauth"):
+    for timer in ("liveness", "rekey", "keepalive", "reauth", "proof-ends"):
         core.timers.cancel((timer, old))
     core.timers.set(("linger", old), core.now + patience(old))
     core.timers.cancel(("linger", new))
@@ -60,7 +60,7 @@ def begin_to_stand(core: Core, old: IkeSa, new: IkeSa) -> None:
     keys_made(core, new)
     new.established = new.last_heard = new.aged = core.now
     new.local_id, new.remote_id, new.signature_hashes = old.local_id, old.remote_id, old.signature_hashes
-    new.evidence = old.evidence
+    new.evidence, new.proof_ends = old.evidence, old.proof_ends
     new.eap_identity, new.guest, new.visit = old.eap_identity, old.guest, old.visit
 
 

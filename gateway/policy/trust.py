@@ -47,6 +47,8 @@ def foundations(peer: Peer, authorities: Mapping[str, Authority]) -> tuple[objec
     for auth in peer.remote_auth:
         if auth.method in (Method.CERTIFICATE, Method.EAP):
             found += [auth.revocation, *_trusted(auth.authorities, authorities)]
+        if auth.method in (Method.CERTIFICATE, Method.PUBLIC_KEY):
+            found.append(auth.sha1)
         found += auth.public_keys
     return tuple(found)
 

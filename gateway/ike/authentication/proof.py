@@ -28,7 +28,7 @@ def prove(core: Core, sa: IkeSa, auth: LocalAuth, remote: Identity | None) -> li
             raise _no_way(core, sa, f"we are to prove ourselves by {WORDS[auth.method]}, which is not known here")
 
 
-def check(core: Core, sa: IkeSa, wanted: RemoteAuth, sent: wire.Identification, message: Message) -> str:
+async def check(core: Core, sa: IkeSa, wanted: RemoteAuth, sent: wire.Identification, message: Message) -> str:
     """How the peer proved this round, in words, over its ID payload just as sent. Raises Close."""
     identity = Identity(sent.id_type, sent.data)
     auth = message.maybe(wire.AUTH)
@@ -38,7 +38,7 @@ def check(core: Core, sa: IkeSa, wanted: RemoteAuth, sent: wire.Identification, 
         case Method.PSK:
             return psk.check(core, sa, sent, auth)
         case Method.CERTIFICATE | Method.PUBLIC_KEY if auth.method in METHODS:
-            return signature.check_peer(core, sa, wanted, sent, message, auth)
+            return await signature.check_peer(core, sa, wanted, sent, message, auth)
         case _:
             how = name_of(AuthMethod, auth.method)
             raise _no_way(core, sa, f"{identity} authenticates by {how}, we expect {WORDS[wanted.method]}")

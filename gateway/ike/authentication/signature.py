@@ -3,8 +3,9 @@
 from gateway.crypto.chains import Chain, Check, Untrusted
 from gateway.crypto.signature_keys import InvalidKey
 from gateway.crypto.signatures import InvalidProof, PublicKey, UnknownAlgorithm, check, prove
+from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
-from gateway.ike.authentication import trust
+from gateway.ike.authentication import revocation, trust
 from gateway.ike.authentication.signed import octets_of, our_body
 from gateway.ike.core import Core
 from gateway.ike.sa import Evidence, IkeSa
@@ -26,6 +27,8 @@ _BY_URL = (CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
 def prove_ourselves(core: Core, sa: IkeSa, auth: LocalAuth) -> list[wire.Payload]:
     """CERT payloads, our own certificate first and without the root, and AUTH. Raises Close where we cannot.
 
+    An OCSP response about it goes along where the peer asked for one (RFC 4806).
+
     They go out whether the peer asked for certificates or not: it may know what to do with them (RFC 7296 3.7).
     """
     credential = core.snapshot.credentials.get(auth.credential)
@@ -41,7 +44,10 @@ def prove_ourselves(core: Core, sa: IkeSa, auth: LocalAuth) -> list[wire.Payload
     )
     if made is None:
         raise core.give_up(sa, "signature-scheme", Step.IDENTITY, _FAILED, _why_no_scheme(sa, credential, auth))
-    return [*_certificates(credential, auth), wire.AUTH(made.method, made.data)]
+    certificates = _certificates(credential, auth)
+    if credential.ocsp and Ability.WANTS_OCSP in sa.abilities and auth.method == Method.CERTIFICATE:
+        certificates.append(wire.CERT(CertEncoding.OCSP_CONTENT, credential.ocsp))
+    return [*certificates, wire.AUTH(made.method, made.data)]
 
 
 def _certificates(credential: Credential, auth: LocalAuth) -> list[wire.Payload]:
@@ -70,15 +76,15 @@ def _why_no_scheme(sa: IkeSa, credential: Credential, auth: LocalAuth) -> str:
 # --- the peer's ---
 
 
-def check_peer(
+async def check_peer(
     core: Core, sa: IkeSa, wanted: RemoteAuth, sent: wire.Identification, message: Message, auth: wire.AUTH
 ) -> str:
     """How the peer proved itself, over its ID payload just as sent; its chain is kept. Raises Close."""
     identity = Identity(sent.id_type, sent.data)
     if wanted.method == Method.PUBLIC_KEY:
-        keys, chain = _raw_keys(core, sa, wanted, identity, message), None
+        keys, chain, inline = _raw_keys(core, sa, wanted, identity, message), None, list[bytes]()
     else:
-        chain = _chain(core, sa, wanted, identity, message)
+        chain, inline = _chain(core, sa, wanted, identity, message)
         keys = [chain.leaf.key]
     octets, why, cause = octets_of(sa, sent.octets(), ours=False), "", "wrong-signature"
     for key in keys:
@@ -87,9 +93,16 @@ def check_peer(
         except InvalidProof as error:
             why, cause = why or str(error), "signature-algorithm" if isinstance(error, UnknownAlgorithm) else cause
             continue
-        sa.evidence = Evidence(tuple(one.der for one in chain.certificates) if chain else (), key.spki)
-        by = f"the certificate {chain.leaf.text}" if chain else "a public key that we know"
-        return f"by {by} ({key.text}, {scheme.label})"
+        if chain is None:
+            sa.evidence = Evidence((), key.spki, weak=scheme.weak)
+            return f"by a public key that we know ({key.text}, {scheme.label})"
+        try:
+            told = await revocation.settle(core, wanted, chain, inline)
+        except Untrusted as error:
+            raise _untrusted(core, sa, identity, error) from None
+        sa.evidence = Evidence(tuple(one.der for one in chain.certificates), key.spki, told, scheme.weak)
+        sa.proof_ends = chain.ends
+        return f"by the certificate {chain.leaf.text} ({key.text}, {scheme.label})"
     raise core.give_up(sa, cause, Step.IDENTITY, _FAILED, f"{identity}: {why}")
 
 
@@ -110,8 +123,13 @@ def _raw_keys(core: Core, sa: IkeSa, wanted: RemoteAuth, identity: Identity, mes
     return known
 
 
-def _chain(core: Core, sa: IkeSa, wanted: RemoteAuth, identity: Identity, message: Message) -> Chain:
-    """The chain that holds, for this identity, with a certificate that is not revoked. Raises Close."""
+def _chain(
+    core: Core, sa: IkeSa, wanted: RemoteAuth, identity: Identity, message: Message
+) -> tuple[Chain, list[bytes]]:
+    """The chain that holds, for this identity, none of it known to be revoked; and the OCSP response sent with it.
+
+    Raises Close.
+    """
     certificates = message.all(wire.CERT)
     sent = [one.data for one in certificates if one.encoding == CertEncoding.X509_SIGNATURE]
     if not sent and any(one.encoding in _BY_URL for one in certificates):
@@ -119,14 +137,15 @@ def _chain(core: Core, sa: IkeSa, wanted: RemoteAuth, identity: Identity, messag
         raise core.give_up(sa, "certificate-form", Step.IDENTITY, _FAILED, why)
     inline = [one.data for one in certificates if one.encoding == CertEncoding.OCSP_CONTENT][:1]
     try:
-        chain = trust.verify_chain(core, wanted, sent, inline, initiator=not sa.initiator)
+        chain = trust.build_chain(core, wanted, sent, initiator=not sa.initiator)
+        trust.find_doubts(core, wanted, chain, inline)
         if fault := confirms(chain.leaf, identity):
             raise Untrusted(Check.IDENTITY, f"{chain.leaf.text}: {fault}", chain.certificates)
     except Untrusted as error:
         raise _untrusted(core, sa, identity, error) from None
     if sa.attempt:
         sa.attempt.chain = chain.links
-    return chain
+    return chain, inline
 
 
 def _untrusted(core: Core, sa: IkeSa, identity: Identity, error: Untrusted) -> Close:

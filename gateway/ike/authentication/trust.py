@@ -2,16 +2,20 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.crypto.certificates import Certificate, InvalidCertificate, at_time
 from gateway.crypto.chains import Chain, Check, Trust, Untrusted, verify
 from gateway.crypto.revocation import State, standing
+from gateway.ike.abilities import Ability
 from gateway.ike.core import Core
+from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Authority, Credential, Method, RemoteAuth, Revocation
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
+from gateway.wire.message import Message
 from gateway.wire.numbers import CertEncoding
 
 _MOST_ASKED = 32
@@ -30,29 +34,57 @@ def verify_chain(
 ) -> Chain:
     """The chain from the first certificate sent to one of these authorities, none of it revoked. Raises Untrusted.
 
-    `inline` are OCSP responses that the peer itself sent (RFC 4806).
+    `inline` are OCSP responses that the peer itself sent (RFC 4806), or that were fetched for it.
     """
+    chain = build_chain(core, wanted, sent, initiator=initiator)
+    if doubts := find_doubts(core, wanted, chain, inline):
+        refuse_doubts(wanted, chain, doubts)
+    return chain
+
+
+def build_chain(core: Core, wanted: RemoteAuth, sent: Sequence[bytes], *, initiator: bool) -> Chain:
+    """The chain alone, before anybody is asked whether something in it was revoked. Raises Untrusted."""
     trusted = authorities(core.snapshot, wanted)
     anchors = tuple(readable(one.certificate for one in trusted))
     below = tuple(readable(octets for one in trusted for octets in one.intermediates))
     now = core.extensions.tickets.unix(core.now)
-    chain = verify(sent, Trust(anchors, below, now=now), initiator=initiator)
-    if wanted.revocation != Revocation.OFF:
-        _check_revocation(core.snapshot, wanted.revocation, chain, inline, now)
-    return chain
+    return verify(sent, Trust(anchors, below, now=now), initiator=initiator)
 
 
-def _check_revocation(
-    snapshot: Snapshot, policy: Revocation, chain: Chain, inline: Sequence[bytes], now: float
-) -> None:
-    """Each certificate but the anchor, by what its issuer says. Raises Untrusted."""
-    known = snapshot.authorities.values()
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A certificate of a chain, by its place, of which nobody has said that it is good, and why not."""
+
+    number: int
+    why: str
+
+
+def find_doubts(core: Core, wanted: RemoteAuth, chain: Chain, inline: Sequence[bytes]) -> list[Doubt]:
+    """Each certificate but the anchor, by what its issuer says: which are in doubt? Raises Untrusted for a revoked one.
+
+    Where revocation is off none is.
+    """
+    if wanted.revocation == Revocation.OFF:
+        return []
+    known = core.snapshot.authorities.values()
     crls = [crl for one in known for crl in one.crls]
     responses = [*inline, *(response for one in known for response in one.ocsp)]
+    now, found = at_time(core.extensions.tickets.unix(core.now)), []
     for number, one in enumerate(chain.certificates[:-1]):
-        found = standing(one, chain.certificates[number + 1], crls, responses, at_time(now))
-        if found.state is State.REVOKED or (found.state is State.UNKNOWN and policy == Revocation.STRICT):
-            raise Untrusted(Check.REVOCATION, found.why, chain.certificates, number)
+        state = standing(one, chain.certificates[number + 1], crls, responses, now)
+        if state.state is State.REVOKED:
+            raise Untrusted(Check.REVOCATION, state.why, chain.certificates, number)
+        if state.state is State.UNKNOWN:
+            found.append(Doubt(number, state.why))
+    return found
+
+
+def refuse_doubts(wanted: RemoteAuth, chain: Chain, doubts: Sequence[Doubt], tried: str = "") -> None:
+    """Where good must be proven, a doubt is a refusal; `tried` says how asking went. Raises Untrusted."""
+    if wanted.revocation == Revocation.STRICT:
+        first = doubts[0]
+        why = f"{first.why}; {tried}" if tried else first.why
+        raise Untrusted(Check.REVOCATION, why, chain.certificates, first.number)
 
 
 def readable(certificates: Iterable[bytes]) -> list[Certificate]:
@@ -91,13 +123,24 @@ def _names(certificates: tuple[bytes, ...]) -> bytes:
 
 
 def requests(snapshot: Snapshot, peers: Sequence[Peer]) -> list[wire.Payload]:
-    """CERTREQ payloads for the proof that any of these peers may bring (RFC 7296 3.7, RFC 7670 3)."""
+    """CERTREQ payloads for the proof that any of these peers may bring (RFC 7296 3.7, RFC 7670 3, RFC 4806 3.1).
+
+    No responder is named there: we take answers of the issuer, or of whom it names.
+    """
     rounds = [wanted for peer in peers for wanted in peer.remote_auth[:1]]
     named = [one for wanted in rounds if wanted.method == Method.CERTIFICATE for one in authorities(snapshot, wanted)]
     names = _names(tuple(dict.fromkeys(one.certificate for one in named)))
     asked: list[wire.Payload] = []
+    if any(wanted.method == Method.CERTIFICATE and wanted.revocation != Revocation.OFF for wanted in rounds):
+        asked.append(wire.CERTREQ(CertEncoding.OCSP_CONTENT, b""))
     if names:
         asked.append(wire.CERTREQ(CertEncoding.X509_SIGNATURE, names))
     if any(wanted.method == Method.PUBLIC_KEY for wanted in rounds):
         asked.append(wire.CERTREQ(CertEncoding.RAW_PUBLIC_KEY, b""))
     return asked
+
+
+def note_wish(sa: IkeSa, message: Message) -> None:
+    """Whether the peer wants to see an OCSP response beside our certificate (RFC 4806 3.1)."""
+    if any(one.encoding == CertEncoding.OCSP_CONTENT for one in message.all(wire.CERTREQ)):
+        sa.abilities |= Ability.WANTS_OCSP

@@ -156,7 +156,7 @@ async def _prove_ourselves(
         response = await ask_peer(ExchangeType.IKE_AUTH, request + further)
         if number == 1:
             ppk.settle(core, sa, response)
-            sent = _check_responder(core, sa, peer, response, alone=alone)
+            sent = await _check_responder(core, sa, peer, response, alone=alone)
         elif any(notify.type not in _OF_CHILD for notify in errors_in(response)):
             _check_accepted(core, sa, response)
         if auth.method == Method.EAP:
@@ -242,14 +242,14 @@ def _answering(
     return sent, identity
 
 
-def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, *, alone: bool) -> wire.IDr:
+async def _check_responder(core: Core, sa: IkeSa, peer: Peer, response: Message, *, alone: bool) -> wire.IDr:
     """Is it the peer, and can it prove so? Where EAP `alone` proves it, that is still to come. Raises Close."""
     sent, identity = _answering(core, sa, response, wire.EAP if alone else wire.AUTH)
     if not peer.remote_id.matches(identity):
         why = f"the peer says it is {identity}, we expect {peer.remote_id}"
         raise core.give_up(sa, "unknown-identity", Step.IDENTITY, _FAILED, why)
     if not alone:
-        how = proof.check(core, sa, peer.remote_auth[0], sent, response)
+        how = await proof.check(core, sa, peer.remote_auth[0], sent, response)
         sa.remote_id = identity
         core.reach(sa, Step.IDENTITY, f"{identity} proved itself {how}")
     return sent
@@ -335,6 +335,7 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
     --> HDR, SK {IDi, AUTH}                               <-- HDR, SK {…}
     """
     assert sa.local_id is not None
+    trust.note_wish(sa, request)
     answer: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data)]
     if peer.remote_auth[0].method == Method.EAP:  # its AUTH payload comes later, and its pre-shared key with that
         ppk.demand(core, sa, peer)
@@ -343,7 +344,7 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
     for number, wanted in enumerate(peer.remote_auth, 1):
         identity = claimed(core, sa, sent)
         alone = number == 1 and as_responder.is_alone(core, sa, peer, request)
-        how = "" if wanted.method == Method.EAP else proof.check(core, sa, wanted, sent, request)
+        how = "" if wanted.method == Method.EAP else await proof.check(core, sa, wanted, sent, request)
         if number == 1 and not alone:
             answer += proof.prove(core, sa, peer.local_auth[0], identity)
         if wanted.method == Method.EAP:

@@ -8,7 +8,7 @@ from gateway.crypto.signatures import HASHES
 from gateway.ike import attempt_log, auth_methods, childless, puzzles, quantum, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
-from gateway.ike.authentication import ppk
+from gateway.ike.authentication import ppk, trust
 from gateway.ike.core import Core
 from gateway.ike.deferred import Deferred
 from gateway.ike.exchanges import intermediate
@@ -199,6 +199,7 @@ def _conclude(
     sa.requests.next_id = 1
     _note_hashes(sa, response)
     ppk.note(core, sa, response)
+    trust.note_wish(sa, response)
     note_fragmentation(sa, sa.peer, response)
     intermediate.expect(sa, chosen)
     protect(core, sa, chosen, shared)

@@ -165,7 +165,8 @@ def grant(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     if not able or peer is None:
         return [wire.Notify(0, b"", NotifyType.TICKET_NACK, b"")]
     assert sa.chosen is not None and sa.keys is not None and sa.remote_id is not None and sa.local_id is not None
-    lifetime = min(seconds for seconds in (peer.rekey_time, peer.reauth_time, LONGEST_LIFETIME) if seconds)
+    proof = max(1.0, sa.proof_ends - tickets.unix(core.now)) if sa.proof_ends else 0.0
+    lifetime = min(seconds for seconds in (peer.rekey_time, peer.reauth_time, proof, LONGEST_LIFETIME) if seconds)
     mark = tickets.fingerprint(core.snapshot, peer, sa.local_id, sa.remote_id)
     expires = tickets.unix(core.now) + lifetime
     ends, made_of = (sa.remote_id, sa.local_id), sa.abilities & OF_KEYS

@@ -87,7 +87,7 @@ async def hear(
         else:
             claim(await server.ask_identity(serving))
             proven = await server.admit(serving, gate, claimed, _methods(wanted, alone=alone))
-        identity = _place(core, sa, sa.peer, proven)
+        identity = await _place(core, sa, gate, wanted, proven)
     except Failed as failed:
         closing = _tell(core, sa, claimed, failed)
         core.count("eap-refused")
@@ -168,12 +168,14 @@ def _gate(core: Core, sa: IkeSa, wanted: RemoteAuth) -> Gate:
     return gate
 
 
-def _place(core: Core, sa: IkeSa, peer: Peer, proven: Proven) -> Identity:
+async def _place(core: Core, sa: IkeSa, gate: Gate, wanted: RemoteAuth, proven: Proven) -> Identity:
     """Policy looks at who has proven himself, not at what IDi said before (RFC 7296 2.16).
 
     Another entry that asks for and gives the same proofs is his where the one that IDi led to is not for him.
     """
-    identity = user_identity(proven.identity)
+    peer, identity = sa.peer, user_identity(proven.identity)
+    assert peer is not None
+    await certificates.settle(core, sa, gate, wanted)
     if peer.remote_id.matches(identity):
         return identity
     proofs = peer.local_id, peer.local_auth, peer.remote_auth, peer.proposals

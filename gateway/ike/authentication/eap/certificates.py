@@ -4,7 +4,8 @@ OpenSSL judges the other end's chain during the handshake, so that its alert tel
 more by the rules that hold for certificates in IKE, with revocation, and by the name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from cryptography import x509
@@ -12,10 +13,11 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from gateway.crypto.certificates import Certificate
 from gateway.crypto.chains import Chain, Untrusted
+from gateway.ike.authentication import revocation
 from gateway.ike.authentication.eap.gate import Account, Gate, is_anonymous
 from gateway.ike.authentication.eap.talk import Failed, clean
 from gateway.ike.authentication.eap.tls_machine import TlsTerms
-from gateway.ike.authentication.trust import authorities, verify_chain
+from gateway.ike.authentication.trust import authorities, build_chain, find_doubts, verify_chain
 from gateway.ike.core import Core
 from gateway.ike.sa import Evidence, IkeSa
 from gateway.policy.authentication import Authority, Credential, LocalAuth, RemoteAuth
@@ -66,13 +68,20 @@ def holder(claimed: str, certificate: Certificate) -> str:
     raise Failed("eap-tls", f"the certificate is for {_told(names)}, not for {clean(claimed.encode())}")
 
 
-def _verified(core: Core, sa: IkeSa, wanted: RemoteAuth, chain: Sequence[bytes]) -> Chain:
+@contextmanager
+def _judging(sa: IkeSa) -> Iterator[None]:
+    """Raises Failed for what is Untrusted."""
     try:
-        found = verify_chain(core, wanted, chain, (), initiator=not sa.initiator)
+        yield
     except Untrusted as error:
         if sa.attempt:
             sa.attempt.chain = error.links
         raise Failed("eap-tls", f"the certificate is refused by the check of its {error.check}: {error.why}") from None
+
+
+def _verified(core: Core, sa: IkeSa, wanted: RemoteAuth, chain: Sequence[bytes]) -> Chain:
+    with _judging(sa):
+        found = verify_chain(core, wanted, chain, (), initiator=not sa.initiator)
     if sa.attempt:
         sa.attempt.chain = found.links
     return found
@@ -86,7 +95,10 @@ def _terms(core: Core, own: Credential, trusted: list[Authority], *, server: boo
 
 
 def arm_server(core: Core, sa: IkeSa, gate: Gate, wanted: RemoteAuth) -> None:
-    """Give the gate a TLS machine, where we have a certificate for this peer and somebody is trusted to know it."""
+    """Give the gate a TLS machine, where we have a certificate for this peer and somebody is trusted to know it.
+
+    Whether the peer's certificate was revoked is left to `settle` where that has to be asked for.
+    """
     assert sa.peer is not None
     maker, trusted = core.extensions.tls, authorities(core.snapshot, wanted)
     ours = (core.snapshot.credentials.get(auth.credential) for auth in sa.peer.local_auth)
@@ -95,14 +107,27 @@ def arm_server(core: Core, sa: IkeSa, gate: Gate, wanted: RemoteAuth) -> None:
         return
 
     def certified(claimed: str, chain: tuple[bytes, ...]) -> str:
-        found = _verified(core, sa, wanted, chain)
-        identity = holder(claimed, found.leaf)
-        if sa.evidence is None:  # by what IKE itself was proven comes first
-            sa.evidence = Evidence(tuple(one.der for one in found.certificates), found.leaf.key.spki)
-        return identity
+        with _judging(sa):
+            gate.shown = build_chain(core, wanted, chain, initiator=not sa.initiator)
+            find_doubts(core, wanted, gate.shown, ())
+        if sa.attempt:
+            sa.attempt.chain = gate.shown.links
+        return holder(claimed, gate.shown.leaf)
 
     terms = _terms(core, own, trusted, server=True)
     gate.tls, gate.certified = lambda: maker(terms), certified
+
+
+async def settle(core: Core, sa: IkeSa, gate: Gate, wanted: RemoteAuth) -> None:
+    """What was shown in EAP-TLS, if anything was, is not revoked, and is kept. Raises Failed."""
+    chain = gate.shown
+    if chain is None:
+        return
+    with _judging(sa):
+        told = await revocation.settle(core, wanted, chain, ())
+    if sa.evidence is None:  # by what IKE itself was proven comes first
+        sa.evidence = Evidence(tuple(one.der for one in chain.certificates), chain.leaf.key.spki, told)
+        sa.proof_ends = chain.ends
 
 
 def arm_client(core: Core, sa: IkeSa, account: Account, auth: LocalAuth, server: Identity) -> Account:

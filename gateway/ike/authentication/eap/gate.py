@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.crypto import one_time
+from gateway.crypto.chains import Chain
 from gateway.ike.admission import Budget, source_of
 from gateway.ike.authentication.eap.talk import Failed, clean
 from gateway.ike.authentication.eap.tls_machine import TlsMachine
@@ -102,6 +103,8 @@ class Gate:
     tls: Callable[[], TlsMachine] | None = None
     certified: Callable[[str, tuple[bytes, ...]], str] = _uncertified
     """Whose certificate the peer showed, given what it claims; raises Failed."""
+    shown: Chain | None = None
+    """The peer's certificates, where `certified` took them."""
     doomed: Callable[[Failed], None] = _unheard
     """It has failed, and the peer is told so by the method itself; not every peer answers that."""
 
