@@ -32,6 +32,8 @@ class Settings:
     log_level: str = "info"
     listen: tuple[str, ...] = ()
     """Addresses and interfaces at which IKE is served; empty means all."""
+    fetch_loopback: bool = False
+    """Whether lists of revoked certificates and OCSP answers are fetched from this machine itself, too."""
     crash_tokens: bool = True
     """Whether peers get tokens by which we prove a restart (RFC 6290); several gateways behind one address must not."""
 
@@ -54,7 +56,8 @@ class Settings:
             key_log=_path(source, "IKEGATE_KEY_LOG"),
             log_level=source.get("IKEGATE_LOG_LEVEL", "info"),
             listen=_places(source, "IKEGATE_LISTEN"),
-            crash_tokens=_switch(source, "IKEGATE_CRASH_TOKENS"),
+            fetch_loopback=_switch(source, "IKEGATE_FETCH_LOOPBACK", "off"),
+            crash_tokens=_switch(source, "IKEGATE_CRASH_TOKENS", "on"),
         )
 
 
@@ -81,8 +84,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _switch(source: Mapping[str, str], name: str) -> bool:
-    text = source.get(name, "on")
+def _switch(source: Mapping[str, str], name: str, default: str) -> bool:
+    text = source.get(name, default)
     if text not in ("on", "off"):
         raise InvalidSetting(f"{name}={text}: use on or off")
     return text == "on"

@@ -62,7 +62,8 @@ def serve(path: Path | None) -> None:
     Settings come from the environment: IKEGATE_DATA (folder), IKEGATE_PLANE (auto, kernel, userspace, memory),
     IKEGATE_WEB_HOST, IKEGATE_WEB_PORT, IKEGATE_IKE_PORT, IKEGATE_NAT_PORT, IKEGATE_PUBLIC_NAME, IKEGATE_KEK_FILE,
     IKEGATE_KEY_LOG (folder; writes session keys), IKEGATE_LOG_LEVEL, IKEGATE_LISTEN (addresses and interfaces at
-    which IKE is served, with commas between; empty: all), IKEGATE_CRASH_TOKENS (on, off).
+    which IKE is served, with commas between; empty: all), IKEGATE_CRASH_TOKENS (on, off), IKEGATE_FETCH_LOOPBACK
+    (on, off: whether lists of revoked certificates may be fetched from this machine).
     """
     try:
         settings = Settings.from_environment()

@@ -27,6 +27,8 @@ from gateway.crypto.signature_keys import ML_DSA, InvalidKey, Private, weakness
 from gateway.crypto.signatures import PrivateKey
 
 MAX_OCTETS = 256 * 1024
+MAX_CRL_OCTETS = 8 * 1024 * 1024
+"""Of one list of revoked certificates: some two hundred thousand of them."""
 MAX_CERTIFICATES = 16
 _OLD_ROUNDS = 20_000
 # A block ends before the next begins: a search for its end that went on would take the square of the text's length.
@@ -120,6 +122,7 @@ def read_request(data: bytes) -> x509.CertificateSigningRequest:
 
 def read_crl(data: bytes) -> x509.CertificateRevocationList:
     """A list of revoked certificates, PEM or DER. Raises Unreadable."""
+    _bounded(data, MAX_CRL_OCTETS)
     try:
         return x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
     except MALFORMED:
@@ -168,9 +171,9 @@ def write_pkcs12(
     return pkcs12.serialize_key_and_certificates(name.encode(), unwrapped, chain[0], list(chain[1:]), encryption)
 
 
-def _bounded(data: bytes) -> None:
-    if len(data) > MAX_OCTETS:
-        raise Unreadable(f"{len(data)} octets are too many; up to {MAX_OCTETS} are read")
+def _bounded(data: bytes, most: int = MAX_OCTETS) -> None:
+    if len(data) > most:
+        raise Unreadable(f"{len(data)} octets are too many; up to {most} are read")
 
 
 def _strong(key: object) -> PrivateKey:

@@ -4,8 +4,9 @@ Nothing is fetched: the octets come in. A source counts when it is the issuer's 
 named, well signed; what says "good" has to be fresh besides.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -19,10 +20,12 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtendedKeyUsageOID, Ext
 from gateway.crypto import der
 from gateway.crypto.certificates import MALFORMED, Certificate, InvalidCertificate, quietly
 from gateway.crypto.chains import is_signed_by
+from gateway.crypto.containers import MAX_CRL_OCTETS
 from gateway.crypto.signature_keys import weakness
 from gateway.crypto.signatures import scheme_of_oid
 
-MAX_CRL_OCTETS = 32 * 1024 * 1024
+KEPT_OCTETS = 64 * 1024 * 1024
+"""Of lists that stay parsed; a list takes about as much again."""
 MAX_OCSP_OCTETS = 64 * 1024
 _NO_NEXT_UPDATE = timedelta(days=1)
 """How long a list or an answer is fresh that does not say so itself."""
@@ -65,7 +68,41 @@ def standing(
 # --- revocation lists ---
 
 
-@lru_cache(maxsize=256)
+@dataclass(slots=True)
+class _Read:
+    """A list as it was read, None where it cannot be or has a critical extension that is not understood."""
+
+    crl: x509.CertificateRevocationList | None
+    signed_by: dict[Certificate, bool] = field(default_factory=dict)
+
+
+class _Lists:
+    """Lists that were read: those that were asked for last, up to so many octets of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._found: OrderedDict[bytes, _Read] = OrderedDict()
+        self.octets = 0
+
+    def of(self, octets: bytes, issuer: Certificate) -> x509.CertificateRevocationList | None:
+        """The list, where this issuer made it."""
+        read = self._found.get(octets)
+        if read is None:
+            read = self._found[octets] = _Read(_list(octets))
+            self.octets += len(octets)
+            while self.octets > self._limit and len(self._found) > 1:
+                self.octets -= len(self._found.popitem(last=False)[0])
+        self._found.move_to_end(octets)
+        if read.crl is None:
+            return None
+        if (mine := read.signed_by.get(issuer)) is None:
+            mine = read.signed_by[issuer] = _is_list_of(read.crl, issuer)
+        return read.crl if mine else None
+
+
+_lists = _Lists(KEPT_OCTETS)
+
+
 def _list(octets: bytes) -> x509.CertificateRevocationList | None:
     """A list that can be read, and whose every critical extension is understood."""
     if len(octets) > MAX_CRL_OCTETS:
@@ -80,10 +117,8 @@ def _list(octets: bytes) -> x509.CertificateRevocationList | None:
     return crl if fine else None
 
 
-@lru_cache(maxsize=1024)
-def _is_list_of(octets: bytes, issuer: Certificate) -> bool:
-    crl = _list(octets)
-    if crl is None or crl.issuer.public_bytes() != issuer.subject_der or weakness(issuer.key.key):
+def _is_list_of(crl: x509.CertificateRevocationList, issuer: Certificate) -> bool:
+    if crl.issuer.public_bytes() != issuer.subject_der or weakness(issuer.key.key):
         return False
     usage = issuer.extension(x509.KeyUsage)
     if usage is not None and not usage.crl_sign:
@@ -126,7 +161,7 @@ def _by_lists(
     certificate: Certificate, issuer: Certificate, crls: Sequence[bytes], now: datetime
 ) -> Iterator[Standing]:
     """Each complete list with the newest delta upon it (RFC 5280 5.2.4)."""
-    mine = [crl for octets in crls if _is_list_of(octets, issuer) and (crl := _list(octets)) is not None]
+    mine = [crl for octets in crls if (crl := _lists.of(octets, issuer)) is not None]
     mine = [crl for crl in mine if _is_about(crl, certificate) and crl.last_update_utc <= now + _SKEW]
     deltas = sorted((crl for crl in mine if _base(crl) is not None), key=_number, reverse=True)
     for crl in mine:
@@ -180,8 +215,9 @@ def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:
 def _by_responses(
     certificate: Certificate, issuer: Certificate, responses: Sequence[bytes], now: datetime
 ) -> Iterator[Standing]:
+    serial = certificate.parsed.serial_number
     for octets in responses:
-        if len(octets) > MAX_OCSP_OCTETS:
+        if serial not in _serials(octets):
             continue
         try:
             found = quietly(lambda octets=octets: _by_response(certificate, issuer, octets, now))  # type: ignore[misc]
@@ -189,6 +225,20 @@ def _by_responses(
             continue
         if found is not None:
             yield found
+
+
+@lru_cache(maxsize=8192)
+def _serials(octets: bytes) -> frozenset[int]:
+    """The certificates that a response is about, by which most are passed over; none where it cannot be read."""
+    if len(octets) > MAX_OCSP_OCTETS:
+        return frozenset()
+    try:
+        response = quietly(lambda: ocsp.load_der_ocsp_response(octets))
+        if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+            return frozenset()
+        return frozenset(one.serial_number for one in response.responses)
+    except MALFORMED:
+        return frozenset()
 
 
 def _by_response(certificate: Certificate, issuer: Certificate, octets: bytes, now: datetime) -> Standing | None:

@@ -50,14 +50,19 @@ def place_of(uri: str) -> Place:
     return Place(parts.hostname, port, target)
 
 
-def refused(text: str, private: bool) -> str:
+def refused(text: str, private: bool, *, loopback: bool = False) -> str:
     """Why an address is not asked, as the end of a sentence; empty when it is. `private` allows those of our networks.
 
-    Link-local addresses, where clouds keep their keys, are never asked.
+    This machine itself (`loopback`) is not one of them: what listens there alone trusts whoever asks. Link-local
+    addresses, where clouds keep their keys, are never asked.
     """
     address = _inner(ipaddress.ip_address(text.partition("%")[0]))
     if address in _METADATA or address.is_link_local or address.is_multicast or address.is_unspecified:
         return f"leads to {address}, which is never asked"
+    if address.is_loopback:
+        return (
+            "" if loopback else f"leads to {address}, which is this machine itself (IKEGATE_FETCH_LOOPBACK allows that)"
+        )
     if address.is_global or (private and (address.is_private or _is_shared(address))):
         return ""
     return f"leads to {address}, which is not public; allow private addresses for this authority if that is meant"
@@ -85,13 +90,19 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 async def fetch(
-    uri: str, *, private: bool = False, body: bytes | None = None, media_type: str = "", resolver: Resolve = resolve
+    uri: str,
+    *,
+    private: bool = False,
+    loopback: bool = False,
+    body: bytes | None = None,
+    media_type: str = "",
+    resolver: Resolve = resolve,
 ) -> bytes:
     """What is at the address; with a `body` of a media type what a POST of it answers. Raises FetchFailed."""
     place = place_of(uri)
     try:
         async with asyncio.timeout(DEADLINE):
-            address = await _checked(place, private, resolver)
+            address = await _checked(place, private, loopback, resolver)
             return await _exchange(place, address, body, media_type)
     except TimeoutError:
         raise FetchFailed(f"did not answer within {DEADLINE:g} seconds") from None
@@ -99,14 +110,14 @@ async def fetch(
         raise FetchFailed(f"cannot be fetched: {str(error) or type(error).__name__}") from None
 
 
-async def _checked(place: Place, private: bool, resolver: Resolve) -> str:
+async def _checked(place: Place, private: bool, loopback: bool, resolver: Resolve) -> str:
     """An address of the host that may be asked: none when one of them may not, for then somebody plays tricks."""
     try:
         addresses = await resolver(place.host, place.port)
     except OSError:
         raise FetchFailed("has a name that is not found") from None
     for address in addresses:
-        if why := refused(address, private):
+        if why := refused(address, private, loopback=loopback):
             raise FetchFailed(why)
     if not addresses:
         raise FetchFailed("has a name without an address")

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -25,6 +26,7 @@ from gateway.service.authorities import warnings
 from gateway.service.certificate_care import CertificateCare
 from gateway.service.devices import Devices
 from gateway.service.done import Done
+from gateway.service.fetching import fetch
 from gateway.service.invitations import Invitations
 from gateway.service.issuing import Issuing
 from gateway.service.journal import Journal
@@ -37,6 +39,7 @@ from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit, join
 from gateway.service.radius.accounting import Carried
 from gateway.service.revocation_fetching import RevocationFetching
+from gateway.service.revocation_keeping import RevocationKeeping
 from gateway.service.rollout import Rollout, ahead, of_all
 from gateway.service.runner import Runner
 from gateway.service.status import Status
@@ -88,8 +91,10 @@ class Gateway:
         self.issuing = Issuing(self.config)
         self.devices = Devices(self.config, database)
         self.invitations = Invitations(self.config, self.devices, database, self.journal, settings.public_name)
-        self.fetching = RevocationFetching(time.time)
-        self._caring = CertificateCare(self.config, self.issuing, self.fetching, self._proven)
+        self.fetching = RevocationFetching(time.time, partial(fetch, loopback=settings.fetch_loopback))
+        keeping = RevocationKeeping(database, self.fetching)
+        self._caring = CertificateCare(self.config, self.issuing, self.fetching, self._proven, keeping)
+        self._runner.about_certificates = self._caring.answer
         if key_log is not None:
             self._problems.append(
                 f"THE KEY LOG IS ON: session keys go to {settings.key_log}; whoever reads them reads the traffic"
@@ -104,6 +109,7 @@ class Gateway:
             log.error(self._problems[-1])
         else:
             self._runner.outages.restore(self._known_outages())
+            await self._caring.restore()
             self._runner.apply(self.config.snapshot())
             self._network.start()
         self.config.watch()

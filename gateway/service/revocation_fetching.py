@@ -1,14 +1,13 @@
-"""Keeps what other authorities say of revoked certificates at hand, long before a proof needs it: lists and answers.
+"""Keeps what other authorities say of revoked certificates at hand, before a proof needs it: lists and answers.
 
-Addresses come from the administrator and from certificates that he stored or that a stored authority vouches for, never
-from what an unproven peer sends. A list counts when one of the authority's certificates signed it, and an older list
-never takes the place of a newer one. Answers (OCSP) about certificates by which peers proved themselves count likewise.
+A list counts when one of the authority's certificates signed it, and an older list never takes the place of a newer
+one. Answers (OCSP) count likewise. What is not at hand when a peer proves itself is asked for while it waits.
 """
 
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cryptography import x509
@@ -16,41 +15,25 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from gateway.crypto import containers
 from gateway.crypto.certificates import MALFORMED, Certificate, InvalidCertificate
+from gateway.crypto.published import delta_points
 from gateway.crypto.revocation import State, standing
-from gateway.service.authorities import authority_chain
 from gateway.service.fetching import FetchFailed, fetch
+from gateway.service.revocation_sources import MOST_URIS, Source, answers_about, lists_of, signers, sources
 from gateway.storage.objects import Inventory
 
 FRESH = 3600.0  # seconds after which a list is fetched again, if it says nothing else
 AGAIN = 300.0  # seconds after which one that did not come is tried again
-MOST_URIS = 64  # of one authority
+AGAIN_WAITING = 30.0  # the same, while a peer waits for it
+MOST_ANSWERS = 4096  # that are kept while they are fresh, of peers that may be away
 _AT_ONCE = 4
+_WAITING_AT_ONCE = 32  # for peers that wait
 _log = logging.getLogger(__name__)
 
 Fetch = Callable[..., Awaitable[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where something is said of an authority's certificates: a list, or an answer about one `certificate`."""
-
-    authority: str
-    uri: str
-    certificate: x509.Certificate | None = None
-    issuer: x509.Certificate | None = None
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """What makes it another source; a list is about no single certificate."""
-        return self.authority, self.uri, self.certificate.serial_number if self.certificate else 0
-
-    @property
-    def about(self) -> str:
-        return self.certificate.subject.rfc4514_string() if self.certificate else ""
+Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +59,26 @@ class Fetched:
         over = self.next_update is not None and now >= self.next_update
         return now - self.tried_at >= (AGAIN if over else FRESH)
 
+    def is_fresh(self, now: float) -> bool:
+        """Whether what it says counts as good, as far as time goes."""
+        until = self.next_update if self.next_update is not None else (self.fetched_at or 0.0) + FRESH
+        return self.fetched_at is not None and now < until
+
+    def worth_waiting(self, now: float) -> bool:
+        """Whether a peer should wait until it is fetched again."""
+        return not self.is_fresh(now) and (not self.error or now - self.tried_at >= AGAIN_WAITING)
+
 
 class RevocationFetching:
-    """Fetches what is due; `known` is what came, by source."""
+    """Fetches what is due; `known` is what came, by source. `changed` are those whose octets are to be written down."""
 
     def __init__(self, clock: Callable[[], float], fetcher: Fetch = fetch) -> None:
         self._clock = clock
         self._fetch = fetcher
-        self.known: dict[tuple[str, str, int], Fetched] = {}
+        self.known: dict[Key, Fetched] = {}
+        self.changed: set[Key] = set()
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = asyncio.Semaphore(_WAITING_AT_ONCE)
 
     def of(self, authority: str) -> list[Fetched]:
         """What is known of an authority's sources."""
@@ -115,11 +110,56 @@ class RevocationFetching:
     async def look(self, inventory: Inventory, proven: Iterable[x509.Certificate] = ()) -> None:
         """Fetch what is due, for certificates stored and `proven` ones of peers."""
         wanted = {source.key: source for source in sources(inventory, list(proven))}
-        self.known = {key: one for key, one in self.known.items() if key in wanted}
+        await self._look_at_due(inventory, wanted)
+        deltas = {source.key: source for source in self._deltas(wanted)}
+        await self._look_at_due(inventory, {key: one for key, one in deltas.items() if key not in wanted})
+        self._prune(inventory, wanted.keys() | deltas.keys())
+
+    async def _look_at_due(self, inventory: Inventory, wanted: dict[Key, Source]) -> None:
         now = self._clock()
         due = [source for key, source in wanted.items() if key not in self.known or self.known[key].due(now)]
-        gate = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(self._look_at(inventory, source, gate) for source in due))
+        await asyncio.gather(*(self._look_at(inventory, source, self._gate) for source in due))
+
+    def _deltas(self, wanted: Iterable[Key]) -> Iterator[Source]:
+        """What complete lists say of what is to be laid over them (RFC 5280 5.2.6)."""
+        for key in wanted:
+            one = self.known.get(key)
+            if one is not None and one.octets and one.source.certificate is None:
+                for uri in delta_points(x509.load_der_x509_crl(one.octets))[:MOST_URIS]:
+                    yield replace(one.source, uri=uri)
+
+    def _prune(self, inventory: Inventory, wanted: Iterable[Key]) -> None:
+        """What nobody names goes, but for answers that are still fresh: their peer may come back."""
+        keep, now = set(wanted), self._clock()
+        spare = [key for key, one in self.known.items() if key not in keep and key[2] and one.is_fresh(now)]
+        keep.update([key for key in spare if key[0] in inventory.authorities][-MOST_ANSWERS:])
+        self.changed |= {key for key, one in self.known.items() if key not in keep and one.octets}
+        self.known = {key: one for key, one in self.known.items() if key in keep}
+
+    async def ask(
+        self, inventory: Inventory, authority: str, pairs: Sequence[tuple[x509.Certificate, x509.Certificate]]
+    ) -> tuple[tuple[bytes, ...], str]:
+        """What is told now of certificates, each with its issuer: OCSP answers, and why nothing else came.
+
+        A list is fetched where no responder answers; it is in `lists` then.
+        """
+        asked = await asyncio.gather(*(self._ask(inventory, authority, *pair) for pair in pairs))
+        errors = [why for _, why in asked if why]
+        return tuple(octets for octets, _ in asked if octets), "; ".join(errors)
+
+    async def _ask(
+        self, inventory: Inventory, authority: str, one: x509.Certificate, issuer: x509.Certificate
+    ) -> tuple[bytes, str]:
+        errors: list[str] = []
+        for source in (*answers_about(authority, one, issuer), *lists_of(authority, one, issuer)):
+            known = self.known.get(source.key)
+            if known is None or known.worth_waiting(self._clock()):
+                await self._look_at(inventory, source, self._waiting)
+                known = self.known[source.key]
+            if not known.error or known.is_fresh(self._clock()):
+                return (known.octets if source.certificate else b""), ""
+            errors.append(f"{source.uri} {known.error}")
+        return b"", "; ".join(errors[:2])
 
     async def _look_at(self, inventory: Inventory, source: Source, gate: asyncio.Semaphore) -> None:
         before = self.known.get(source.key, Fetched(source))
@@ -128,98 +168,29 @@ class RevocationFetching:
             try:
                 if source.certificate is None:
                     octets = await self._fetch(source.uri, private=private)
-                    found = await asyncio.to_thread(_list, octets, before, signers(inventory, source.authority))
                 else:
                     media_type = "application/ocsp-request"
                     octets = await self._fetch(
                         source.uri, private=private, body=_question(source), media_type=media_type
                     )
-                    found = await asyncio.to_thread(_answer, octets, before, self._clock())
+                found = await asyncio.to_thread(taken, inventory, octets, before, self._clock())
                 found = replace(found, tried_at=self._clock(), fetched_at=self._clock(), error="")
             except (FetchFailed, containers.Unreadable) as failed:
                 found = replace(before, tried_at=self._clock(), error=str(failed))
                 if found.error != before.error:
                     _log.warning("what authority %s says at %s: it %s", source.authority, source.uri, failed)
+        if found.octets != before.octets:
+            self.changed.add(source.key)
         self.known[source.key] = found
 
 
-def sources(inventory: Inventory, proven: Sequence[x509.Certificate] = ()) -> list[Source]:
-    """What is asked of each authority: the administrator's addresses; of others' authorities what certificates say too.
-
-    Only a certificate by which a peer has proven itself is asked about by OCSP.
-    """
-    stored = [
-        one
-        for document in inventory.certificates.values()
-        for one in (containers.read_certificates(document.certificate.encode()) if document.certificate else ())
-    ]
-    found: list[Source] = []
-    asked_about = frozenset(proven)
-    for name, authority in inventory.authorities.items():
-        mine = [Source(name, uri) for uri in authority.crl_uris if uri]
-        if ("authorities", name) not in inventory.secrets:
-            own = signers(inventory, name)
-            issuers = {one.subject.public_bytes(): one for one in (*proven, *own) if _issues(one)}
-            below = [one for one in (*own, *stored, *proven) if one.issuer.public_bytes() in issuers]
-            known = {one.subject.public_bytes() for one in own}
-            below = [one for one in below if _leads_to(one, issuers, known)]
-            mine += [Source(name, uri) for one in below for uri in distribution_points(one)]
-            mine += [
-                Source(name, uri, one, issuers[one.issuer.public_bytes()])
-                for one in below
-                if one in asked_about
-                for uri in responders(one)
-            ]
-        found += list({source.key: source for source in mine}.values())[:MOST_URIS]
-    return found
-
-
-def _issues(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return False
-
-
-def _leads_to(certificate: x509.Certificate, issuers: Mapping[bytes, x509.Certificate], known: set[bytes]) -> bool:
-    """Whether its issuers, one above the other, end at an authority that is stored."""
-    for _ in range(containers.MAX_CERTIFICATES):
-        name = certificate.issuer.public_bytes()
-        if name in known:
-            return True
-        if name not in issuers or issuers[name] == certificate:
-            return False
-        certificate = issuers[name]
-    return False
-
-
-def signers(inventory: Inventory, name: str) -> tuple[x509.Certificate, ...]:
-    """The certificates that may have signed a list of this authority: its own, those above and those below it."""
-    below = inventory.authorities[name].intermediates
-    more = containers.read_certificates(below.encode()) if below else ()
-    return (*authority_chain(inventory, name), *more)
-
-
-def distribution_points(certificate: x509.Certificate) -> list[str]:
-    """Where a certificate says that its issuer's list is, by HTTP (RFC 5280 4.2.1.13)."""
-    try:
-        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return []
-    names = [name for point in points for name in point.full_name or ()]
-    uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
-    return [uri for uri in uris if uri.lower().startswith("http://")]
-
-
-def responders(certificate: x509.Certificate) -> list[str]:
-    """Where a certificate says that its issuer answers by OCSP over HTTP (RFC 5280 4.2.2.1)."""
-    try:
-        ways = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return []
-    names = [way.access_location for way in ways if way.access_method == AuthorityInformationAccessOID.OCSP]
-    uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
-    return [uri for uri in uris if uri.lower().startswith("http://")]
+def taken(inventory: Inventory, octets: bytes, before: Fetched, now: float) -> Fetched:
+    """What a source said, in the place of what it said before, where it counts. Raises Unreadable."""
+    source = before.source
+    if source.certificate is not None:
+        return _answer(octets, before, now)
+    more = (source.issuer,) if source.issuer is not None else ()
+    return _list(octets, before, (*signers(inventory, source.authority), *more))
 
 
 def _list(octets: bytes, before: Fetched, signed_by: tuple[x509.Certificate, ...]) -> Fetched:

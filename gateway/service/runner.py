@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.dataplane.driver import Driver
+from gateway.ike.authentication.revocation import AskRevocation, Told
 from gateway.ike.effects import Ask, Effect, Entered, Event, KeysMade, Leased, Left, Locate, Send, Solve, Withdraw
 from gateway.ike.engine import Engine
 from gateway.ike.flow import NoAnswer
@@ -66,6 +67,7 @@ class Runner:
         self._solving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[int, asyncio.Task[None]] = {}
+        self.about_certificates: Callable[[AskRevocation], Awaitable[Told]] | None = None
         self.radius = Radius(Hold(self.expel, self._leased, self._names))
 
     def open(self) -> str:
@@ -189,12 +191,20 @@ class Runner:
         """Ask beside the loop; the engine has its own patience."""
         answer: object
         try:
-            answer = await self.radius.answer(asked.question)
+            answer = await self._answer(asked.question)
         except NoAnswer as silent:
             answer = silent
         finally:
             self._asking.pop(asked.token, None)  # who withdrew it took it out himself
         self.perform(self.engine.answered(asked.token, answer, self.clock()))
+
+    async def _answer(self, question: object) -> object:
+        """Whoever knows about questions of this kind. Raises NoAnswer."""
+        if not isinstance(question, AskRevocation):
+            return await self.radius.answer(question)
+        if self.about_certificates is None:
+            raise NoAnswer("nobody may be asked about certificates")
+        return await self.about_certificates(question)
 
     def _rearm(self) -> None:
         due = self.engine.next_deadline()

@@ -1,6 +1,7 @@
 """What happened, as far as it outlives the process: written behind, never waited for."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from gateway.policy.identities import Identity
 from gateway.policy.pools import Lease
-from gateway.storage.models import LeaseRow, OutageRow, SightingRow
+from gateway.storage.models import FetchedRevocationRow, LeaseRow, OutageRow, SightingRow
 
 _COLUMNS = tuple(column.name for column in OutageRow.__table__.columns)
 
@@ -62,3 +63,32 @@ def save_sightings(session: Session, changed: Iterable[tuple[str, float, float]]
 def load_sightings(session: Session) -> list[tuple[str, float, float]]:
     """All of them."""
     return [(row.device, row.first, row.last) for row in session.scalars(select(SightingRow))]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRevocation:
+    """A list or an OCSP answer as it was fetched (Unix seconds); all in DER. `serial` is empty for a list."""
+
+    authority: str
+    uri: str
+    serial: str
+    octets: bytes = field(default=b"", repr=False)
+    certificate: bytes = field(default=b"", repr=False)
+    issuer: bytes = field(default=b"", repr=False)
+    fetched_at: float = 0.0
+
+
+def save_revocations(session: Session, changed: Iterable[KeptRevocation], gone: Iterable[KeptRevocation]) -> None:
+    """Write these in the place of what was there of the same source, and forget those."""
+    for one in changed:
+        values = {name: getattr(one, name) for name in KeptRevocation.__slots__}
+        session.merge(FetchedRevocationRow(**values))
+    row = FetchedRevocationRow
+    for one in gone:
+        session.execute(delete(row).where(row.authority == one.authority, row.uri == one.uri, row.serial == one.serial))
+
+
+def load_revocations(session: Session) -> list[KeptRevocation]:
+    """All of them."""
+    rows = session.scalars(select(FetchedRevocationRow)).all()
+    return [KeptRevocation(**{name: getattr(row, name) for name in KeptRevocation.__slots__}) for row in rows]

@@ -465,3 +465,18 @@ class OutageRow(Base):
     ended_by: Mapped[str]
     attempts: Mapped[int]
     last_failure: Mapped[str]
+
+
+class FetchedRevocationRow(Base):
+    """What came of a source of `gateway.service.revocation_sources`; `certificate` and `issuer` may be empty."""
+
+    __tablename__ = "fetched_revocations"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    authority: Mapped[str] = mapped_column(primary_key=True)
+    uri: Mapped[str] = mapped_column(primary_key=True)
+    serial: Mapped[str] = mapped_column(primary_key=True)  # hexadecimal; empty for a list
+    certificate: Mapped[bytes]
+    issuer: Mapped[bytes]
+    octets: Mapped[bytes]
+    fetched_at: Mapped[float]

@@ -113,3 +113,8 @@ def test_pkcs12_there_and_back() -> None:
         containers.write_pkcs12("leaf", LEAF_KEY, (LEAF,), "")
     with pytest.raises(Unreadable, match="no PKCS#12"):
         containers.read_pkcs12(octets[:-40], b"secret")
+
+
+def test_a_list_that_is_too_large_is_not_parsed() -> None:
+    with pytest.raises(containers.Unreadable, match="too many"):
+        containers.read_crl(bytes(containers.MAX_CRL_OCTETS + 1))

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from gateway.crypto import der
+from gateway.crypto import der, revocation
 from gateway.crypto.certificates import Certificate, at_time
 from gateway.crypto.revocation import MAX_OCSP_OCTETS, Standing, State, standing
 from tests.pki import NOW, Issued, authority, issue, private, revocation_list, root, usage
@@ -222,3 +222,15 @@ def test_intermediates_speak_for_their_own() -> None:
     leaf = issue("CN=moon", below, serial=51)
     assert found(revocation_list(ROOT, 51), leaf=leaf, issuer=below).state is State.UNKNOWN
     assert found(revocation_list(below, 51), leaf=leaf, issuer=below).state is State.REVOKED
+
+
+def test_what_stays_parsed_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = [revocation_list(ROOT, number) for number in range(1, 30)]
+    kept = revocation._Lists(3 * len(lists[0]))
+    issuer = Certificate.read(ROOT.der)
+    for octets in lists:
+        assert kept.of(octets, issuer) is not None
+        assert kept.of(octets, Certificate.read(OTHER.der)) is None
+        assert kept.octets <= 3 * len(lists[0])
+    monkeypatch.setattr(revocation, "MAX_CRL_OCTETS", len(lists[0]) - 1)
+    assert kept.of(lists[0], issuer) is None

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.service.manage import Configuration
 from tests.service.bench import Bench
+from tests.service.years import Elsewhere, Years
 
 
 @pytest.fixture
@@ -20,3 +21,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture
 def config(bench: Bench) -> Configuration:
     return bench.config
+
+
+@pytest.fixture
+def years(tmp_path: Path) -> Iterator[Years]:
+    made = Years(tmp_path)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def elsewhere() -> Elsewhere:
+    return Elsewhere()
