@@ -23,6 +23,9 @@ class Settings:
     data: Path = Path("var")
     web_host: str = ANY_HOST
     web_port: int = 8443
+    http_host: str = ANY_HOST
+    http_port: int = 0
+    """Where anybody may read by plain HTTP what our authorities revoked; 0 for nowhere."""
     ike_port: int = 500
     nat_port: int = 4500
     plane: str = "auto"
@@ -48,6 +51,8 @@ class Settings:
             data=Path(source.get("IKEGATE_DATA", "var")),
             web_host=source.get("IKEGATE_WEB_HOST", ANY_HOST),
             web_port=_port(source, "IKEGATE_WEB_PORT", 8443),
+            http_host=source.get("IKEGATE_HTTP_HOST", ANY_HOST),
+            http_port=_port(source, "IKEGATE_HTTP_PORT", 0),
             ike_port=_port(source, "IKEGATE_IKE_PORT", 500),
             nat_port=_port(source, "IKEGATE_NAT_PORT", 4500),
             plane=plane,

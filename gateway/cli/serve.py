@@ -63,7 +63,8 @@ def serve(path: Path | None) -> None:
     IKEGATE_WEB_HOST, IKEGATE_WEB_PORT, IKEGATE_IKE_PORT, IKEGATE_NAT_PORT, IKEGATE_PUBLIC_NAME, IKEGATE_KEK_FILE,
     IKEGATE_KEY_LOG (folder; writes session keys), IKEGATE_LOG_LEVEL, IKEGATE_LISTEN (addresses and interfaces at
     which IKE is served, with commas between; empty: all), IKEGATE_CRASH_TOKENS (on, off), IKEGATE_FETCH_LOOPBACK
-    (on, off: whether lists of revoked certificates may be fetched from this machine).
+    (on, off: whether lists of revoked certificates may be fetched from this machine), IKEGATE_HTTP_HOST and
+    IKEGATE_HTTP_PORT (where our authorities' lists and OCSP answers are served by plain HTTP; 0: nowhere).
     """
     try:
         settings = Settings.from_environment()

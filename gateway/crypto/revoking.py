@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
@@ -81,6 +82,23 @@ def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: I
     for extension in extensions:
         if isinstance(extension.value, x509.OCSPNonce) and len(extension.value.nonce) <= MAX_NONCE:
             builder = builder.add_extension(extension.value, critical=False)
+    return builder.sign(signer(issuer.key), hash_for(issuer.key)).public_bytes(Encoding.DER)
+
+
+def ocsp_response(issuer: Issuer, certificate: x509.Certificate, revoked: Iterable[Revoked], now: float) -> bytes:
+    """What the issuer says of a certificate that it issued, in DER, for who shows it along with that (RFC 4806)."""
+    found = next((one for one in revoked if one.serial == certificate.serial_number), None)
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=certificate,
+        issuer=issuer.certificate,
+        algorithm=hashes.SHA1(),  # noqa: S303  a name here, and what everybody knows
+        cert_status=ocsp.OCSPCertStatus.REVOKED if found else ocsp.OCSPCertStatus.GOOD,
+        this_update=moment(now - EARLIER),
+        next_update=moment(now + ANSWER_LIFE),
+        revocation_time=moment(found.at) if found else None,
+        revocation_reason=REASONS[found.reason] if found else None,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
     return builder.sign(signer(issuer.key), hash_for(issuer.key)).public_bytes(Encoding.DER)
 
 

@@ -37,6 +37,7 @@ from gateway.service.observe import Observer
 from gateway.service.outages import Outage
 from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit, join
+from gateway.service.publishing import Publishing, published_at
 from gateway.service.radius.accounting import Carried
 from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.revocation_keeping import RevocationKeeping
@@ -88,7 +89,8 @@ class Gateway:
         self._observing: asyncio.Task[None] | None = None
         self._network = NetworkWatch(self._runner.network_changed, self._runner.transport.listening.learn)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
-        self.issuing = Issuing(self.config)
+        self.issuing = Issuing(self.config, published=partial(published_at, settings))
+        self._publishing = Publishing(self.config, self.issuing)
         self.devices = Devices(self.config, database)
         self.invitations = Invitations(self.config, self.devices, database, self.journal, settings.public_name)
         self.fetching = RevocationFetching(time.time, partial(fetch, loopback=settings.fetch_loopback))
@@ -113,6 +115,8 @@ class Gateway:
             self._runner.apply(self.config.snapshot())
             self._network.start()
         self.config.watch()
+        if self.settings.http_port:
+            await self._publishing.open(self.settings.http_host, self.settings.http_port)
         self._observing = asyncio.get_running_loop().create_task(self._observe())
         self._caring.start()
 
@@ -212,6 +216,7 @@ class Gateway:
             self._observing.cancel()
         self.config.stop()
         await self._caring.stop()
+        await self._publishing.close()
         await self._network.stop()
         await self._runner.stop()
         await self._keep_outages()
@@ -222,8 +227,8 @@ class Gateway:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps this gateway from doing its work, each with what to do."""
-        known = *self._problems, *self._runner.radius.problems, *self._plane.shortcomings()
-        return (*known, *warnings(self.config.inventory, time.time()))
+        ours = *self._problems, *self._runner.radius.problems, *self._publishing.problems
+        return (*ours, *self._plane.shortcomings(), *warnings(self.config.inventory, time.time()))
 
     def status(self) -> Status:
         """How it is now."""

@@ -19,7 +19,15 @@ from gateway.crypto import containers
 from gateway.crypto.authority import Issuer, Profile, Wanted
 from gateway.crypto.revoking import answer_ocsp
 from gateway.crypto.signatures import PrivateKey, PublicKey
-from gateway.service.authorities import authority_chain, certificate_of, issued_by_us, issuer_of, revoked_of, sent_with
+from gateway.service.authorities import (
+    authority_chain,
+    certificate_of,
+    facts_of,
+    issued_by_us,
+    issuer_of,
+    revoked_of,
+    sent_with,
+)
 from gateway.service.manage import Configuration, FieldError, Invalid, NotFound, Terms, Written
 
 KeyType = Literal["ecdsa-p384", "ecdsa-p256", "rsa-3072", "rsa-4096", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"]
@@ -55,11 +63,26 @@ class Order:
 
 
 class Issuing:
-    """What our authorities do; every change goes through the configuration and is a revision of it."""
+    """What our authorities do; every change goes through the configuration and is a revision of it.
 
-    def __init__(self, config: Configuration, clock: Callable[[], float] = time.time) -> None:
+    `published` is where this gateway itself tells by HTTP what an authority revoked, for those that name no other
+    place; empty where it does not.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        clock: Callable[[], float] = time.time,
+        published: Callable[[str], str] = lambda authority: "",
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._published = published
+
+    def _issuer(self, authority: str) -> Issuer:
+        """Raises NotFound, and Invalid where its private key is not here."""
+        found = issuer_of(self._config.inventory, authority)
+        return found if found.publish else replace(found, publish=self._published(authority))
 
     async def create_authority(self, order: Order, terms: Terms, issuer: str = "", publish_uri: str = "") -> Written:
         """A root, or an authority below one of ours. Raises Invalid, NotFound, PreconditionFailed."""
@@ -67,7 +90,7 @@ class Issuing:
         now = self._clock()
         with _told():
             if issuer:
-                above = issuer_of(self._config.inventory, issuer)
+                above = self._issuer(issuer)
                 made = ca.create_intermediate(above, key.public, order.wanted, now, os.urandom)
                 chain = (made, *authority_chain(self._config.inventory, issuer))
             else:
@@ -82,7 +105,7 @@ class Issuing:
 
     async def generate(self, order: Order, authority: str, terms: Terms) -> Written:
         """A certificate of ours with its private key. Raises Invalid, NotFound, PreconditionFailed."""
-        issuer = issuer_of(self._config.inventory, authority)
+        issuer = self._issuer(authority)
         key = await asyncio.to_thread(make_key, order.key_type)
         return await self._issue(order, authority, issuer, key.public, terms, {"private_key": containers.key_pem(key)})
 
@@ -91,7 +114,7 @@ class Issuing:
 
         Of the request only its key counts, and with `take_names` the alternative names that it asks for.
         """
-        issuer = issuer_of(self._config.inventory, authority)
+        issuer = self._issuer(authority)
         with _told("/request"):
             found = containers.read_request(asked.encode())
             public = ca.requested_key(found)
@@ -132,7 +155,7 @@ class Issuing:
     async def renew(self, name: str, terms: Terms, key_type: KeyType | None = None) -> Written:
         """Say the same anew, for as long again; with `key_type` under a new key. Raises Invalid, NotFound."""
         document, chain = issued_by_us(self._config.inventory, name)
-        issuer = issuer_of(self._config.inventory, document.authority)
+        issuer = self._issuer(document.authority)
         patch: dict[str, Any] = {}
         public = PublicKey.of(chain[0].public_key())
         if key_type is not None:
@@ -173,7 +196,7 @@ class Issuing:
         except Invalid:
             raise NotFound("authority of ours", authority) from None
         serials = {
-            containers.read_certificates(one.certificate.encode())[0].serial_number
+            int(facts_of(one.certificate)[0].serial, 16)
             for one in inventory.certificates.values()
             if one.authority == authority and one.certificate
         } | {

@@ -321,7 +321,8 @@ class Configuration:
             if answers is not None:
                 self._lists.answers = answers
             laid = await asyncio.to_thread(self._lists.lay, self._inventory, self._snapshot, self._clock())
-            if laid.authorities == self._snapshot.authorities:
+            before = self._snapshot
+            if (laid.authorities, laid.credentials) == (before.authorities, before.credentials):
                 return Changes()
             self._snapshot = laid
             return self._push(laid)

@@ -42,15 +42,14 @@ class Source:
 def sources(inventory: Inventory, proven: Sequence[x509.Certificate] = ()) -> list[Source]:
     """What is asked of each authority: the administrator's addresses; of others' authorities what certificates say too.
 
-    Only a certificate by which a peer has proven itself is asked about by OCSP.
+    Only a certificate by which a peer has proven itself, or by which we do, is asked about by OCSP.
     """
-    stored = [
-        one
-        for document in inventory.certificates.values()
-        for one in (containers.read_certificates(document.certificate.encode()) if document.certificate else ())
-    ]
+    read = containers.read_certificates
+    chains = {name: read(one.certificate.encode()) for name, one in inventory.certificates.items() if one.certificate}
+    stored = [one for chain in chains.values() for one in chain]
     found: list[Source] = []
-    asked_about = frozenset(proven)
+    ours = [chain[0] for name, chain in chains.items() if ("certificates", name) in inventory.secrets]
+    asked_about = frozenset((*proven, *ours))
     for name, authority in inventory.authorities.items():
         mine = [Source(name, uri) for uri in authority.crl_uris if uri]
         if ("authorities", name) not in inventory.secrets:

@@ -51,7 +51,7 @@ class Throttle:
 
     def check(self, now: float, source: str, account: str | None = None) -> None:
         """Raises Throttled."""
-        network = _network(source)
+        network = network_of(source)
         waits = [self._sources.wait(now, network)]
         if (network, account) not in self._known:
             waits.append(self._all.wait(now, ""))
@@ -61,13 +61,13 @@ class Throttle:
             raise Throttled(longest)
 
     def failed(self, now: float, source: str, account: str | None = None) -> None:
-        self._sources.spend(now, _network(source))
+        self._sources.spend(now, network_of(source))
         self._all.spend(now, "")
         if account is not None:
             self._accounts.spend(now, account)
 
     def succeeded(self, source: str, account: str) -> None:
-        network = _network(source)
+        network = network_of(source)
         self._sources.clear(network)
         self._known[network, account] = None
         self._known.move_to_end((network, account))
@@ -75,7 +75,7 @@ class Throttle:
             self._known.popitem(last=False)
 
 
-def _network(source: str) -> str:
+def network_of(source: str) -> str:
     """An IPv6 host has a whole /64 to call from."""
     try:
         address = ipaddress.ip_address(source)
