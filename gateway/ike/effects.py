@@ -117,4 +117,12 @@ class Left:
     why: str
 
 
-Effect = Send | Event | Locate | Solve | Ask | Withdraw | KeysMade | Leased | Entered | Left
+@dataclass(slots=True)
+class CodeUsed:
+    """The user's one-time code of this step (RFC 6238) is good no more: to be written down, for a new engine."""
+
+    user: str
+    step: int
+
+
+Effect = Send | Event | Locate | Solve | Ask | Withdraw | KeysMade | Leased | Entered | Left | CodeUsed

@@ -1,7 +1,7 @@
 """The IKEv2 engine: datagrams, commands, configuration, kernel events and time come in; effects go out."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.ike import attempt_log, driver, due, lifetimes, reasons, requiring
 from gateway.ike.admission import Blocked
@@ -83,6 +83,10 @@ class Engine:
         self.core.extensions.tls = tls
         self.core.extensions.leases.restore(leases)
 
+    def restore_codes(self, steps: Mapping[str, int]) -> None:
+        """Take up what the `CodeUsed` effects of an engine before this one told, by user: no code is good twice."""
+        self.core.extensions.eap_tries.steps_used.update(steps)
+
     def receive(self, datagram: bytes, path: Path, now: float) -> list[Effect]:
         """A datagram without its non-ESP marker, and the path that it came by."""
         core = self.core
@@ -113,7 +117,7 @@ class Engine:
         judge_again(core, difference.trust)
         if difference.users or difference.access_profiles or difference.pools:
             stay = before.users.keys() & snapshot.users.keys() & set(difference.users)
-            cut(core, before, {name for name in stay if before.users[name].password != snapshot.users[name].password})
+            cut(core, before, {name for name in stay if before.users[name].proof != snapshot.users[name].proof})
         if not difference.empty:
             requiring.enforce(core)
         unmake_interfaces(core)

@@ -42,6 +42,11 @@ class User:
         """Which device of his has this certificate (DER); empty when none has."""
         return next((one.name for one in self.devices if one.certificate == certificate), "")
 
+    @property
+    def proof(self) -> tuple[bytes, bytes]:
+        """What he proves himself with."""
+        return self.password, self.totp_secret
+
     def barred(self, unix: float) -> str:
         """Why he may not come in at this time, as the end of a sentence; empty when he may."""
         if not self.enabled:

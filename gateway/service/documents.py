@@ -266,8 +266,9 @@ def _field_changes(kind: str, name: str, old: Inventory, new: Inventory) -> tupl
     found: list[FieldChange] = []
     if was is not now and was != now:
         found += _changes(as_document(was), as_document(now), "")
-    if old.secrets.get((kind, name)) != new.secrets.get((kind, name)):
-        found.append(FieldChange(f"/{SEALED[kind]}", "(secret)", "(another secret)"))
+    before, after = old.secrets_of(kind, name), new.secrets_of(kind, name)
+    for secret in sorted(one for one in before.keys() | after.keys() if before.get(one) != after.get(one)):
+        found.append(FieldChange(f"/{secret}", "(secret)", "(another secret)"))
     return tuple(found)
 
 

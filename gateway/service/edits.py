@@ -18,6 +18,7 @@ from gateway.storage.objects import (
     Inventory,
     PeerObject,
     SettingsObject,
+    kind_of_secret,
 )
 
 Thing = TypeVar("Thing", bound=ConfigObject)
@@ -93,8 +94,18 @@ def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:
     changes: dict[str, Any] = {kind: {key: thing for key, thing in inventory.objects(kind).items() if key != name}}
     if kind == "users":
         changes["devices"] = {key: device for key, device in inventory.devices.items() if device.user != name}
-    secrets = {place: secret for place, secret in inventory.secrets.items() if place != (kind, name)}
+    secrets = {
+        (word, owner): secret
+        for (word, owner), secret in inventory.secrets.items()
+        if (kind_of_secret(word), owner) != (kind, name)
+    }
     return replace(inventory, secrets=secrets, **changes)
+
+
+def with_further(inventory: Inventory, word: str, name: str, secret: bytes | None) -> Inventory:
+    """What is sealed besides put beside an object, or with None taken away: a word of FURTHER."""
+    kept = {place: octets for place, octets in inventory.secrets.items() if place != (word, name)}
+    return replace(inventory, secrets=kept if secret is None else {**kept, (word, name): secret})
 
 
 def _with_child(inventory: Inventory, peer: PeerObject, child: ChildObject) -> Inventory:
@@ -127,7 +138,9 @@ def with_document(inventory: Inventory, document: Document, prune: bool) -> Inve
             if secret is not None:
                 secrets[kind, entry.name] = secret
         changes[kind] = dict(sorted(things.items()))
-    changes["secrets"] = {(kind, name): secret for (kind, name), secret in secrets.items() if name in changes[kind]}
+    changes["secrets"] = {
+        (word, name): secret for (word, name), secret in secrets.items() if name in changes[kind_of_secret(word)]
+    }
     return replace(inventory, **changes)
 
 
@@ -140,7 +153,7 @@ def numbered(old: Inventory, new: Inventory, revision: int) -> Inventory:
             was, thing = before.get(name), after.get(name)
             if thing is None:
                 del changed[kind, name]
-            elif was != thing or old.secrets.get((kind, name)) != new.secrets.get((kind, name)):
+            elif was != thing or old.secrets_of(kind, name) != new.secrets_of(kind, name):
                 changed[kind, name] = revision
             if isinstance(was, PeerObject):
                 for child in was.children:

@@ -31,7 +31,7 @@ from gateway.service.invitations import Invitations
 from gateway.service.issuing import Issuing
 from gateway.service.journal import Journal
 from gateway.service.keylog import KeyLog
-from gateway.service.manage import Configuration, Conflict, NotFound
+from gateway.service.manage import Configuration, Conflict, NotFound, Terms
 from gateway.service.network_watch import NetworkWatch
 from gateway.service.observe import Observer
 from gateway.service.outages import Outage
@@ -45,6 +45,7 @@ from gateway.service.rollout import Rollout, ahead, of_all
 from gateway.service.runner import Runner
 from gateway.service.status import Status
 from gateway.service.tls_machine import make_tls
+from gateway.service.used_codes import NewCodes, UsedCodes, new_codes
 from gateway.settings import Settings
 from gateway.storage.database import Database, StorageFailed
 from gateway.storage.history import load_leases, load_outages, save_leases, save_outages
@@ -96,6 +97,9 @@ class Gateway:
         self.fetching = RevocationFetching(time.time, partial(fetch, loopback=settings.fetch_loopback))
         keeping = RevocationKeeping(database, self.fetching)
         self._caring = CertificateCare(self.config, self.issuing, self.fetching, self._proven, keeping)
+        self._used_codes = UsedCodes(database)
+        self._engine.restore_codes(self._used_codes.known())
+        self._runner.code_used = self._used_codes.write
         self._runner.about_certificates = self._caring.answer
         if key_log is not None:
             self._problems.append(
@@ -183,6 +187,12 @@ class Gateway:
         person = snapshot.users[document.login or document.name]
         return PLATFORMS[platform].make(join(snapshot, found, person, self.settings.public_name))
 
+    async def give_codes(self, user: str, terms: Terms) -> NewCodes:
+        """Give a user one-time codes by a new secret, which is shown this once. Raises NotFound, PreconditionFailed."""
+        codes = new_codes(self.config, user, self.settings.public_name)
+        await self.config.put_secret("totp", user, codes.secret, terms)
+        return codes
+
     def leases(self) -> list[Lease]:
         """Every address that was given out, in use or kept, by pool; times are Unix seconds."""
         return self._engine.core.extensions.leases.all()
@@ -222,6 +232,7 @@ class Gateway:
         await self._keep_outages()
         await self._keep_leases()
         await self._keep_devices()
+        await self._used_codes.settle()
         self._database.close()
 
     @property

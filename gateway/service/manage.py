@@ -23,7 +23,7 @@ from gateway.service.documents import (
     unique_names,
     validated,
 )
-from gateway.service.edits import laid, used_by, with_document, without_object
+from gateway.service.edits import laid, used_by, with_document, with_further, without_object
 from gateway.service.expiry import Expiry
 from gateway.service.journal import Journal
 from gateway.service.planning import (
@@ -59,6 +59,7 @@ from gateway.storage.objects import (
     PeerObject,
     ProposalObject,
     PskObject,
+    kind_of_secret,
 )
 from gateway.storage.repositories import (
     Revision,
@@ -223,6 +224,20 @@ class Configuration:
             present = object_of(now, kind, name)
             check_terms(now, (kind, name), terms)
             return laid(now, kind, name, merge_patch(as_document(present), patch))
+
+        return await self._write(edit, (kind, name), terms)
+
+    async def put_secret(self, word: str, name: str, secret: bytes | None, terms: Terms) -> Written:
+        """Put what is sealed besides beside an object, or with None take it away: a word of FURTHER.
+
+        Raises NotFound, PreconditionFailed.
+        """
+        kind = kind_of_secret(word)
+
+        def edit(now: Inventory) -> Inventory:
+            object_of(now, kind, name)
+            check_terms(now, (kind, name), terms)
+            return with_further(now, word, name, secret)
 
         return await self._write(edit, (kind, name), terms)
 

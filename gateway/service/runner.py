@@ -8,7 +8,20 @@ from collections.abc import Awaitable, Callable
 
 from gateway.dataplane.driver import Driver
 from gateway.ike.authentication.revocation import AskRevocation, Told
-from gateway.ike.effects import Ask, Effect, Entered, Event, KeysMade, Leased, Left, Locate, Send, Solve, Withdraw
+from gateway.ike.effects import (
+    Ask,
+    CodeUsed,
+    Effect,
+    Entered,
+    Event,
+    KeysMade,
+    Leased,
+    Left,
+    Locate,
+    Send,
+    Solve,
+    Withdraw,
+)
 from gateway.ike.engine import Engine
 from gateway.ike.flow import NoAnswer
 from gateway.ike.path import Path
@@ -60,6 +73,8 @@ class Runner:
         """Addresses to which the last datagram could not be sent, and why."""
         self.leases: dict[tuple[str, str], Lease] = {}
         """Those that changed and are not written down yet, by pool and address."""
+        self.code_used: Callable[[CodeUsed], None] = lambda used: None
+        """Who writes down that a one-time code is good no more."""
         self._key_log = key_log
         self._blocking = Blocking(transport_ports) if plane.name in _WITH_PACKETS else None
         self._timer: asyncio.TimerHandle | None = None
@@ -143,6 +158,8 @@ class Runner:
         """What is for somebody's books."""
         if isinstance(effect, Leased):
             self.leases[effect.lease.pool, effect.lease.address] = effect.lease
+        elif isinstance(effect, CodeUsed):
+            self.code_used(effect)
         elif isinstance(effect, Entered):
             self.radius.visits.enter(effect.visit)
         elif isinstance(effect, Left):

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from gateway.policy.identities import Identity
 from gateway.policy.pools import Lease
-from gateway.storage.models import FetchedRevocationRow, LeaseRow, OutageRow, SightingRow
+from gateway.storage.models import FetchedRevocationRow, LeaseRow, OutageRow, SightingRow, UsedCodeRow
 
 _COLUMNS = tuple(column.name for column in OutageRow.__table__.columns)
 
@@ -92,3 +92,13 @@ def load_revocations(session: Session) -> list[KeptRevocation]:
     """All of them."""
     rows = session.scalars(select(FetchedRevocationRow)).all()
     return [KeptRevocation(**{name: getattr(row, name) for name in KeptRevocation.__slots__}) for row in rows]
+
+
+def save_used_code(session: Session, user: str, step: int) -> None:
+    """The step of the user's last one-time code."""
+    session.merge(UsedCodeRow(user=user, step=step))
+
+
+def load_used_codes(session: Session) -> dict[str, int]:
+    """By user."""
+    return {row.user: row.step for row in session.scalars(select(UsedCodeRow))}

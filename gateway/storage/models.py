@@ -163,6 +163,7 @@ class UserRow(_NamedRow, Base):
     sessions: Mapped[int]
     access_profile: Mapped[str]
     password: Mapped[str]  # sealed, or empty
+    totp_secret: Mapped[str]  # sealed, or empty
 
 
 class DeviceRow(_NamedRow, Base):
@@ -480,3 +481,13 @@ class FetchedRevocationRow(Base):
     issuer: Mapped[bytes]
     octets: Mapped[bytes]
     fetched_at: Mapped[float]
+
+
+class UsedCodeRow(Base):
+    """The step of a user's last one-time code: none is good twice."""
+
+    __tablename__ = "used_codes"
+    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+
+    user: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int]

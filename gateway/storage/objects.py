@@ -50,6 +50,8 @@ SEALED = {  # kinds that have a secret beside them, and the field that it comes 
     "users": "password",
     "radius": "secret",
 }
+FURTHER = {"totp": ("users", "totp_secret")}
+"""What is sealed besides, by the word that stands for the kind in `Inventory.secrets`: the kind, and its column."""
 CHILDREN = "children"  # objects inside a peer; one is named as `peer/child`
 KEYS = {"blocks": "network"}  # the field that names an object, where that is not `name`
 
@@ -387,12 +389,17 @@ class Invalid(Exception):
         self.errors = errors
 
 
+def kind_of_secret(word: str) -> str:
+    """Of which kind the object is that a secret goes with."""
+    return FURTHER[word][0] if word in FURTHER else word
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """All objects of one revision by name, and their secrets apart from them.
 
-    `secrets` holds the octets that go with an object, `(kind, name)` of SEALED. `changed` says in which revision an
-    object, `(kind, name)` or `("children", "peer/child")`, got its present content.
+    `secrets` holds the octets that go with an object, `(kind, name)` of SEALED or `(word, name)` of FURTHER. `changed`
+    says in which revision an object, `(kind, name)` or `("children", "peer/child")`, got its present content.
     """
 
     revision: int = 0
@@ -422,6 +429,14 @@ class Inventory:
         found: Mapping[str, ConfigObject] = getattr(self, kind)
         return found
 
+    def secrets_of(self, kind: str, name: str) -> dict[str, bytes]:
+        """An object's secrets, by their columns."""
+        words = {
+            kind: SEALED.get(kind, ""),
+            **{word: field for word, (owner, field) in FURTHER.items() if owner == kind},
+        }
+        return {field: self.secrets[word, name] for word, field in words.items() if (word, name) in self.secrets}
+
     def touched(self, old: "Inventory", kind: str) -> list[str]:
         """Names of the objects that are not the very same as in an older inventory, or have another secret.
 
@@ -431,5 +446,9 @@ class Inventory:
         names = {name for name, thing in now.items() if was.get(name) is not thing} | (was.keys() - now.keys())
         if self.secrets is not old.secrets:
             both = self.secrets.keys() | old.secrets.keys()
-            names |= {key[1] for key in both if key[0] == kind and self.secrets.get(key) != old.secrets.get(key)}
+            names |= {
+                key[1]
+                for key in both
+                if kind_of_secret(key[0]) == kind and self.secrets.get(key) != old.secrets.get(key)
+            }
         return sorted(names)

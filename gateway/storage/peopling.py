@@ -1,5 +1,6 @@
 """Users and pools, from documents to policy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.policy.identities import Identity
@@ -42,7 +43,7 @@ def compile_people(inventory: Inventory, pointer: Pointers, found: Findings) -> 
     pools = {name: _pool(one, pointer("pools", name), found) for name, one in sorted(inventory.pools.items())}
     devices = compile_devices(inventory, pointer, found)
     users = [
-        _user(one, inventory.secrets.get(("users", name)), devices.get(name, ()), pointer("users", name), found)
+        _user(one, inventory.secrets_of("users", name), devices.get(name, ()), pointer("users", name), found)
         for name, one in sorted(inventory.users.items())
     ]
     _check_names(inventory, users, pointer, found)
@@ -117,11 +118,14 @@ def _reservations(document: PoolObject, networks: tuple[str, ...], at: str, foun
     return tuple(kept)
 
 
-def _user(document: UserObject, password: bytes | None, devices: tuple[Device, ...], at: str, found: Findings) -> User:
+def _user(
+    document: UserObject, secrets: Mapping[str, bytes], devices: tuple[Device, ...], at: str, found: Findings
+) -> User:
     own = found.parse_all(f"{at}/identities", "invalid-identity", Identity.parse, document.identities)
     return User(
         name=document.login or document.name,
-        password=password or b"",
+        password=secrets.get("password", b""),
+        totp_secret=secrets.get("totp_secret", b""),
         enabled=document.enabled,
         expires=document.expires_at,
         groups=document.groups,

@@ -31,6 +31,7 @@ from gateway.storage.models import (
     UserRow,
 )
 from gateway.storage.objects import (
+    FURTHER,
     KEYS,
     SEALED,
     SETTINGS,
@@ -119,9 +120,15 @@ class _Table:
         """The column that names an object."""
         return getattr(self.row, KEYS.get(self.kind, "name"))
 
-    def place(self, row: Any) -> Place:
+    @property
+    def sealed(self) -> dict[str, str]:
+        """The columns of secrets, by the words that stand for them in an inventory."""
+        own = {self.kind: SEALED[self.kind]} if self.kind in SEALED else {}
+        return own | {word: field for word, (kind, field) in FURTHER.items() if kind == self.kind}
+
+    def place(self, row: Any, field: str) -> Place:
         """Where a row's secret lies, as its seal says."""
-        return Place(self.row.__tablename__, SEALED[self.kind], str(row.id))
+        return Place(self.row.__tablename__, field, str(row.id))
 
 
 _TABLES = (
@@ -176,8 +183,9 @@ def _load(
         name = getattr(row, table.key.key)
         found[name] = STORED[table.kind].model_validate(_columns(row, table.fields))
         changed[table.kind, name] = row.changed
-        if table.kind in SEALED and (sealed := getattr(row, SEALED[table.kind])):
-            secrets[table.kind, name] = box.open(sealed, table.place(row))
+        for word, field in table.sealed.items():
+            if sealed := getattr(row, field):
+                secrets[word, name] = box.open(sealed, table.place(row, field))
     return found
 
 
@@ -241,23 +249,25 @@ def _save(session: Session, box: SecretBox, table: _Table, old: Inventory, new: 
     before, after = old.objects(table.kind), new.objects(table.kind)
 
     def differs(name: str) -> bool:
-        place = table.kind, name
-        return before.get(name) != after[name] or old.secrets.get(place) != new.secrets.get(place)
+        same = before.get(name) == after[name]
+        return not same or old.secrets_of(table.kind, name) != new.secrets_of(table.kind, name)
 
     names = [name for name in new.touched(old, table.kind) if name in after and differs(name)]
     rows = _rows(session, table.key, [name for name in names if name in before])
     for name in names:
-        row = rows.setdefault(name, table.row())
+        row, now = rows.setdefault(name, table.row()), new.secrets_of(table.kind, name)
         _copy(after[name], row, table.fields)
         row.changed = new.changed[table.kind, name]
-        if table.kind in SEALED and (new.secrets.get((table.kind, name)) is None or row.id is None):
-            setattr(row, SEALED[table.kind], "")
+        for field in table.sealed.values():
+            if field not in now or row.id is None:
+                setattr(row, field, "")
         session.add(row)
     session.flush()  # new rows get their numbers here, and the seals are bound to them
     for name in names:
-        secret = new.secrets.get((table.kind, name))
-        if secret is not None and (old.secrets.get((table.kind, name)) != secret or name not in before):
-            setattr(rows[name], SEALED[table.kind], box.seal(secret, table.place(rows[name])))
+        was = old.secrets_of(table.kind, name)
+        for field, secret in new.secrets_of(table.kind, name).items():
+            if was.get(field) != secret or name not in before:
+                setattr(rows[name], field, box.seal(secret, table.place(rows[name], field)))
     session.flush()
 
 

@@ -6,6 +6,7 @@ from OpenSSL import SSL
 
 from gateway.crypto import mschap, one_time
 from gateway.crypto.certificates import Certificate
+from gateway.ike.authentication.eap import md5
 from gateway.ike.authentication.eap.certificates import holder
 from gateway.ike.authentication.eap.gate import Proven
 from gateway.ike.authentication.eap.talk import Failed
@@ -119,6 +120,45 @@ def test_a_one_time_code_is_good_once():
     assert why(meet(server, account(password=b"pass")).server) == "the user anna gave a wrong password or one-time code"
     assert isinstance(meet(server, account(password=b"pass" + code)).server, Proven)
     assert isinstance(meet(server, account(password=b"pass" + code)).server, Failed)
+
+
+@pytest.mark.parametrize("method", ["mschapv2", "md5"])
+def test_as_many_passwords_are_tried_for_everybody(method, monkeypatch):
+    """The time tells neither who has codes nor whether there is such a user."""
+    tried = []
+    monkeypatch.setattr(mschap, "nt_response", lambda key, hashed: tried.append(key) or bytes(24))
+    monkeypatch.setattr(md5, "_answer", lambda identifier, password, challenge: tried.append(password) or bytes(16))
+    users = {"anna": User("anna", b"pass"), "bert": User("bert", b"pass", totp_secret=b"12345678901234567890")}
+    counts = {}
+    for name in (b"anna", b"bert", b"nobody"):
+        tried.clear()
+        numbers = (MD5,) if method == "md5" else ()
+        meet(Server(users, methods=(method,)), account(name, methods=numbers) if numbers else account(name))
+        counts[name] = len(tried)
+    one = 1  # the peer's own answer
+    assert counts[b"anna"] == counts[b"bert"] == one + one_time.MOST
+    if method == "mschapv2":
+        assert counts[b"nobody"] == counts[b"anna"]
+
+
+def test_a_code_that_was_used_is_told_and_stays_used():
+    secret = b"12345678901234567890"
+    server = Server({"anna": User("anna", b"pass", totp_secret=secret)})
+    step = int(NOW) // 30
+    code = one_time.codes(secret, NOW)[step]
+    server.tries.steps_used["anna"] = step
+    assert isinstance(meet(server, account(password=b"pass" + code)).server, Failed)
+    server.tries.steps_used["anna"] = step - 1
+    assert isinstance(meet(server, account(password=b"pass" + code)).server, Proven)
+    assert server.tries.steps_used["anna"] == step
+
+
+def test_a_secret_is_written_as_apps_read_it():
+    uri = one_time.uri(bytes(range(20)), "anna@example.com", "vpn.example")
+    assert uri == (
+        "otpauth://totp/vpn.example:anna@example.com?secret=AAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQT&issuer=vpn.example"
+        "&algorithm=SHA1&digits=6&period=30"
+    )
 
 
 def test_wrong_tries_lock_this_source_out_and_nobody_else():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.dataplane.memory import MemoryPlane
-from gateway.ike.effects import Ask, Effect, Entered, Event, KeysMade, Left, Locate, Send, Solve, Withdraw
+from gateway.ike.effects import Ask, CodeUsed, Effect, Entered, Event, KeysMade, Left, Locate, Send, Solve, Withdraw
 from gateway.ike.engine import Engine
 from gateway.ike.fragments import ip_overhead
 from gateway.ike.path import Path
@@ -61,6 +61,7 @@ class Host:
     events: list[Event] = field(default_factory=list)
     keys: list[KeysMade] = field(default_factory=list)
     visits: list[Entered | Left] = field(default_factory=list)
+    codes: list[CodeUsed] = field(default_factory=list)
     alive: bool = True
     outside: Outside | None = None
     """Who answers its questions."""
@@ -142,6 +143,8 @@ class Network:
                 case Solve():
                     solution = solve(effect.prf, effect.data, effect.difficulty)
                     self.perform(host, host.engine.solved(effect.token, solution, self.now))
+                case CodeUsed():
+                    host.codes.append(effect)
                 case Ask() if host.outside is not None:
                     delay, answer = host.outside.answer(effect.question)
                     self._count += 1

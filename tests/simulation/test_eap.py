@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 
+from gateway.crypto import one_time
 from gateway.crypto.signatures import PrivateKey
 from gateway.ike.answering import script as honest
 from gateway.ike.attempts import Attempt
 from gateway.ike.core import Core
+from gateway.ike.effects import CodeUsed
 from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth
 from gateway.policy.peers import Peer, Start
@@ -333,3 +335,41 @@ def test_a_revoked_certificate_is_refused_and_cuts_what_stands():
     network.run(60)  # it calls again, and is refused
     assert not established_any(b)
     assert attempt(b).cause == "eap-tls" and "revoked" in attempt(b).reason
+
+
+def test_a_one_time_code_is_used_up_and_that_is_told():
+    network = Network(30)
+    secret = b"12345678901234567890"
+    anna = replace(ANNA, totp_secret=secret)
+    a, b = scene(network, users=(anna,))
+    unix = b.engine.core.extensions.tickets.unix
+    step = int(unix(network.now)) // one_time.STEP
+    code = one_time.codes(secret, unix(network.now))[step]
+    snapshot = a.engine.core.snapshot
+    (left,) = snapshot.peers.values()
+    auth = replace(left.local_auth[0], eap_password=ANNA.password + code)
+    network.apply(a, replace(snapshot, revision=2, peers={left.name: replace(left, local_auth=(auth,))}))
+    network.run(10)
+    assert established_any(b)
+    assert b.codes == [CodeUsed("anna", step)]
+    network.reboot(b, b.engine.core.snapshot)
+    b.engine.restore_codes({used.user: used.step for used in b.codes})
+    _, effects = a.engine.disconnect("right", None, network.now)
+    network.perform(a, effects)
+    network.run(3)
+    _, effects = a.engine.connect("right", None, network.now)
+    network.perform(a, effects)
+    network.run(3)
+    assert not established_any(b)
+    assert attempt(b).reason == "EAP with anna failed: the user anna gave a wrong password or one-time code"
+
+
+def test_other_codes_end_the_session_of_the_user():
+    network = Network(31)
+    _, b = scene(network)
+    network.run(5)
+    old = b.engine.core.snapshot
+    users = {"anna": replace(ANNA, totp_secret=b"12345678901234567890")}
+    network.apply(b, replace(old, revision=old.revision + 1, users=users))
+    network.run(2)
+    assert not established_any(b)

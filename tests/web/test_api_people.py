@@ -1,5 +1,6 @@
 """Users, pools and leases through the API."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,35 @@ async def test_leases_outlive_the_process(tmp_path: Path) -> None:
             ("fd00:9::1", "anna", 1.0),
         ]
         assert all(one.released is not None for one in found)
+
+
+async def test_one_time_codes_are_shown_once_and_taken_away(client: httpx2.AsyncClient, api: Api) -> None:
+    config = api.gateway.config
+    await client.put(f"{V1}/users/anna", json={"login": "anna@example.com", "password": "her secret words"})
+    assert (await client.get(f"{V1}/users/anna")).json()["totp_set"] is False
+    made = (await client.post(f"{V1}/users/anna/actions/generate-totp")).json()
+    secret = config.snapshot().users["anna@example.com"].totp_secret
+    assert len(secret) == 20
+    assert made["typed"] == base64.b32encode(secret).decode()
+    begins = f"otpauth://totp/gw.example:anna@example.com?secret={made['typed']}&issuer=gw.example"
+    assert made["uri"].startswith(begins)
+    shown = await client.get(f"{V1}/users/anna")
+    assert shown.json()["totp_set"] is True
+    everything = shown.text + (await client.get(f"{V1}/config")).text
+    assert made["typed"] not in everything
+    await client.put(f"{V1}/users/anna", json={"login": "anna@example.com", "groups": ["staff"]})
+    assert config.snapshot().users["anna@example.com"].totp_secret == secret, "a change keeps it"
+    again = (await client.post(f"{V1}/users/anna/actions/generate-totp")).json()
+    assert again["typed"] != made["typed"]
+    assert (await client.delete(f"{V1}/users/anna/totp")).status_code == 204
+    assert config.snapshot().users["anna@example.com"].totp_secret == b""
+    assert config.snapshot().users["anna@example.com"].password == b"her secret words"
+    problem(await client.post(f"{V1}/users/nobody/actions/generate-totp"), 404, "not-found")
+
+
+async def test_one_time_codes_go_with_their_user(client: httpx2.AsyncClient, api: Api) -> None:
+    await client.put(f"{V1}/users/anna", json={"password": "her secret words"})
+    await client.post(f"{V1}/users/anna/actions/generate-totp")
+    await client.delete(f"{V1}/users/anna")
+    await client.put(f"{V1}/users/anna", json={"password": "other secret words"})
+    assert api.gateway.config.snapshot().users["anna"].totp_secret == b""

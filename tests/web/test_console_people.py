@@ -1,5 +1,6 @@
 """The pages of remote access, as a person uses them without script."""
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -102,3 +103,20 @@ async def test_a_tunnel_gives_addresses_of_a_pool_to_a_group(person: Person) -> 
     assert "people" in (await person.look("/access/pools/people")).source
     kept = Page((await person.send("/access/pools/people/delete", {}, 422)).text)
     assert "give them another pool first" in kept.source
+
+
+async def test_one_time_codes_are_given_shown_once_and_taken(person: Person) -> None:
+    config = person.gateway.config
+    await person.send("/access/users/new", USER | {"addresses": ""})
+    assert "Give him one-time codes" in (await person.look("/access/users/anna")).source
+    shown = await person.send("/access/users/anna/totp", {}, 200)
+    secret = config.snapshot().users["anna@example.com"].totp_secret
+    typed = base64.b32encode(secret).decode()
+    assert typed in shown.text
+    assert f":anna@example.com?secret={typed}" in shown.text
+    page = await person.look("/access/users/anna")
+    assert "Make another secret" in page.source
+    assert typed not in page.source
+    await person.send("/access/users/anna/totp/delete", {})
+    assert config.snapshot().users["anna@example.com"].totp_secret == b""
+    assert "Give him one-time codes" in (await person.look("/access/users/anna")).source

@@ -1,10 +1,11 @@
-"""Who may come in: /users, /users/{name}; and files for their devices: /users/{name}/profiles/{platform}."""
+"""Who may come in, with which files for their devices and which one-time codes: /users, /users/{name}, …"""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from gateway.service.documents import UserPassword
 from gateway.service.manage import Configuration, FieldError, Invalid
@@ -12,8 +13,8 @@ from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit
 from gateway.storage.fields import Name, Named
 from gateway.storage.people import UserFields, UserObject
-from web.api.common import READ, ObjectName, ReadConfig
-from web.api.resource import Kind, ReadOnly, routes
+from web.api.common import ACTION, READ, WRITE, ObjectName, ReadConfig, WriteConfig
+from web.api.resource import AskedTerms, Kind, ReadOnly, routes
 from web.dependencies import current_gateway
 
 router = APIRouter(tags=["remote access"])
@@ -23,6 +24,9 @@ class UserAnswer(UserFields, Named):
     """A user without the password."""
 
     password_set: bool = Field(True, json_schema_extra={"readOnly": True})
+    totp_set: bool = Field(
+        False, json_schema_extra={"readOnly": True}, description="One-time codes go behind the password"
+    )
 
 
 class UserBody(UserFields):
@@ -31,6 +35,7 @@ class UserBody(UserFields):
     name: Name | None = None
     password: UserPassword | None = None
     password_set: ReadOnly = None
+    totp_set: ReadOnly = None
 
 
 class PlatformName(StrEnum):
@@ -66,8 +71,33 @@ async def get_profile(
     return Response(octets, media_type=made_by.media_type, headers=headers)
 
 
+class CodesAnswer(BaseModel):
+    """A new secret of one-time codes, which is shown this once: for the app that makes them."""
+
+    uri: str = Field(description="As a QR code or a link (otpauth://)")
+    typed: str = Field(description="The same secret to be typed, in base32")
+
+
+@router.post("/users/{name}/actions/generate-totp", responses=ACTION)
+async def generate_totp(request: Request, caller: WriteConfig, name: ObjectName, terms: AskedTerms) -> CodesAnswer:
+    """Give the user one-time codes (RFC 6238), or others than before: from now on a code goes behind the password.
+
+    His sessions end.
+    """
+    made = await current_gateway(request).give_codes(name, replace(terms, author=caller.name))
+    return CodesAnswer(uri=made.uri, typed=made.typed)
+
+
+@router.delete("/users/{name}/totp", status_code=204, responses=WRITE)
+async def delete_totp(request: Request, caller: WriteConfig, name: ObjectName, terms: AskedTerms) -> None:
+    """Take the one-time codes away: the password alone will do."""
+    await current_gateway(request).config.put_secret("totp", name, None, replace(terms, author=caller.name))
+
+
 def _show(config: Configuration, user: UserObject) -> UserAnswer:
-    return UserAnswer(**user.model_dump(), password_set=("users", user.name) in config.inventory.secrets)
+    known = config.inventory.secrets
+    has_password, has_codes = ("users", user.name) in known, ("totp", user.name) in known
+    return UserAnswer(**user.model_dump(), password_set=has_password, totp_set=has_codes)
 
 
 routes(

@@ -8,8 +8,8 @@ from gateway.service.gateway import Gateway
 from gateway.storage.people import PoolObject, RadiusObject, UserObject
 from web.console.forms import people as form
 from web.console.objects import Deletion, Pages, Sheet, object_pages
-from web.console.render import page
-from web.console.session import PageRoute, SignedIn, ThisGateway
+from web.console.render import go, page
+from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views import access_profiles, people
 from web.console.views.devices import device_rows
 from web.console.words import tunnel
@@ -59,6 +59,7 @@ def _draw_user(sheet: Sheet[UserObject]) -> Response:
         profiles=access_profiles.choices(config.inventory, sheet.typed.get("access_profile", "")),
         reach=access_profiles.reach_of(config.snapshot(), sheet.base) if sheet.base else None,
         password_set=("users", name) in config.inventory.secrets,
+        totp_set=("totp", name) in config.inventory.secrets,
     )
 
 
@@ -80,6 +81,19 @@ object_pages(
         deletion=_delete_user,
     ),
 )
+
+
+@router.post("/access/users/{name}/totp")
+async def give_codes(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
+    """The new secret is on the answer's page and nowhere else."""
+    codes = await gateway.give_codes(name, terms(session))
+    return page(request, "codes.html", title=f"One-time codes of {name}", user=session.admin, name=name, codes=codes)
+
+
+@router.post("/access/users/{name}/totp/delete")
+async def take_codes(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
+    await gateway.config.put_secret("totp", name, None, terms(session))
+    return go(f"/access/users/{name}", f"{name} comes in by the password alone.")
 
 
 def _draw_pool(sheet: Sheet[PoolObject]) -> Response:

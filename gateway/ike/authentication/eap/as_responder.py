@@ -11,6 +11,7 @@ from gateway.ike.authentication.eap.methods import chosen
 from gateway.ike.authentication.eap.radius import AskRadius
 from gateway.ike.authentication.eap.talk import Failed, ServerTalk, clean, method_name
 from gateway.ike.core import Core
+from gateway.ike.effects import CodeUsed
 from gateway.ike.flow import respond
 from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Method, RemoteAuth
@@ -164,6 +165,7 @@ def _gate(core: Core, sa: IkeSa, wanted: RemoteAuth) -> Gate:
         core.random,
         sa.local_id.text.encode()[:64],
     )
+    gate.spent = lambda user, step: core.out.append(CodeUsed(user, step))
     certificates.arm_server(core, sa, gate, wanted)
     return gate
 

@@ -1,6 +1,6 @@
 """What the server's side of EAP knows: the users, how often one may be wrong, and who it is itself."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.crypto import one_time
@@ -82,6 +82,10 @@ def _unheard(failed: Failed) -> None:
     """Nobody keeps a book of it."""
 
 
+def _unkept(user: str, step: int) -> None:
+    """Nobody remembers it over a restart."""
+
+
 def _unchecked(chain: tuple[bytes, ...]) -> None:
     raise Failed("eap-tls", "nobody is trusted to say whose certificate it is")
 
@@ -103,6 +107,8 @@ class Gate:
     tls: Callable[[], TlsMachine] | None = None
     certified: Callable[[str, tuple[bytes, ...]], str] = _uncertified
     """Whose certificate the peer showed, given what it claims; raises Failed."""
+    spent: Callable[[str, int], None] = _unkept
+    """A user's one-time code of that step was used."""
     shown: Chain | None = None
     """The peer's certificates, where `certified` took them."""
     doomed: Callable[[Failed], None] = _unheard
@@ -123,20 +129,23 @@ class Gate:
     def right(self, booked: str) -> None:
         self.tries.right(booked, self.remote, self.now())
 
-    def passwords(self, user: User) -> Iterator[tuple[bytes, int | None]]:
-        """What the user may have typed: the password, with each code that is good now and its step."""
-        if not user.totp_secret:
-            yield user.password, None
-            return
-        used = self.tries.steps_used.get(user.name, -1)
-        for step, code in one_time.codes(user.totp_secret, self.unix()).items():
-            if step > used:
-                yield user.password + code, step
+    def typed(self, user: User, fits: Callable[[bytes], bool]) -> bytes | None:
+        """What the user has typed, where it `fits` and is right: the password, with a code that is good where he has
+        them, which is used up then.
 
-    def spend(self, user: User, step: int | None) -> None:
-        """That code was shown."""
-        if step is not None:
-            self.tries.steps_used[user.name] = step
+        As many are tried for everybody: the time does not tell who has codes, nor which was right.
+        """
+        used = self.tries.steps_used.get(user.name, -1)
+        secret = user.totp_secret or bytes(one_time.SECRET_OCTETS)
+        found: tuple[bytes, int | None] | None = None
+        for step, code in one_time.codes(secret, self.unix()).items():
+            password = user.password + code if user.totp_secret else user.password
+            if fits(password) and (step > used or not user.totp_secret):
+                found = password, step if user.totp_secret else None
+        if found is not None and found[1] is not None:
+            self.tries.steps_used[user.name] = found[1]
+            self.spent(user.name, found[1])
+        return found[0] if found else None
 
     def judge(self, claimed: str, user: User | None) -> str:
         """Why no password can be right, as a sentence; empty when one can."""

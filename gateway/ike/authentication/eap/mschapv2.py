@@ -63,13 +63,15 @@ def _matching(gate: Gate, user: User, challenge: bytes, answer: MsChapResponse) 
     """
     named = gate.find(answer.name.decode("utf-8", "replace"))
     hashed = mschap.challenge_hash(answer.peer_challenge, challenge, answer.name.rpartition(b"\\")[2])
-    for password, step in gate.passwords(user):
-        key = mschap.nt_hash(password)
-        right = hmac.compare_digest(mschap.nt_response(key, hashed), answer.nt_response)
-        if right and named is not None and named.name == user.name:
-            gate.spend(user, step)
-            return mschap.hash_hash(key), answer.nt_response, hashed
-    return None
+
+    def fits(password: bytes) -> bool:
+        right = hmac.compare_digest(mschap.nt_response(mschap.nt_hash(password), hashed), answer.nt_response)
+        return right and named is not None and named.name == user.name
+
+    password = gate.typed(user, fits)
+    if password is None:
+        return None
+    return mschap.hash_hash(mschap.nt_hash(password)), answer.nt_response, hashed
 
 
 async def _welcome(
