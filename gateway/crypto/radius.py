@@ -60,14 +60,15 @@ def sign_answer(packet: Packet, request: Packet, secret: bytes) -> Packet:
     return replace(signed, authenticator=_md5(signed, request.authenticator, secret))
 
 
-def check_answer(answer: Packet, request: Packet, secret: bytes) -> None:
+def check_answer(answer: Packet, request: Packet, secret: bytes, *, unsigned_rejects: bool = False) -> None:
     """Raises NotAuthentic. An answer to an Access-Request needs a Message-Authenticator, with EAP in it or without.
 
-    A refusal alone does not, as servers of before 2024 send none when they refuse without EAP: it lets nobody in.
+    With `unsigned_rejects` a refusal does not, as servers of before 2024 send none when they refuse without EAP: it
+    lets nobody in, but whoever stands between could keep people out by it.
     """
     if not hmac.compare_digest(_md5(answer, request.authenticator, secret), answer.authenticator):
         raise NotAuthentic("its Response Authenticator is wrong: the shared secrets differ, or it is forged")
-    demanded = request.code == Code.ACCESS_REQUEST and answer.code != Code.ACCESS_REJECT
+    demanded = request.code == Code.ACCESS_REQUEST and not (unsigned_rejects and answer.code == Code.ACCESS_REJECT)
     _check_message_authenticator(answer, request.authenticator, secret, demanded=demanded)
 
 

@@ -23,3 +23,5 @@ class RadiusServer:
     """Seconds from one report of a session to the next where its Access-Accept names none; 0 for none."""
     dynamic: bool = False
     """Whether it may end and change sessions (RFC 5176)."""
+    unsigned_rejects: bool = False
+    """Whether a refusal of its is believed without a Message-Authenticator."""

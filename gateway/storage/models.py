@@ -219,6 +219,7 @@ class RadiusRow(_NamedRow, Base):
     accounting: Mapped[bool]
     interim_interval: Mapped[float]
     dynamic: Mapped[bool]
+    unsigned_rejects: Mapped[bool]
     secret: Mapped[str]  # sealed
 
 

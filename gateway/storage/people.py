@@ -102,6 +102,10 @@ class RadiusFields(Described):
         Field(ge=0, le=86400, description="Seconds between reports where the server names none, 60 at least; 0: none"),
     ] = 0.0
     dynamic: Annotated[Flag, Field(description="It may end and change sessions: UDP port 3799 is open to it")] = False
+    unsigned_rejects: Annotated[
+        Flag,
+        Field(description="Believe a refusal without Message-Authenticator, as servers of before 2024 may send it"),
+    ] = False
 
 
 class RadiusObject(RadiusFields, Named):

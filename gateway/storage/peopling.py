@@ -73,6 +73,7 @@ def _servers(inventory: Inventory, pointer: Pointers, found: Findings) -> tuple[
                     accounting=one.accounting,
                     interim=one.interim_interval,
                     dynamic=one.dynamic,
+                    unsigned_rejects=one.unsigned_rejects,
                 )
             )
     return tuple(servers)

@@ -187,6 +187,12 @@ def _check_eap(one: LocalAuthFields, password: bytes | None, trust: Trust, at: s
 
 
 def compile_remote(document: PeerObject, trust: Trust, at: str, found: Findings) -> tuple[RemoteAuth, ...]:
+    dialable = any("/" not in one for one in document.remote_addresses)
+    calls = dialable and any(child.start != "passive" for child in document.children)
+    by_eap = bool(document.remote_auth) and document.remote_auth[0].method == "eap"
+    if calls and by_eap and not any(one.method == "eap" for one in document.local_auth):
+        detail = "a peer that we call proves itself by EAP only in a round of ours that is EAP; or set start to passive"
+        found.add(f"{at}/remote_auth/0/method", "eap-alone", detail)
     return tuple(
         _remote(one, trust, f"{at}/remote_auth/{index}", found) for index, one in enumerate(document.remote_auth)
     )

@@ -71,12 +71,16 @@ def test_a_right_response_authenticator_alone_does_not_do() -> None:
         check_answer(_with_response_authenticator(replace(ANSWER, attributes=short), asked), asked, SECRET)
 
 
-def test_a_refusal_needs_none_but_a_wrong_one_is_wrong() -> None:
+def test_a_refusal_needs_one_unless_its_server_is_old_but_a_wrong_one_is_wrong() -> None:
     refusal = replace(ANSWER, code=Code.ACCESS_REJECT)
-    check_answer(_with_response_authenticator(refusal, ASKED), ASKED, SECRET)
+    with pytest.raises(NotAuthentic, match="no Message-Authenticator"):
+        check_answer(_with_response_authenticator(refusal, ASKED), ASKED, SECRET)
+    check_answer(_with_response_authenticator(refusal, ASKED), ASKED, SECRET, unsigned_rejects=True)
+    with pytest.raises(NotAuthentic, match="no Message-Authenticator"):
+        check_answer(_with_response_authenticator(ANSWER, ASKED), ASKED, SECRET, unsigned_rejects=True)
     wrong = replace(refusal, attributes=(Attribute(Type.MESSAGE_AUTHENTICATOR, bytes(16)),))
     with pytest.raises(NotAuthentic):
-        check_answer(_with_response_authenticator(wrong, ASKED), ASKED, SECRET)
+        check_answer(_with_response_authenticator(wrong, ASKED), ASKED, SECRET, unsigned_rejects=True)
 
 
 def _with_response_authenticator(answer: Packet, asked: Packet) -> Packet:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -354,6 +355,83 @@ async def test_a_request_that_names_nobody_does_not_mean_everybody() -> None:
         answers = await send(*requests, answers=len(requests))
         assert {one[0] for one in answers} == {Code.DISCONNECT_NAK}
         assert [one.user for one in sessions.asked] == ["last"]
+
+
+FRESH = number(Type.EVENT_TIMESTAMP, 10**9)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        (text(Type.USER_NAME, "alice"), FRESH, Attribute(Type.FRAMED_IP_ADDRESS, b"\x0a\x03\x00")),
+        (text(Type.USER_NAME, "alice"), FRESH, Attribute(Type.FRAMED_IPV6_ADDRESS, bytes(15))),
+        (text(Type.USER_NAME, "alice"), FRESH, Attribute(Type.NAS_IP_ADDRESS, b"\x0a")),
+        (text(Type.USER_NAME, "alice"), FRESH, Attribute(Type.NAS_IPV6_ADDRESS, b"\x0a")),
+    ],
+)
+async def test_an_address_that_is_none_does_not_mean_any(attributes: tuple[Attribute, ...]) -> None:
+    asked = sign_request(Packet(Code.DISCONNECT_REQUEST, 3, bytes(16), attributes), SECRET).octets()
+    async with listening() as (sessions, _, send):
+        (got,) = await send(asked, answers=1)
+        assert (got[0], parse(got).number(Type.ERROR_CAUSE)) == (Code.DISCONNECT_NAK, 404)
+        assert [one.user for one in sessions.asked] == ["last"]
+
+
+async def test_the_address_of_nobody_is_nobody_s() -> None:
+    asked = disconnect("alice", 4, number(Type.FRAMED_IP_ADDRESS, 0xFFFFFFFF))
+    async with listening() as (sessions, _, send):
+        await send(asked, answers=1)
+        assert sessions.asked[0].ipv4 == ip_address("255.255.255.255")
+
+
+async def test_what_could_be_sent_again_names_one_session() -> None:
+    """Without a time it could end sessions to come; a session's own number is never another's."""
+    ended = (text(Type.USER_NAME, "alice"),), (text(Type.USER_NAME, "alice"), text(Type.ACCT_SESSION_ID, "7"))
+    asked = [
+        sign_request(Packet(Code.DISCONNECT_REQUEST, at, bytes(16), body), SECRET).octets()
+        for at, body in enumerate(ended)
+    ]
+    async with listening() as (sessions, _, send):
+        first, second = sorted(await send(*asked, answers=2), key=lambda one: one[1])
+        assert (first[0], parse(first).number(Type.ERROR_CAUSE)) == (Code.DISCONNECT_NAK, 402)
+        assert second[0] == Code.DISCONNECT_ACK
+        assert [one.session_id for one in sessions.asked] == ["7", ""]
+
+
+async def test_which_of_our_addresses_is_meant_is_told_on() -> None:
+    asked = disconnect("alice", 5, Attribute(Type.NAS_IP_ADDRESS, bytes((192, 0, 2, 1))))
+    async with listening() as (sessions, _, send):
+        await send(asked, answers=1)
+        assert sessions.asked[0].nas == (ip_address("192.0.2.1"),)
+
+
+async def test_servers_at_one_address_have_each_its_own_secret() -> None:
+    sessions = Everybody()
+    servers = {name: RadiusServer(name, "127.0.0.1", name.encode()) for name in ("one", "two")}
+    listener = Listener(servers, sessions, lambda: 1e9)
+    body = (text(Type.USER_NAME, "alice"), FRESH)
+    for at, secret in enumerate((b"one", b"two", b"three")):
+        request = sign_request(Packet(Code.DISCONNECT_REQUEST, at, bytes(16), body), secret)
+        listener.datagram_received(request.octets(), ("127.0.0.1", 3799))
+    await asyncio.gather(*listener._under_way.values())
+    assert (len(sessions.asked), listener.dropped) == (2, 1)
+    for octets in listener._answered.values():
+        answered = parse(octets)
+        secret = (b"one", b"two")[answered.identifier]
+        asked = sign_request(Packet(Code.DISCONNECT_REQUEST, answered.identifier, bytes(16), body), secret)
+        check_answer(answered, asked, secret)
+    await listener.close()
+
+
+async def test_an_unsigned_refusal_is_no_answer_unless_the_server_is_old() -> None:
+    def refuse(request: Packet) -> list[bytes]:
+        return [collided(request, answer(request, Code.ACCESS_REJECT, *eap_message(EAP_FAILURE)))]
+
+    async with rogue(refuse) as (_, server):
+        with client_of(server) as client, pytest.raises(NoServer, match="no Message-Authenticator"):
+            await client.authenticate(b"alice", EAP_RESPONSE, CALLER)
+        with client_of(replace(server, unsigned_rejects=True)) as client:
+            assert isinstance(await client.authenticate(b"alice", EAP_RESPONSE, CALLER), Reject)
 
 
 async def test_proxies_get_back_what_is_theirs_and_every_answer_is_signed() -> None:

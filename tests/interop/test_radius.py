@@ -218,7 +218,9 @@ async def test_radclient_disconnects_and_changes() -> None:
     refused = await client("disconnect", 'User-Name = "bob"', 'Acct-Session-Id = "7"', "Framed-IP-Address = 10.3.0.7")
     assert "Received Disconnect-NAK" in refused and "Error-Cause = Session-Context-Not-Found" in refused
     assert sessions.asked[-1] == (Which("bob", "7", ip_address("10.3.0.7")), None)
-    done = await client("coa", 'User-Name = "alice"', "Session-Timeout = 60", "Message-Authenticator = 0x00")
+    now = f"Event-Timestamp = {int(time.time())}"
+    assert "Missing-Attribute" in await client("disconnect", 'User-Name = "alice"')
+    done = await client("coa", 'User-Name = "alice"', now, "Session-Timeout = 60", "Message-Authenticator = 0x00")
     assert "Received CoA-ACK" in done
     assert sessions.asked[-1] == (Which(user="alice"), Wanted(60, None))
     count = len(sessions.asked)

@@ -172,6 +172,7 @@ RADIUS = RadiusObject(
     accounting=False,
     interim_interval=90.5,
     dynamic=True,
+    unsigned_rejects=True,
 )
 PROFILE = AccessProfileObject(
     name="staff",

@@ -367,3 +367,17 @@ async def test_a_dry_run_says_that_a_key_would_be_kept(api: Api, client: httpx2.
         dry = await client.put(f"{V1}/users/anna?dry_run=true", json={"login": "anna", **more})
         assert dry.json()["object"]["password_set"] is kept
     assert not api.gateway.config.inventory.users
+
+
+@pytest.mark.parametrize(("start", "fine"), [("always", False), ("on-demand", False), ("passive", True)])
+async def test_who_is_called_and_proves_itself_by_eap_needs_a_round_of_ours(
+    client: httpx2.AsyncClient, start: str, fine: bool
+) -> None:
+    children = [{**one, "start": start} for one in SUN["children"]]
+    body = {**SUN, "children": children, "remote_auth": [{"method": "eap"}]}
+    answered = await client.put(f"{V1}/peers/sun", json=body)
+    if fine:
+        assert answered.status_code == 201
+    else:
+        found = problem(answered, 422, "invalid")["errors"]
+        assert [(one["pointer"], one["code"]) for one in found] == [("/remote_auth/0/method", "eap-alone")]

@@ -45,6 +45,11 @@ class Caller:
     ours: str
     nas: str
 
+    @property
+    def host(self) -> IPv4Address | IPv6Address:
+        """Our address."""
+        return ip_address(self.ours.rpartition(":")[0].strip("[]") or self.ours)
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -176,8 +181,7 @@ class Client:
 
 def described(caller: Caller) -> tuple[Attribute, ...]:
     """The caller and ourselves, in every request."""
-    host = caller.ours.rpartition(":")[0].strip("[]") or caller.ours
-    address = ip_address(host)
+    address = caller.host
     ours = Type.NAS_IP_ADDRESS if address.version == 4 else Type.NAS_IPV6_ADDRESS
     return (
         text(Type.NAS_IDENTIFIER, caller.nas),

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
-from gateway.crypto.radius import check_request, sign_answer
+from gateway.crypto.radius import NotAuthentic, check_request, sign_answer
 from gateway.policy.radius import RadiusServer
 from gateway.wire.outcome import Drop
 from gateway.wire.radius import Attribute, Code, Packet, Type, number, parse
@@ -41,6 +41,15 @@ _OF_THE_SESSION = frozenset(
 _CHANGEABLE = frozenset({Type.SESSION_TIMEOUT, Type.IDLE_TIMEOUT})
 
 
+_ADDRESS_OCTETS = {
+    Type.NAS_IP_ADDRESS: 4,
+    Type.NAS_IPV6_ADDRESS: 16,
+    Type.FRAMED_IP_ADDRESS: 4,
+    Type.FRAMED_IPV6_ADDRESS: 16,
+}
+Address = IPv4Address | IPv6Address
+
+
 class ErrorCause(IntEnum):
     """Why a request was not carried out (RFC 5176 3.5)."""
 
@@ -57,10 +66,12 @@ class Which:
 
     user: str = ""
     session_id: str = ""
-    ipv4: IPv4Address | None = None
-    ipv6: IPv6Address | None = None
+    ipv4: Address | None = None
+    ipv6: Address | None = None
     calling: str = ""
     called: str = ""
+    nas: tuple[Address, ...] = ()
+    """Addresses of ours, at which it came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,9 @@ class Listener(asyncio.DatagramProtocol):
     """
 
     def __init__(self, servers: Mapping[str, RadiusServer], sessions: Sessions, unix: Callable[[], float]) -> None:
-        self._secrets = {ip_address(server.address): server.secret for server in servers.values()}
+        self._secrets: dict[Address, list[bytes]] = {}
+        for server in servers.values():  # several may be at one address, each with its own secret
+            self._secrets.setdefault(ip_address(server.address), []).append(server.secret)
         self._sessions = sessions
         self._unix = unix
         self._transport: asyncio.DatagramTransport | None = None
@@ -118,7 +131,7 @@ class Listener(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         try:
-            request = self._read(data, addr)
+            request, secret = self._read(data, addr)
         except Drop as drop:
             self.dropped += 1
             log.info("RADIUS: a request from %s is ignored: %s", addr[0], drop.why)
@@ -127,24 +140,24 @@ class Listener(asyncio.DatagramProtocol):
         if name in self._answered:
             self._send(self._answered[name], addr)
         elif name not in self._under_way and len(self._under_way) < _MOST_UNDER_WAY:
-            work = self._serve(request, addr, name)
+            work = self._serve(request, secret, addr, name)
             self._under_way[name] = asyncio.get_running_loop().create_task(work)
 
-    def _read(self, data: bytes, addr: tuple[str, int]) -> Packet:
-        """Raises Drop."""
-        secret = self._secrets.get(_plain(addr[0]))
-        if secret is None:
+    def _read(self, data: bytes, addr: tuple[str, int]) -> tuple[Packet, bytes]:
+        """The request, and the secret that proves it. Raises Drop."""
+        secrets = self._secrets.get(_plain(addr[0]))
+        if secrets is None:
             raise Drop("no RADIUS server of ours is there")
         request = parse(data)
         if request.code not in _ANSWERS:
             raise Drop(f"code {request.code} is none that we are asked")
-        check_request(request, secret)
+        secret = _proving(request, secrets)
         stamp = request.number(Type.EVENT_TIMESTAMP)
         if stamp is not None and abs(stamp - self._unix()) > FRESH_SECONDS:
             raise Drop("its Event-Timestamp is minutes away from our clock: it was sent again, or a clock is wrong")
-        return request
+        return request, secret
 
-    async def _serve(self, request: Packet, addr: tuple[str, int], name: tuple[object, ...]) -> None:
+    async def _serve(self, request: Packet, secret: bytes, addr: tuple[str, int], name: tuple[object, ...]) -> None:
         ack, nak = _ANSWERS[Code(request.code)]
         try:
             error = self._unacceptable(request) or await self._carry_out(request)
@@ -153,7 +166,6 @@ class Listener(asyncio.DatagramProtocol):
         body = [Attribute(Type.PROXY_STATE, value) for value in request.all(Type.PROXY_STATE)]
         if error is not None:
             body.append(number(Type.ERROR_CAUSE, error))
-        secret = self._secrets[_plain(addr[0])]
         answer = Packet(nak if error else ack, request.identifier, bytes(16), tuple(body))
         octets = sign_answer(answer, request, secret).octets()
         self._answered[name] = octets
@@ -175,24 +187,23 @@ class Listener(asyncio.DatagramProtocol):
         named = request.maybe(Type.NAS_IDENTIFIER)
         if named is not None and named not in [name.encode() for name in self._sessions.names()]:
             return ErrorCause.NAS_IDENTIFICATION_MISMATCH
-        if not kinds & (_OF_THE_SESSION - {Type.CALLED_STATION_ID}):
-            return ErrorCause.MISSING_ATTRIBUTE  # it would mean everybody
         if request.code == Code.COA_REQUEST and not kinds & _CHANGEABLE:
             return ErrorCause.MISSING_ATTRIBUTE
         if any(len(value) != 4 for kind in _CHANGEABLE for value in request.all(kind)):
             return ErrorCause.INVALID_REQUEST
-        return None
+        return _vague(request, kinds)
 
     async def _carry_out(self, request: Packet) -> ErrorCause | None:
         which = Which(
             user=request.text(Type.USER_NAME),
             session_id=request.text(Type.ACCT_SESSION_ID),
-            ipv4=request.ipv4(Type.FRAMED_IP_ADDRESS),
-            ipv6=request.ipv6(Type.FRAMED_IPV6_ADDRESS),
+            ipv4=next(_addresses(request, Type.FRAMED_IP_ADDRESS), None),
+            ipv6=next(_addresses(request, Type.FRAMED_IPV6_ADDRESS), None),
             calling=request.text(Type.CALLING_STATION_ID),
             called=request.text(Type.CALLED_STATION_ID),
+            nas=(*_addresses(request, Type.NAS_IP_ADDRESS), *_addresses(request, Type.NAS_IPV6_ADDRESS)),
         )
-        if which in (Which(), Which(called=which.called)):
+        if replace(which, called="", nas=()) == Which():
             return ErrorCause.INVALID_REQUEST
         if request.code == Code.DISCONNECT_REQUEST:
             meant = await self._sessions.disconnect(which)
@@ -200,6 +211,33 @@ class Listener(asyncio.DatagramProtocol):
             timeouts = request.number(Type.SESSION_TIMEOUT), request.number(Type.IDLE_TIMEOUT)
             meant = await self._sessions.change(which, Wanted(*timeouts))
         return None if meant else ErrorCause.SESSION_CONTEXT_NOT_FOUND
+
+
+def _vague(request: Packet, kinds: Collection[int]) -> ErrorCause | None:
+    """What could mean more sessions than were meant."""
+    if any(len(value) != octets for kind, octets in _ADDRESS_OCTETS.items() for value in request.all(kind)):
+        return ErrorCause.INVALID_REQUEST
+    if Type.ACCT_SESSION_ID not in kinds and request.number(Type.EVENT_TIMESTAMP) is None:
+        return ErrorCause.MISSING_ATTRIBUTE  # whoever overheard it could send it again, against later sessions
+    if not set(kinds) & (_OF_THE_SESSION - {Type.CALLED_STATION_ID}):
+        return ErrorCause.MISSING_ATTRIBUTE  # it would mean everybody
+    return None
+
+
+def _addresses(request: Packet, kind: Type) -> Iterator[Address]:
+    return (ip_address(value) for value in request.all(kind) if len(value) == _ADDRESS_OCTETS[kind])
+
+
+def _proving(request: Packet, secrets: Sequence[bytes]) -> bytes:
+    """The secret by which the request is one of its server's. Raises NotAuthentic."""
+    for secret in secrets[:-1]:
+        try:
+            check_request(request, secret)
+        except NotAuthentic:
+            continue
+        return secret
+    check_request(request, secrets[-1])
+    return secrets[-1]
 
 
 def _plain(host: str) -> IPv4Address | IPv6Address:

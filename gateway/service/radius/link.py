@@ -89,7 +89,8 @@ class Link(asyncio.DatagramProtocol):
             return  # late, or the second of two
         try:
             answer = parse(data)
-            check_answer(answer, asked.request, self.server.secret)
+            unsigned = self.server.unsigned_rejects
+            check_answer(answer, asked.request, self.server.secret, unsigned_rejects=unsigned)
         except Drop as drop:
             asked.unproven, asked.why = asked.unproven + 1, drop.why
             return

@@ -158,6 +158,7 @@ class Visits:
             and which.ipv6 in (None, stay.session.ipv6)
             and which.calling in ("", stay.session.caller.address)
             and which.called in ("", stay.session.caller.ours)
+            and all(one == stay.session.caller.host for one in which.nas)
         ]
 
     def names(self) -> Collection[str]:

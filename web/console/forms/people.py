@@ -25,7 +25,7 @@ _RADIUS_NUMBERS = {
     "priority": True,
     "interim_interval": False,
 }
-_RADIUS_CHECKS = ("accounting", "dynamic")
+_RADIUS_CHECKS = ("accounting", "dynamic", "unsigned_rejects")
 _RADIUS_CHOICES = (*_RADIUS_NUMBERS, *_RADIUS_CHECKS)
 _RADIUS_FIELDS = ((rf"/(name|description|address|secret|{'|'.join(_RADIUS_CHOICES)})", r"\1"),)
 NEW_USER: Typed = {"enabled": "yes", "sessions": "0"}
