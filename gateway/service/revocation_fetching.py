@@ -21,13 +21,20 @@ from gateway.crypto.certificates import MALFORMED, Certificate, InvalidCertifica
 from gateway.crypto.published import delta_points
 from gateway.crypto.revocation import State, standing
 from gateway.service.fetching import FetchFailed, fetch
-from gateway.service.revocation_sources import MOST_URIS, Source, answers_about, lists_of, signers, sources
+from gateway.service.revocation_sources import (
+    MOST_ANSWERS,
+    MOST_URIS,
+    Source,
+    answers_about,
+    lists_of,
+    signers,
+    sources,
+)
 from gateway.storage.objects import Inventory
 
 FRESH = 3600.0  # seconds after which a list is fetched again, if it says nothing else
 AGAIN = 300.0  # seconds after which one that did not come is tried again
 AGAIN_WAITING = 30.0  # the same, while a peer waits for it
-MOST_ANSWERS = 4096  # that are kept while they are fresh, of peers that may be away
 _AT_ONCE = 4
 _WAITING_AT_ONCE = 32  # for peers that wait
 _log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from gateway.crypto.published import delta_points, distribution_points, responde
 from gateway.service.authorities import authority_chain
 from gateway.storage.objects import Inventory
 
-MOST_URIS = 64  # of one authority
+MOST_URIS = 64  # of one authority's lists
+MOST_ANSWERS = 4096  # about certificates of one authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ def sources(inventory: Inventory, proven: Sequence[x509.Certificate] = ()) -> li
                 issuer = issuers[one.issuer.public_bytes()]
                 mine += lists_of(name, one, issuer)
                 mine += answers_about(name, one, issuer) if one in asked_about else ()
-        found += list({source.key: source for source in mine}.values())[:MOST_URIS]
+        unique = list({source.key: source for source in mine}.values())
+        found += [one for one in unique if one.certificate is None][:MOST_URIS]
+        found += [one for one in unique if one.certificate is not None][:MOST_ANSWERS]
     return found
 
 

@@ -19,6 +19,7 @@ from gateway.service import revocation_keeping
 from gateway.service.certificate_care import CertificateCare
 from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.revocation_keeping import RevocationKeeping
+from gateway.service.revocation_sources import sources
 from gateway.storage.models import FetchedRevocationRow
 from tests.service.years import ME, START, URI, Elsewhere, Years, laid, trust
 
@@ -66,6 +67,13 @@ async def test_nobody_is_asked_about_our_own_and_strangers(years: Years, elsewhe
         with pytest.raises(NoAnswer):
             await years.care.answer(AskRevocation(((der(elsewhere.leaf()), anchor),), anchor))
     assert years.asked == []
+
+
+async def test_many_peers_are_asked_about(years: Years, elsewhere: Elsewhere) -> None:
+    await trust(years, elsewhere)
+    leaves = [elsewhere.leaf() for _ in range(100)]
+    asked = sources(years.config.inventory, leaves)
+    assert {one.certificate for one in asked} == {None, *leaves}
 
 
 # --- deltas ---
