@@ -148,6 +148,21 @@ def test_a_certificate_that_is_revoked_cuts_the_sa_that_stands(pair: Pair) -> No
     until(lambda: not pair.theirs(tunnel), "strongSwan is told", 5)
 
 
+@roles
+def test_a_session_ends_with_its_peer_s_certificate(pair: Pair, initiator: str) -> None:
+    ends_at = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=15)
+    proven = refused(theirs("z", ends=ends_at))
+    load(pair, proven)
+    tunnel = proven.tunnel()
+    pair.up(tunnel, initiator=initiator)
+    assert pair.pings()
+    until(lambda: not pair.gateway.ike_sas("refused"), "our end cuts it", 30)
+    assert dt.datetime.now(dt.UTC) > ends_at
+    until(lambda: not pair.theirs(tunnel), "strongSwan is told", 5)
+    closed = [line for line in pair.gateway.tail(200).splitlines() if "does not hold any longer" in line]
+    assert any("CN=z expired at" in line for line in closed), pair.gateway.tail()
+
+
 def test_a_renewed_certificate_of_ours_drops_nothing(pair: Pair) -> None:
     proven = Proven(name="renewed", **ends("renewed"))
     load(pair, proven)
