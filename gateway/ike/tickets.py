@@ -31,8 +31,8 @@ _KEPT_LIFETIME = 7 * 86_400.0
 _DAY = 86_400
 _REMEMBERED = 65_536
 _HEAD = Struct(">I12s")
-_STATE = Struct(">d8sHHHHHH16s")
-"""Expiry, SPI, encryption and its bits, integrity, prf, key exchange, abilities, fingerprint."""
+_STATE = Struct(">dd8sHHHHHH16s")
+"""Expiry, end of the proof, SPI, encryption and its bits, integrity, prf, key exchange, abilities, fingerprint."""
 _LENGTH = Struct(">H")
 _PLACED = Struct(">BH")  # the number of an additional key exchange, and its method
 OF_KEYS = Ability.USES_PPK | Ability.MAY_USE_PPK_INT
@@ -56,6 +56,8 @@ class Ticket:
     ours: Identity
     abilities: Ability = Ability.NONE
     number: bytes = b""
+    proof_ends: float = 0.0
+    """When the certificates expire that the peer showed (Unix time); 0 where it showed none."""
 
 
 @dataclass(slots=True)
@@ -71,6 +73,8 @@ class KeptTicket:
     ours: Identity
     theirs: Identity
     abilities: Ability = Ability.NONE
+    proof_ends: float = 0.0
+    """As a Ticket's, of the certificates that the responder showed."""
 
 
 class Tickets:
@@ -109,6 +113,7 @@ class Tickets:
         numbers = (row.number if row else 0 for row in (chosen.integ, chosen.prf, chosen.ke))
         state = _STATE.pack(
             ticket.expires,
+            ticket.proof_ends,
             ticket.spi,
             chosen.encr.number,
             chosen.encr.key_bits or 0,
@@ -207,7 +212,7 @@ class Tickets:
 
 
 def _read(state: bytes, number: bytes) -> Ticket | None:
-    expires, spi, encr, bits, integ, prf, ke, abilities, fingerprint = _STATE.unpack_from(state)
+    expires, proof_ends, spi, encr, bits, integ, prf, ke, abilities, fingerprint = _STATE.unpack_from(state)
     fields, at = [], _STATE.size
     for _ in range(5):
         (length,) = _LENGTH.unpack_from(state, at)
@@ -221,4 +226,6 @@ def _read(state: bytes, number: bytes) -> Ticket | None:
     chosen = Chosen(1, Protocol.IKE, b"", row, check, function, suites.key_exchange(ke))
     chosen.additional = tuple((place, suites.key_exchange(method)) for place, method in _PLACED.iter_unpack(following))
     them, us = Identity(theirs[0], theirs[1:]), Identity(ours[0], ours[1:])
-    return Ticket(expires, spi, chosen, name.decode(), fingerprint, sk_d, them, us, Ability(abilities), number)
+    return Ticket(
+        expires, spi, chosen, name.decode(), fingerprint, sk_d, them, us, Ability(abilities), number, proof_ends
+    )

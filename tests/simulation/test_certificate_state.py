@@ -17,7 +17,7 @@ from gateway.policy.authentication import Revocation
 from gateway.policy.peers import Start
 from gateway.wire.numbers import NotifyType
 from tests.pki import NOW, Issued, authority, issue, private
-from tests.simulation.network import Outside
+from tests.simulation.network import Outside, Weather
 from tests.simulation.proofs import ROOT, Pair
 
 AT = dt.datetime.fromtimestamp(NOW, dt.UTC)
@@ -262,6 +262,22 @@ def test_a_session_ends_with_its_peer_s_certificate(who: str, rekeyed: bool) -> 
     assert [text.partition(" ")[0] for text in told] == ["CHILD_SA", "IKE"]
     assert all(f"O=Lab, CN={who} expired at 2026-11-25 01:00 UTC" in text for text in told)
     pair.network.run(60)
+    assert judging.engine.core.attempts.latest(1)[0].cause == "certificate-validity"
+
+
+@pytest.mark.parametrize("who", ["left", "right"])
+def test_one_that_came_back_by_a_ticket_ends_with_it_too(who: str) -> None:
+    ends = short("left", 1800) if who == "left" else None, short("right", 1800) if who == "right" else None
+    pair = Pair(*ends).run()
+    pair.network.weather = Weather(loss=1.0)
+    pair.network.run(200)
+    pair.network.weather = Weather()
+    pair.network.run(300)
+    assert pair.stands
+    assert pair.b.engine.core.counters["resumed"] == 1
+    pair.network.run(1400)
+    judging, name = (pair.b, "left") if who == "left" else (pair.a, "right")
+    assert judging.engine.core.established(name) is None
     assert judging.engine.core.attempts.latest(1)[0].cause == "certificate-validity"
 
 

@@ -215,7 +215,7 @@ async def _prove_by_ticket(
     if identity != kept.theirs or not resumed.verify(sa, sent, auth, short=short):
         why = f"{identity} did not prove that it gave us the ticket"
         raise core.give_up(sa, "ticket", Step.IDENTITY, _FAILED, why)
-    sa.remote_id = identity
+    sa.remote_id, sa.proof_ends = identity, kept.proof_ends
     core.reach(sa, Step.IDENTITY, f"{identity} proved that it gave us the ticket")
     return response
 

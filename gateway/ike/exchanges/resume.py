@@ -171,6 +171,7 @@ def grant(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     expires = tickets.unix(core.now) + lifetime
     ends, made_of = (sa.remote_id, sa.local_id), sa.abilities & OF_KEYS
     ticket = Ticket(expires, sa.our_spi, sa.chosen, peer.name, mark, sa.keys.d, *ends, made_of)
+    ticket.proof_ends = sa.proof_ends
     sa.abilities |= Ability.HAS_TICKET
     core.count("tickets-given")
     data = int(lifetime).to_bytes(4) + tickets.seal(ticket, core.now)
@@ -189,7 +190,7 @@ def take_ticket(core: Core, sa: IkeSa, response: Message) -> None:
     assert sa.local_id is not None and sa.remote_id is not None
     lifetime, ticket = int.from_bytes(notify.data[:4]), notify.data[4:]
     ends, made_of = (sa.local_id, sa.remote_id), sa.abilities & OF_KEYS
-    kept = KeptTicket(ticket, 0.0, sa.our_spi, sa.path.remote, sa.chosen, sa.keys.d, *ends, made_of)
+    kept = KeptTicket(ticket, 0.0, sa.our_spi, sa.path.remote, sa.chosen, sa.keys.d, *ends, made_of, sa.proof_ends)
     core.extensions.tickets.keep(sa.peer.name, kept, lifetime, core.now)
     sa.abilities |= Ability.GIVES_TICKETS
 
@@ -227,6 +228,7 @@ def check_resumed(
     if not tickets.use(ticket, core.now):
         why = f"{ticket.theirs} shows a ticket that was used before, or whose IKE SA was deleted"
         raise core.give_up(sa, "ticket", Step.IDENTITY, failed, why)
+    sa.proof_ends = ticket.proof_ends
     core.count("resumed")
     before = core.sas.get(ticket.spi)
     if before is not None and before.peer is peer:  # RFC 5723 4.3.4: silently
