@@ -96,7 +96,7 @@ def ocsp_response(issuer: Issuer, certificate: x509.Certificate, revoked: Iterab
         this_update=moment(now - EARLIER),
         next_update=moment(now + ANSWER_LIFE),
         revocation_time=moment(found.at) if found else None,
-        revocation_reason=REASONS[found.reason] if found else None,
+        revocation_reason=_FLAGS[found.reason] if found else None,
     )
     builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
     return builder.sign(signer(issuer.key), hash_for(issuer.key)).public_bytes(Encoding.DER)
