@@ -34,6 +34,8 @@ MAY_GROW = {
     "_heap",
     "_counters",
     "redirects",
+    "offers",
+    "seen",
     "single_pairs",
     "kept",
     "_gone",
