@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
-from gateway.dataplane.nft import Count, Nft
+from gateway.dataplane.nft import Nft
 from gateway.ike.plane import AddressRules, LayRules, LiftRules, Order, Refused, RuleCounters
 from gateway.policy.selectors import ANY_PORT, Selector
 
@@ -53,9 +53,10 @@ class AccessRules:
         self._why_not = ""
         self._why_no_masquerade = ""
         self._read: dict[str, RuleCounters] = {}
-        self._worker = ThreadPoolExecutor(1, "nft")
-        self._reading: Future[dict[str, dict[str, Count]] | None] | None = None
-        self._expected: frozenset[str] = frozenset()
+        self._lifting = ThreadPoolExecutor(1, "nft")
+        self._reader = ThreadPoolExecutor(1, "nft")  # its own, as nobody who comes waits until thousands are listed
+        self._reading: Future[dict[str, RuleCounters] | None] | None = None
+        self._expected: set[str] = set()
 
     def obey(self, orders: Sequence[Order]) -> None:
         """Carry out what of the orders is about rules, first of all. Raises Refused for strict ones."""
@@ -63,8 +64,11 @@ class AccessRules:
         lifted = [address for address in named if address in self._rules]
         if lifted:
             gone = [self._rules.pop(address) for address in lifted]
+            for address in lifted:  # whoever has it next is not told what this one did
+                self._expected.discard(address)
+                self._read.pop(address, None)
             lines = [self._element("delete", name, old.address) for old in gone for name in _places(old)]
-            self._worker.submit(self._nft.run, "\n".join(lines) + "\n")  # it fails where nothing lies any more
+            self._lifting.submit(self._nft.run, "\n".join(lines) + "\n")  # it fails where nothing lies any more
         wanted = [order.rules for order in orders if isinstance(order, LayRules)]
         if wanted:
             self._lay(wanted)
@@ -73,15 +77,14 @@ class AccessRules:
         """As last read; they are read anew beside the event loop, and what lacks is laid again at the next look."""
         if self._reading is not None and self._reading.done():
             found, self._reading = self._reading.result(), None
-            expected = self._expected & self._rules.keys()
-            if found is None or not all(address in found[_set("passed", address)] for address in expected):
+            if found is None or not self._expected <= found.keys():
                 self._put_back()
             else:
-                self._read = {address: _counters(found, address) for address in expected}
+                self._read = {address: found[address] for address in self._expected}
         if self._made and self._rules and self._reading is None:
-            self._expected = frozenset(self._rules)
-            self._reading = self._worker.submit(self._nft.counts, self._table)
-        return {address: counted for address, counted in self._read.items() if address in self._rules}
+            self._expected = set(self._rules)
+            self._reading = self._reader.submit(self._look)
+        return dict(self._read)
 
     def shortcomings(self) -> list[str]:
         """What is ordered and does not lie there, as sentences."""
@@ -103,7 +106,8 @@ class AccessRules:
         self._nft.remove(self._table)
 
     def close(self) -> None:
-        self._worker.shutdown()
+        self._lifting.shutdown()
+        self._reader.shutdown()
         if self._made:
             self._nft.remove(self._table)
         self._made = False
@@ -111,7 +115,7 @@ class AccessRules:
         self._nft.close()
 
     def _lay(self, wanted: Sequence[AddressRules]) -> None:
-        self._worker.submit(int).result()  # what is being lifted is out of the way then
+        self._lifting.submit(int).result()  # what is being lifted is out of the way then
         why = self._begin()
         if not why and (why := self._nft.run("\n".join(self._changes(wanted)) + "\n")):
             # somebody may have removed what lay there
@@ -141,6 +145,18 @@ class AccessRules:
         lines += self._additions(wanted)
         self._masquerades, self._why_no_masquerade = False, ""
         return self._nft.run("\n".join(lines) + "\n")
+
+    def _look(self) -> dict[str, RuleCounters] | None:
+        """What was counted, by address; None for no table."""
+        found = self._nft.counts(self._table)
+        if found is None:
+            return None
+        both = [(found[f"passed{version}"], found[f"dropped{version}"]) for version in _WORDS]
+        return {
+            address: RuleCounters(*passed[address], *dropped[address])
+            for passed, dropped in both
+            for address in passed.keys() & dropped.keys()
+        }
 
     def _put_back(self) -> None:
         """Other programs flush all there is."""
@@ -246,7 +262,3 @@ def _address(version: int, value: int) -> str:
 def _set(name: str, address: str) -> str:
     """The set or map of this name for the address's IP version."""
     return f"{name}{6 if ':' in address else 4}"
-
-
-def _counters(found: Mapping[str, Mapping[str, Count]], address: str) -> RuleCounters:
-    return RuleCounters(*found[_set("passed", address)][address], *found[_set("dropped", address)][address])

@@ -95,6 +95,32 @@ def test_what_is_lifted_holds_no_longer_and_a_newcomer_is_counted_anew(
     assert rules.counters()["10.9.0.2"].passed_packets == 0
 
 
+def test_whoever_has_an_address_next_is_not_told_what_the_one_before_did(
+    scene: tuple[Namespace, Namespace], rules: AccessRules
+) -> None:
+    _, user = scene
+    rules.obey([LayRules(ANNA)])
+    assert user.ping("10.1.0.1", source="10.9.0.2")
+    look(rules)
+    assert rules.counters()["10.9.0.2"].passed_packets == 1
+    rules.obey([LiftRules("10.9.0.2")])
+    rules.obey([LayRules(ANNA)])
+    assert "10.9.0.2" not in rules.counters(), "nor by a reading that was under way"
+    look(rules)
+    assert rules.counters()["10.9.0.2"].passed_packets == 0
+
+
+def test_who_comes_does_not_wait_until_thousands_are_listed(rules: AccessRules) -> None:
+    crowd = [ANNA._replace(address=f"10.{9 + n // 65536}.{n // 256 % 256}.{n % 256}") for n in range(1000, 7000)]
+    rules.obey([LayRules(one) for one in crowd])
+    rules.counters()
+    began = time.monotonic()
+    rules.obey([LayRules(ANNA)])
+    under_way = rules._reading
+    assert under_way is not None and not under_way.done()
+    assert time.monotonic() - began < 0.3
+
+
 def test_rules_that_somebody_flushed_are_laid_again(scene: tuple[Namespace, Namespace], rules: AccessRules) -> None:
     gate, user = scene
     rules.obey([LayRules(ANNA._replace(masquerade=True))])
