@@ -1,7 +1,7 @@
 """Who holds which address of which pool: given out, kept for who held it, given to another when there is no other left.
 
-An address is never held by two. While an IKE SA is made in the place of another of the same identity, both hold the
-same address; it is free when the last of them is gone.
+An address is never held by two, whatever pools it is in. While an IKE SA is made in the place of another of the same
+identity, both hold the same address; it is free when the last of them is gone.
 """
 
 import ipaddress
@@ -142,7 +142,8 @@ class Leases:
             if address not in reserved.owner and pool.holds(version, address)
         ]
         for address in (*fixed, *sorted(own, key=lambda one: one != wanted.asked)):
-            if not book.held[address] or self._may_share(book, address, wanted):
+            free = not book.held[address] and self._unheld(pool, version, address)
+            if free or self._may_share(book, address, wanted):
                 return address
         asked = wanted.asked
         if (
@@ -151,12 +152,19 @@ class Leases:
             and asked not in book.leases
             and len(book.leases) < MOST_LEASES
             and pool.holds(version, asked)
+            and self._unheld(pool, version, asked)
         ):
             return asked
         return self._next(book, pool, version, reserved)
 
+    def _unheld(self, pool: Pool, version: int, address: int) -> bool:
+        """Whether no other pool that has the address, too, has given it out."""
+        return not any(
+            book.held[address] for (name, other), book in self._books.items() if other == version and name != pool.name
+        )
+
     def _may_share(self, book: _Book, address: int, wanted: Wanted) -> bool:
-        if not book.leases[address].identity.same(wanted.identity):
+        if not book.held[address] or not book.leases[address].identity.same(wanted.identity):
             return False
         return wanted.shares or (wanted.asked == address and book.places.get(address) == wanted.place)
 
@@ -171,11 +179,12 @@ class Leases:
             if address > last:
                 book.stretch, book.offset = book.stretch + 1, 0
                 continue
-            if address not in book.leases and address not in reserved.owner:
+            free = address not in book.leases and address not in reserved.owner
+            if free and self._unheld(pool, version, address):
                 return address
             book.offset += 1
         for address in book.unused:
-            if address not in reserved.owner and pool.holds(version, address):
+            if address not in reserved.owner and pool.holds(version, address) and self._unheld(pool, version, address):
                 return address
         return None
 

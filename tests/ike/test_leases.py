@@ -109,6 +109,19 @@ def test_leases_outlive_a_restart() -> None:
     assert taken(after, OFFICE, ask("bert")) == "10.9.0.2"
 
 
+def test_what_one_pool_has_given_out_no_other_does() -> None:
+    leases, twin = Leases(), Pool("twin", ("10.9.0.0/30",))
+    fixed = Pool("fixed", ("10.9.0.0/30",), reservations=(Reservation(Identity.parse("dora"), "10.9.0.1"),))
+    held = leases.take(OFFICE, 4, ask("anna"), 100.0)
+    assert held is not None and held.address == "10.9.0.1"
+    assert taken(leases, twin, ask("bert", "10.9.0.1")) == "10.9.0.2"
+    assert taken(leases, twin, ask("anna")) is None, "not even to herself: it is the other pool's"
+    assert taken(leases, fixed, ask("dora")) is None
+    leases.release(held, 200.0)
+    assert taken(leases, fixed, ask("dora")) == "10.9.0.1"
+    assert taken(leases, OFFICE, ask("anna")) == "10.9.0.3"
+
+
 def test_a_lease_is_forgotten_only_while_nobody_holds_it() -> None:
     leases = Leases()
     first = leases.take(OFFICE, 4, ask("anna"), 1.0)

@@ -281,3 +281,24 @@ def test_an_ike_sa_with_other_algorithms_than_the_profile_asks_for_is_refused() 
     attempt = failure(gate)
     assert (attempt.cause, attempt.notify) == ("weak-algorithms", 24)
     assert "the access profile web asks for other algorithms of IKE than" in attempt.reason
+
+
+def test_an_address_that_two_pools_have_is_held_by_one_user_whose_rules_stay() -> None:
+    network = Network(40)
+    gate = gateway(network)
+    twin = replace(OFFICE, name="twin")
+    other = AccessProfile("other", nets("10.1.0.0/24[tcp/80]"), pools=("twin",))
+    users = (ANNA, replace(BERT, access_profile="other"))
+    number = network.random.getrandbits(30)
+    pools = (OFFICE, twin)
+    peers = [gate_peer()]
+    snapshot = Snapshot.build(number, peers, [psk()], pools=pools, users=users, access_profiles=[WEB, other])
+    network.apply(gate, snapshot)
+    anna, bert = device(network, 1), device(network, 2)
+    network.run(1)
+    assert not set(held(anna)) & set(held(bert))
+    assert {rules(gate)[one].allowed for one in held(anna)} == {WEB.networks}
+    assert {rules(gate)[one].allowed for one in held(bert)} == {other.networks}
+    network.perform(anna, anna.engine.stop(network.now))
+    network.run(10)
+    assert set(rules(gate)) == set(held(bert))
