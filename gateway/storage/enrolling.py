@@ -3,9 +3,11 @@
 from functools import lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from gateway.crypto import containers
 from gateway.crypto.authority import name_texts
+from gateway.crypto.certificates import MALFORMED
 from gateway.policy.identities import Identity
 from gateway.policy.users import Device
 from gateway.storage.findings import Findings, Pointers
@@ -24,6 +26,8 @@ def compile_devices(inventory: Inventory, pointer: Pointers, found: Findings) ->
             continue
         if document.authority not in inventory.authorities:
             found.add(f"{at}/authority", "unknown-reference", f"there is no authority {document.authority!r}")
+        elif not _issued(document.certificate, inventory.authorities[document.authority].certificate):
+            found.add(f"{at}/authority", "other-authority", f"{document.authority!r} did not issue this certificate")
         try:
             octets, identities = read_device(document.certificate)
         except ValueError as error:
@@ -40,6 +44,17 @@ def read_device(text: str) -> tuple[bytes, tuple[Identity, ...]]:
     certificate = containers.read_certificates(text.encode())[0]
     names = [Identity.parse(name) for name in name_texts(certificate)]
     return containers.der(certificate), (*names, subject_of(certificate))
+
+
+@lru_cache(maxsize=100_000)
+def _issued(text: str, authority: str) -> bool:
+    """Whether this authority can revoke the certificate: it, and no other, issued it."""
+    try:
+        above = containers.read_certificates(authority.encode())[0]
+        containers.read_certificates(text.encode())[0].verify_directly_issued_by(above)
+    except (InvalidSignature, *MALFORMED):
+        return False
+    return True
 
 
 def subject_of(certificate: x509.Certificate) -> Identity:

@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
+from gateway.crypto.authority import Wanted
 from gateway.service.authorities import facts_of
+from gateway.service.issuing import Order
 from gateway.service.manage import Terms
 from tests.web.api_lab import Api, problem, served
 from tests.web.joining_lab import welcome
@@ -121,6 +123,26 @@ async def test_a_certificate_that_no_device_has_any_more_is_revoked(api: Api, ad
     status = await admin.get(f"{V1}/authorities/ca/crl")
     listed = x509.load_der_x509_crl(status.content)
     assert {f"{one.serial_number:x}" for one in listed} == {serial, second}
+
+
+async def test_a_device_names_the_authority_that_can_revoke_it(api: Api, admin: httpx2.AsyncClient) -> None:
+    await api.gateway.issuing.create_authority(Order("other", Wanted("Lab CA")), Terms("tests"))
+    serial = await joined(api, admin)
+    wrong = problem(await admin.patch(PHONE, json={"authority": "other"}), 422, "invalid")
+    assert [(one["pointer"], one["code"]) for one in wrong["errors"]] == [("/authority", "other-authority")]
+    assert (await admin.post(f"{PHONE}/actions/revoke")).status_code == 200
+    assert revoked(api) == [serial]
+
+
+async def test_a_certificate_that_another_device_has_stays_good(api: Api, admin: httpx2.AsyncClient) -> None:
+    serial = await joined(api, admin)
+    document = api.gateway.config.export()
+    document["devices"][0]["name"] = "anna/mobile"
+    await api.gateway.config.apply(document, Terms("tests"), prune=True)
+    assert list(api.gateway.config.inventory.devices) == ["anna/mobile"]
+    assert not revoked(api)
+    assert (await admin.delete(f"{V1}/users/anna/devices/mobile")).status_code == 200
+    assert revoked(api) == [serial]
 
 
 async def test_going_back_to_a_revision_takes_no_device_from_anybody(api: Api, admin: httpx2.AsyncClient) -> None:
