@@ -8,7 +8,8 @@ from typing import TypeVar
 from cryptography import x509
 
 from gateway.crypto.containers import write_pkcs12
-from gateway.crypto.signatures import PrivateKey
+from gateway.crypto.signature_keys import ML_DSA
+from gateway.crypto.signatures import PrivateKey, PublicKey
 from gateway.policy.authentication import Method
 from gateway.policy.peers import Child, Peer
 from gateway.policy.proposals import Proposal
@@ -17,6 +18,7 @@ from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
 
 Word = TypeVar("Word")
+_ML_DSA = frozenset(f"2.16.840.1.101.3.4.3.{last}" for last in (17, 18, 19))  # RFC 9881 2
 _ALL = frozenset({Selector.parse("0.0.0.0/0"), Selector.parse("::/0")})
 
 
@@ -98,6 +100,10 @@ def join(
     credential = snapshot.credentials.get(ours.credential)
     if ours.method != Method.CERTIFICATE or credential is None or not credential.chain:
         raise Unfit(f"{peer.name} has no certificate to prove itself to devices: set its local_auth to certificate")
+    anchor = _anchor(snapshot, credential.chain)
+    _checkable(f"the gateway's certificate for {peer.name}", *credential.chain, anchor)
+    if device is not None:
+        _checkable("the device's certificate", *device.chain, device.root)
     server_id = peer.local_id.text if peer.local_id else public_name
     server = public_name or server_id
     if not server:
@@ -114,7 +120,7 @@ def join(
         login=user.name,
         ike=(access.profile.ike if access else ()) or peer.proposals,
         esp=children[0].proposals,
-        anchor=_anchor(snapshot, credential.chain),
+        anchor=anchor,
         networks=() if _ALL & set(local) else tuple(dict.fromkeys(net for one in local for net in one.networks())),
         signer=(credential.key, credential.chain),
         device=device,
@@ -139,6 +145,16 @@ def _anchor(snapshot: Snapshot, chain: tuple[bytes, ...]) -> bytes:
         if certificate == last or certificate.subject == last.issuer:
             return authority.certificate
     return b""
+
+
+def _checkable(whose: str, *chain: bytes) -> None:
+    """No client of today reads keys and signatures of ML-DSA in certificates. Raises Unfit."""
+    for one in filter(None, chain):
+        certificate = x509.load_der_x509_certificate(one)
+        by = certificate.signature_algorithm_oid.dotted_string
+        if by in _ML_DSA or PublicKey.of(certificate.public_key()).kind in ML_DSA:
+            told = f"{whose} needs ML-DSA, which no device can check yet"
+            raise Unfit(f"{told}: take an authority with a key of ECDSA or RSA for this peer")
 
 
 @dataclass(frozen=True, slots=True)
