@@ -66,11 +66,13 @@ def _still_issued(inventory: Inventory, thing: Thing) -> Thing:
 
 def with_losses_revoked(old: Inventory, new: Inventory, now: float) -> Inventory:
     """A device's certificate that is no device's any more is revoked, whichever way it was lost (Unix seconds)."""
-    for name in new.touched(old, "devices"):
-        before, after = old.devices.get(name), new.devices.get(name)
-        if before is None or not before.certificate or (after and after.certificate == before.certificate):
+    touched = new.touched(old, "devices")
+    held = {one.certificate for one in new.devices.values()} if touched else set()
+    for name in touched:
+        before = old.devices.get(name)
+        if before is None or not before.certificate or before.certificate in held:
             continue
-        reason = "superseded" if after else "cessation-of-operation"
+        reason = "superseded" if name in new.devices else "cessation-of-operation"
         new = with_revoked(new, before.authority, before.certificate, now, reason)
     return new
 
@@ -78,12 +80,28 @@ def with_losses_revoked(old: Inventory, new: Inventory, now: float) -> Inventory
 def with_revoked(inventory: Inventory, authority: str, certificate: str, now: float, reason: str) -> Inventory:
     """An authority that has taken its word about a certificate (PEM) back; none that is gone has."""
     held = inventory.authorities.get(authority)
-    serial = f"{read_certificates(certificate.encode())[0].serial_number:x}"
+    serial = _serial(certificate)
     if held is None or any(one.serial == serial for one in held.revoked):
         return inventory
     entry = RevokedFields.model_validate({"serial": serial, "at": float(int(now)), "reason": reason})
     changed = held.model_copy(update={"revoked": (*held.revoked, entry)})
     return replace(inventory, authorities={**inventory.authorities, authority: changed})
+
+
+def cut_off(old: Inventory, new: Inventory) -> set[str]:
+    """Devices that are no more, and those whose certificate is revoked from now on: no link of theirs is good."""
+    cut = {name for name in new.touched(old, "devices") if name in old.devices and name not in new.devices}
+    for name in new.touched(old, "authorities"):
+        before, after = old.authorities.get(name), new.authorities.get(name)
+        fresh = {one.serial for one in after.revoked} if after else set()
+        fresh -= {one.serial for one in before.revoked} if before else set()
+        if fresh:
+            cut |= {one.name for one in _devices_by(new, name) if one.certificate and _serial(one.certificate) in fresh}
+    return cut
+
+
+def _serial(certificate: str) -> str:
+    return f"{read_certificates(certificate.encode())[0].serial_number:x}"
 
 
 def without_object(inventory: Inventory, kind: str, name: str) -> Inventory:

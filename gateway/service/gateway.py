@@ -94,6 +94,7 @@ class Gateway:
         self._publishing = Publishing(self.config, self.issuing)
         self.devices = Devices(self.config, database)
         self.invitations = Invitations(self.config, self.devices, database, self.journal, settings.public_name)
+        self.config.cut_off = self.invitations.cut_off
         self.fetching = RevocationFetching(time.time, partial(fetch, loopback=settings.fetch_loopback))
         keeping = RevocationKeeping(database, self.fetching)
         self._caring = CertificateCare(self.config, self.issuing, self.fetching, self._proven, keeping)

@@ -180,6 +180,11 @@ class Invitations:
             await self._store(replace(invite, revoked_at=self._clock()))
         self._tell("invite.revoked", f"{author} took the invitation of the device {invite.device} back", invite.device)
 
+    def cut_off(self, devices: set[str], at: float) -> None:
+        """These are gone or revoked, and so are their links: what comes by the name later is another's."""
+        for one in [one for one in self._by_id.values() if one.device in devices and one.state(at) == "open"]:
+            self._by_id[one.id] = replace(one, revoked_at=at)
+
     def _peer(self, name: str) -> str:
         """By which peer a device is to come in. Raises Invalid."""
         snapshot = self._config.snapshot()
@@ -232,10 +237,14 @@ class Invitations:
         async with self._changing:
             invite = self.find(token, source)
             enrolment, octets, made_by = await asyncio.to_thread(self._file, invite, platform)
+            invite = self.find(token, source)  # making a key takes a while, in which much may happen
             used = replace(invite, used_at=self._clock(), used_from=source, platform=platform)
             await self._store(used)
             try:
                 await self._keep(used, enrolment)
+            except NotFound:
+                await self._store(replace(invite, revoked_at=self._clock()))
+                raise NoInvitation(_OVER["revoked"]) from None
             except BaseException:
                 await self._store(invite)
                 raise

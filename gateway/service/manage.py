@@ -23,7 +23,7 @@ from gateway.service.documents import (
     unique_names,
     validated,
 )
-from gateway.service.edits import laid, used_by, with_document, with_further, without_object
+from gateway.service.edits import cut_off, laid, used_by, with_document, with_further, without_object
 from gateway.service.expiry import Expiry
 from gateway.service.journal import Journal
 from gateway.service.planning import (
@@ -49,6 +49,7 @@ from gateway.service.revocation import RevocationLists
 from gateway.service.seeds import first_inventory
 from gateway.storage.compiling import compile_snapshot
 from gateway.storage.database import Database, StorageFailed
+from gateway.storage.invites import take_back_invites
 from gateway.storage.objects import (
     CHILDREN,
     ChildObject,
@@ -94,6 +95,7 @@ class Configuration:
 
     Writing methods are coroutines of the event loop that `push` belongs to; they check and store in a thread, one after
     the other, and call `push` and the journal in the loop. `push` takes the new snapshot and tells what it changed.
+    `cut_off` hears there of devices that are gone or revoked, and when (Unix seconds).
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Configuration:
         self._secrets = secrets
         self._push = push
         self._journal = journal
+        self.cut_off: Callable[[set[str], float], None] = lambda _devices, _at: None
         self._clock = clock
         self._writer = Writer()
         self._writing = asyncio.Lock()
@@ -302,8 +305,9 @@ class Configuration:
                 return written(plan, target, terms, await asyncio.to_thread(changes, self._snapshot, plan.snapshot))
             text = summary(plan.differences)
             revision = Revision(plan.new.revision, self._clock(), terms.author, terms.comment, text)
-            await asyncio.to_thread(self._store, plan, revision)
+            lost = await asyncio.to_thread(self._store, plan, revision)
             self._inventory, self._snapshot = plan.new, plan.snapshot
+            self.cut_off(lost, revision.at)
             impact = self._push(plan.snapshot)
             self.watch()
             sentence = f"{text} (revision {revision.number}, by {terms.author})"
@@ -371,12 +375,16 @@ class Configuration:
                 self._journal.write(now, "block.expired", text, networks=over)
             self.watch()
 
-    def _store(self, plan: Plan, revision: Revision) -> None:
+    def _store(self, plan: Plan, revision: Revision) -> set[str]:
+        """The devices that it cuts off; their links are taken back with it."""
+        lost = cut_off(plan.old, plan.new)
         with self._database.write() as session:
+            take_back_invites(session, lost, revision.at)
             save_inventory(session, self._secrets, plan.old, plan.new)
             add_revision(session, revision, self._writer.text(plan.new))
             session.flush()
             forget_revisions(session, REVISIONS_KEPT)
+        return lost
 
 
 def _as_now(now: Inventory, kind: str, document: Mapping[str, Any]) -> list[Any]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from gateway.storage.models import InviteRow
 
+_AT_ONCE = 500  # names in one statement
 _COLUMNS = tuple(column.name for column in InviteRow.__table__.columns)
 
 
@@ -18,6 +19,15 @@ def save_invite(session: Session, invite: Mapping[str, Any]) -> None:
 
 def forget_invites(session: Session, ids: Iterable[str]) -> None:
     session.execute(delete(InviteRow).where(InviteRow.id.in_(list(ids))))
+
+
+def take_back_invites(session: Session, devices: Iterable[str], at: float) -> None:
+    """Those of these devices that are still good at a moment (Unix seconds)."""
+    names = sorted(devices)
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        still = (InviteRow.used_at.is_(None), InviteRow.revoked_at.is_(None), InviteRow.expires_at > at)
+        session.execute(update(InviteRow).where(InviteRow.device.in_(some), *still).values(revoked_at=at))
 
 
 def load_invites(session: Session) -> list[dict[str, Any]]:

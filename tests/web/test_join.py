@@ -10,19 +10,22 @@ import time
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from gateway.crypto import containers
+from gateway.crypto.authority import Wanted
 from gateway.crypto.signature_keys import spki
 from gateway.service import invitations
 from gateway.service.authorities import facts_of
-from gateway.service.invitations import Invitations
+from gateway.service.invitations import Invitations, NoInvitation
+from gateway.service.issuing import Order
 from tests.web.api_lab import HOST, Api, served
 from tests.web.console_markup import Page
-from tests.web.joining_lab import BOTH, CERTIFICATE, LOGIN, PASSWORD, SECRET, people, welcome
+from tests.web.joining_lab import BOTH, CERTIFICATE, LOGIN, ME, PASSWORD, SECRET, people, welcome
 from web.console.joining import platform_of
 
 V1 = "/api/v1"
@@ -173,6 +176,85 @@ async def test_a_link_that_is_over_gives_nothing(
     told = well_made(await guest.post(path, data={"platform": "swanctl"}), status).source
     assert {"expired": "that is over", "user disabled": "is disabled"}.get(way, "taken back") in told
     assert all(not one.certificate for one in api.gateway.config.inventory.devices.values())
+
+
+@pytest.mark.parametrize("whose", ["phone", ""])
+async def test_a_link_is_for_no_later_device_of_the_same_name(api: Api, guest: httpx2.AsyncClient, whose: str) -> None:
+    path = await invited(api)
+    place = f"{V1}/users/anna/devices/phone" if whose else f"{V1}/users/anna"
+    async with api.client(await api.token()) as admin:
+        assert (await admin.delete(place)).status_code == 200
+        assert (await admin.put(f"{V1}/users/anna", json={"login": LOGIN})).status_code in (200, 201)
+        assert (await admin.put(f"{V1}/users/anna/devices/phone", json={})).status_code == 201
+        (one,) = (await admin.get(f"{V1}/invites")).json()["items"]
+        assert one["state"] == "revoked" and one["revoked_at"]
+    for links in (api.gateway.invitations, reread(api)):
+        with pytest.raises(NoInvitation, match="taken back"):
+            links.find(path.removeprefix("/join/"), "192.0.2.1")
+    well_made(await guest.post(path, data={"platform": "swanctl"}), 410)
+    assert not api.gateway.config.inventory.devices["anna/phone"].certificate
+
+
+def reread(api: Api) -> Invitations:
+    """What is known of links after a restart."""
+    gate = api.gateway
+    return Invitations(gate.config, gate.devices, gate._database, gate.journal, "gw.example")
+
+
+@pytest.mark.parametrize("way", ["action", "authority"])
+async def test_no_older_link_sets_a_revoked_device_up_again(api: Api, guest: httpx2.AsyncClient, way: str) -> None:
+    await guest.post(await invited(api), data={"platform": "swanctl"})
+    path = await invited(api)
+    async with api.client(await api.token()) as admin:
+        if way == "action":
+            told = await admin.post(f"{V1}/users/anna/devices/phone/actions/revoke")
+        else:
+            serial = facts_of(api.gateway.config.inventory.devices["anna/phone"].certificate)[0].serial
+            revoked = [{"serial": serial, "at": 1.0, "reason": "key-compromise"}]
+            told = await admin.patch(f"{V1}/authorities/ca", json={"revoked": revoked})
+        assert told.status_code == 200, told.text
+    async with api.client(**BROWSER) as thief:
+        well_made(await thief.post(path, data={"platform": "swanctl"}), 410)
+    with pytest.raises(NoInvitation, match="taken back"):
+        reread(api).find(path.removeprefix("/join/"), "192.0.2.1")
+    assert (await guest.post(await invited(api), data={"platform": "swanctl"})).status_code == 200
+
+
+async def test_a_link_that_is_taken_back_while_the_key_is_made_gives_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links, path = api.gateway.invitations, await invited(api)
+    making, made = links._file, asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(*asked: Any) -> Any:
+        file = making(*asked)
+        asyncio.run_coroutine_threadsafe(made.wait(), loop).result(10)
+        return file
+
+    monkeypatch.setattr(links, "_file", slow)
+    taking = asyncio.create_task(links.take(path.removeprefix("/join/"), "swanctl", "192.0.2.1"))
+    await asyncio.sleep(0.3)
+    await api.gateway.config.delete("devices", "anna/phone", ME)
+    await api.gateway.config.put("devices", "anna/phone", {}, ME)
+    made.set()
+    with pytest.raises(NoInvitation, match="taken back"):
+        await taking
+    assert not api.gateway.config.inventory.devices["anna/phone"].certificate
+
+
+@pytest.mark.parametrize("whose", ["device", "gateway"])
+async def test_what_no_device_can_check_is_refused_when_it_is_invited(api: Api, whose: str) -> None:
+    await api.gateway.issuing.create_authority(Order("pq", Wanted("PQ"), key_type="ml-dsa-65"), ME)
+    await api.gateway.issuing.generate(Order("pqgate", Wanted("pqgate", ("gw.example",))), "pq", ME)
+    change = {"local_auth": [{"method": "certificate", "certificate": "pqgate"}]}
+    if whose == "device":
+        change = {"remote_auth": [{"method": "certificate", "authorities": ["pq"]}]}
+    async with api.client(await api.token()) as admin:
+        assert (await admin.patch(f"{V1}/peers/people", json=change)).status_code == 200
+        refused = await admin.post(f"{V1}/users/anna/devices/phone/invites", json={})
+    assert refused.status_code == 422 and "ML-DSA, which no device can check yet" in refused.text
+    assert whose in refused.text
 
 
 async def test_who_guesses_is_slowed_and_who_was_invited_is_not(api: Api, guest: httpx2.AsyncClient) -> None:

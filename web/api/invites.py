@@ -123,7 +123,7 @@ async def list_invites(
     cursor: Cursor = None,
     device: Annotated[str, Query(max_length=127, description="Of this device alone: user/device")] = "",
 ) -> Page[InviteAnswer]:
-    """Invitations of the last thirty days, the oldest first."""
+    """Invitations, the oldest first; each until thirty days after its link ran out, or longer while none is made."""
     gateway = current_gateway(request)
     items, following = page_of(
         gateway.invitations.all(),

@@ -67,14 +67,13 @@ async def take_file(request: Request, gateway: ThisGateway, token: str) -> Respo
     typed, _ = await typed_in(request)
     platform = typed.get("platform", "")
     try:
+        invite = gateway.invitations.find(token, source(request))
         if platform not in KEYED:
-            invite = gateway.invitations.find(token, source(request))
             return _form(request, gateway, token, invite, "Choose what kind of device it is.")
         taken = await gateway.invitations.take(token, platform, source(request))
     except (NoInvitation, Throttled) as refused:
         return _refused(request, refused)
     except (Unfit, Invalid) as unfit:
-        invite = gateway.invitations.find(token, source(request))
         return _form(request, gateway, token, invite, f"There is no file for this kind of device: {unfit}.", platform)
     headers = {**_HEADERS, "content-disposition": f'attachment; filename="{taken.file_name}"'}
     answer = Response(taken.octets, 200, headers, taken.platform.media_type)
