@@ -81,6 +81,7 @@ class AccessRules:
                 self._put_back()
             else:
                 self._read = {address: found[address] for address in self._expected}
+                self._why_not = ""
         if self._made and self._rules and self._reading is None:
             self._expected = set(self._rules)
             self._reading = self._reader.submit(self._look)

@@ -192,6 +192,15 @@ def test_without_nft_strict_rules_are_refused_and_the_others_told(
     rules.close()
 
 
+def test_rules_that_lie_there_are_not_told_as_missing_because_others_were_refused(rules: AccessRules) -> None:
+    rules.obey([LayRules(ANNA)])
+    with pytest.raises(Refused, match="cannot be laid: nft says"):
+        rules.obey([LayRules(ANNA._replace(address="nowhere.invalid"))])
+    look(rules)
+    rules.counters()
+    assert rules.shortcomings() == []
+
+
 def test_a_kernel_without_nat_filters_all_the_same_and_it_is_told(scene: tuple[Namespace, Namespace]) -> None:
     gate, user = scene
     with gate.entered():
