@@ -351,7 +351,8 @@ class Observer:
         dropped = sum(one.dropped_packets for one in counted), sum(one.dropped_octets for one in counted)
         networks = tuple(one.text for one in profile.networks)
         tunnel = "full" if profile.full_tunnel else "split"
-        return AccessStatus(profile.name, group, tunnel, networks, profile.masquerade, *passed, *dropped)
+        masquerade = profile.masquerade and bool(sa.leases)
+        return AccessStatus(profile.name, group, tunnel, networks, masquerade, *passed, *dropped)
 
     def _child_sa(self, sa: IkeSa, child: ChildSa) -> ChildSaStatus:
         books = self._carried[sa.peer_name or "", child.name]

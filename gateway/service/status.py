@@ -52,8 +52,9 @@ class ChildSaStatus:
 class AccessStatus:
     """How far a user gets by an access profile; no `networks` are anywhere.
 
-    `group` is the one of his groups by which he has it, empty where it is his own. What came from his addresses is
-    counted where the rules lie in the data plane, a few seconds late.
+    `group` is the one of his groups by which he has it, empty where it is his own. What came from his addresses of
+    pools is counted where the rules lie in the data plane, a few seconds late; without such addresses nothing is, and
+    nothing is masqueraded.
     """
 
     profile: str

@@ -9,6 +9,7 @@ from gateway.policy.pools import Pool
 from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
+from gateway.service.observe import Observer
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import CfgAttribute, ExchangeType, Protocol
 from tests.simulation.kinds import nets
@@ -190,6 +191,25 @@ def test_rules_are_for_addresses_of_pools() -> None:
     network.run(3)
     assert not gate.plane.states()
     assert failure(gate).cause == "no-rules"
+
+
+def test_what_is_masqueraded_by_no_address_is_not_told_to_be() -> None:
+    network = Network(41)
+    gate = gateway(network)
+    child = replace(gate_peer().children[0], remote=nets("10.50.0.0/24"))
+    peers = [replace(gate_peer(), children=(child,), pools=())]
+    wide = AccessProfile("wide", nets("10.1.0.0/28"), groups=("staff",), masquerade=True)
+    network.apply(gate, Snapshot.build(9, peers, [psk()], users=[ANNA], access_profiles=[wide]))
+    host = network.host("device1", "198.51.0.2")
+    base = device_peer("user1")
+    mine = replace(base, virtual_ip=False, children=(replace(base.children[0], local=nets("10.50.0.0/24")),))
+    network.apply(host, Snapshot.build(1, [mine], [psk()]))
+    network.run(3)
+    observer = Observer(gate.engine, gate.plane, lambda: network.now, 0.0)
+    observer.refresh(force=True)
+    (told,) = [sa.access for sa in observer.status((), ()).ike_sas]
+    assert told is not None
+    assert (told.profile, told.masquerade) == ("wide", False)
 
 
 def test_no_child_brings_packets_from_addresses_without_rules() -> None:
