@@ -9,6 +9,7 @@ from gateway.ike.authentication import ppk
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import LocalAuth, RemoteAuth
+from gateway.policy.identities import IdentityPattern
 from gateway.policy.peers import PpkExchange
 from gateway.policy.ppks import Ppk
 from gateway.policy.snapshot import Snapshot
@@ -16,7 +17,7 @@ from gateway.service.observe import _key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType
-from tests.simulation.network import Host, Network, Weather
+from tests.simulation.network import Host, Network, Weather, psk
 from tests.simulation.test_eap import CERTIFICATE, EAP, PASSWORD, assert_up, attempt, established_any, scene
 from tests.simulation.test_ppk import ONE, TWO, Keys
 from tests.simulation.test_tampering import between, without
@@ -90,7 +91,7 @@ def test_done_without_where_the_responder_has_another(kind: str, exchange: PpkEx
     a, b = mixed(network, ours, (TWO,), exchange=exchange, **KINDS[kind])
     network.run(5)
     assert_up(a, b)
-    assert "PPK" not in told(a) + told(b)
+    assert "with a PPK" not in told(a) + told(b)
 
 
 @pytest.mark.parametrize("exchange", [AUTH, EARLY])
@@ -183,3 +184,27 @@ def test_a_caller_that_lies_under_the_right_keys_is_refused(lie: Lie, monkeypatc
     assert not established_any(a) and not established_any(b)
     assert attempt(b).cause == "ppk" or (lie is _wrong_way_out and attempt(b).cause == "eap-key")
     assert "\x1b" not in attempt(b).reason
+
+
+@pytest.mark.parametrize("exchange", [AUTH, EARLY])
+@pytest.mark.parametrize(
+    ("caller", "first", "stands"),
+    [((), (), False), ((ONE,), (), False), ((ONE,), (ONE,), True), ((TWO,), (TWO,), False)],
+)
+def test_a_later_round_leads_to_no_entry_whose_key_is_missing(
+    exchange: PpkExchange, caller: Keys, first: Keys, stands: bool
+) -> None:
+    network = Network(9)
+    _, b = mixed(network, caller, (), exchange=exchange, **KINDS["a key, then eap"])
+    now = b.engine.core.snapshot
+    (one,) = now.peers.values()
+    names = tuple(key.name for key in first)
+    lax = replace(one, name="lax", remote_id=IdentityPattern.parse("laptop.example"), ppks=names)
+    strict = replace(one, name="strict", remote_id=IdentityPattern.parse("anna"), ppks=(ONE.name,), ppk_required=True)
+    both = Snapshot.build(2, [lax, strict], [psk()], users=now.users.values(), ppks=(ONE, TWO))
+    network.perform(b, b.engine.apply(both, network.now)[1])
+    network.run(60)
+    sas = [sa for sa in b.engine.ike_sas() if sa.peer is not None and sa.peer.name == "strict" and sa.children]
+    assert bool(sas) is stands
+    if not stands:
+        assert attempt(b).cause == "ppk"

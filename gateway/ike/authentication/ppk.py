@@ -156,7 +156,8 @@ def demand(core: Core, sa: IkeSa, peer: Peer) -> None:
     if peer.ppk_required and used is None and Ability.MAY_USE_PPK not in sa.abilities:
         why = f"{peer.name} uses no post-quantum pre-shared key, and one is required"
         raise core.give_up(sa, "ppk", Step.IDENTITY, _FAILED, why)
-    if used is not None and used not in of_peer(core, peer, PpkExchange.INTERMEDIATE):
+    own = [(one.ppk_id, one.secret) for one in of_peer(core, peer, PpkExchange.INTERMEDIATE)]
+    if used is not None and (used.ppk_id, used.secret) not in own:
         why = f"{peer.name} used the post-quantum pre-shared key {used.identity}, which is not one of its own here"
         raise core.give_up(sa, "ppk", Step.IDENTITY, _FAILED, why)
 
@@ -188,6 +189,21 @@ def accept(core: Core, sa: IkeSa, peer: Peer, request: Message) -> list[wire.Pay
         raise core.give_up(sa, "ppk", Step.IDENTITY, _FAILED, why)
     request.payloads[request.payloads.index(auth)] = wire.AUTH(auth.method, without.data)
     attempt_log.add(sa.attempt, Step.ALGORITHMS, "without a PPK: the one that the peer names is not its own here")
+    return []
+
+
+def stay(before: Peer, core: Core, sa: IkeSa, peer: Peer, _: Message) -> list[wire.Payload]:
+    """As responder, after a later round: what was settled with the entry `before` must do for the one that it led to.
+
+    Raises Close.
+    """
+    same = (before.ppks, before.ppk_exchange) == (peer.ppks, peer.ppk_exchange)
+    used = Ability.USES_PPK in sa.abilities
+    if (used and not same) or (peer.ppk_required and not used):
+        why = f"{peer.name} has other post-quantum pre-shared keys than {before.name}, as which the first round went"
+        if not used:
+            why = f"{peer.name} uses no post-quantum pre-shared key, and one is required"
+        raise core.give_up(sa, "ppk", Step.IDENTITY, _FAILED, why)
     return []
 
 

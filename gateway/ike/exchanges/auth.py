@@ -348,7 +348,7 @@ async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent:
         if number == 1 and not alone:
             answer += proof.prove(core, sa, peer.local_auth[0], identity)
         if wanted.method == Method.EAP:
-            accept = ppk.accept if number == 1 else None
+            accept = ppk.accept if number == 1 else partial(ppk.stay, sa.peer or peer)
             heard = await as_responder.hear(core, sa, wanted, sent, request, answer, alone=alone, accept=accept)
             request, answer, identity, how = heard.request, heard.answer, heard.identity, heard.how
         note_proof(core, sa, f"{identity} proved itself {how}")

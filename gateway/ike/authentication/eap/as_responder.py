@@ -47,7 +47,7 @@ async def hear(
     first: Sequence[wire.Payload],
     *,
     alone: bool,
-    accept: Callable[[Core, IkeSa, Peer, Message], list[wire.Payload]] | None,
+    accept: Callable[[Core, IkeSa, Peer, Message], list[wire.Payload]],
 ) -> Heard:
     """The peer's proof by EAP, after an answer that begins with `first`; `alone` where that holds no proof of ours.
 
@@ -95,7 +95,7 @@ async def hear(
         closing.parting = wire.EAP(EapCode.FAILURE, talk.last)
         raise closing from None
     request = await respond([wire.EAP(EapCode.SUCCESS, talk.last)])
-    more = accept(core, sa, sa.peer, request) if accept else []
+    more = accept(core, sa, sa.peer, request)
     auth = request.maybe(wire.AUTH)
     if auth is None or not proof.verify(sa, proven.msk, sent, auth):
         why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
