@@ -8,6 +8,7 @@ import pytest
 from gateway.crypto.keys import IkeKeys, ike_keys, ppk_skeyseed, rekey_skeyseed
 from gateway.ike.attempts import Outcome
 from gateway.ike.path import Path
+from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import PpkExchange
 from gateway.policy.ppks import Ppk
 from gateway.policy.proposals import Proposal
@@ -127,7 +128,7 @@ def test_without(ours: Keys, theirs: Keys, required: tuple[bool, bool], stands: 
     network.run(6)
     if stands:
         assert_agree(a, b)
-        assert "PPK" not in told(a) + told(b)
+        assert "with a PPK" not in told(a) + told(b)
         assert "without a PPK" in steps(a) or not (ours and theirs)
         return
     for host in (a, b):
@@ -305,3 +306,23 @@ def test_two_keys_of_a_name_are_told_apart_by_their_confirmation() -> None:
     network.run(1)
     assert_agree(a, b)
     assert "the peer's key of the name first.ppk is another one" in steps(b)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_two_peers_may_call_their_keys_the_same(order: str) -> None:
+    network = Network(1)
+    keys = {name: Ppk(name, "same", name.encode() * 32) for name in order}
+    gateway = network.host("right", RIGHT)
+    callers = [network.host(name, f"192.0.2.{ord(name)}") for name in order]
+    called = [
+        replace(right(), name=name, remote_id=IdentityPattern.parse(f"{name}.example"), ppks=(name,), ppk_required=True)
+        for name in order
+    ]
+    network.apply(gateway, Snapshot.build(1, called, [psk()], ppks=keys.values()))
+    for host in callers:
+        me = Identity.parse(f"{host.name}.example")
+        one = replace(left(), local_id=me, ppks=(host.name,), ppk_required=True)
+        network.apply(host, Snapshot.build(1, [one], [psk()], ppks=[keys[host.name]]))
+    network.run(5)
+    assert {sa.peer.name for sa in established(gateway) if sa.peer} == {"a", "b"}
+    assert all(early(host) for host in callers)

@@ -73,21 +73,22 @@ def choose(core: Core, sa: IkeSa, named: Sequence[wire.Notify]) -> Ppk | None:
     Raises Close where there is none, and whoever may call from there needs one.
     """
     peers = core.snapshot.peers_for(sa.path.local, sa.path.remote)
-    known = {key.ppk_id: key for peer in peers for key in ppk.of_peer(core, peer, _HERE)}
+    known: dict[bytes, dict[Ppk, None]] = {}  # two peers may call theirs the same
+    for key in (key for peer in peers for key in ppk.of_peer(core, peer, _HERE)):
+        known.setdefault(key.ppk_id, {})[key] = None
     others: dict[str, None] = {}
     for one in named[:MOST_NAMED]:
         ppk_id, confirmation = one.data[:-PPK_CONFIRMATION_OCTETS], one.data[-PPK_CONFIRMATION_OCTETS:]
-        found = known.get(ppk_id)
-        if found is not None and hmac.compare_digest(confirmation, _confirmation(sa, found)):
-            ppk.use(core, sa, found)
-            return found
-        if found is not None:
+        for found in known.get(ppk_id, ()):
+            if hmac.compare_digest(confirmation, _confirmation(sa, found)):
+                ppk.use(core, sa, found)
+                return found
             others[found.identity] = None
     for identity in others:
         attempt_log.add(sa.attempt, Step.ALGORITHMS, f"the peer's key of the name {identity} is another one")
     if peers and all(peer.ppk_required for peer in peers):
         why = "the peer names no post-quantum pre-shared key that is known here, and one is required; known: "
-        why += ", ".join(key.identity for key in known.values()) or "none"
+        why += ", ".join(next(iter(keys)).identity for keys in known.values()) or "none"
         raise core.give_up(sa, "ppk", Step.ALGORITHMS, _FAILED, why)
     attempt_log.add(sa.attempt, Step.ALGORITHMS, "without a PPK: the peer names none that is known here")
     return None
