@@ -215,3 +215,16 @@ def test_a_hybrid_tunnel_hears_nothing_of_the_day() -> None:
     change(network, right, EngineSettings(post_quantum=date(network, 100)))
     network.run(300)
     assert left.engine.ike_sas() == [before]
+
+
+def test_no_rekey_is_begun_for_which_there_are_no_means() -> None:
+    network = Network(12)
+    left, _ = pair(network, (CLASSICAL,), (CLASSICAL,), unique=Unique.KEEP)
+    network.run(2)
+    change(network, left, post_quantum=REQUIRED)
+    network.run(1)
+    network.perform(left, left.engine.rekey("right", None, network.now)[1])
+    failed = next(event.text for event in left.events if event.kind == "exchange.failed")
+    assert "ML-KEM is required for right, and our proposals for a rekey of the IKE SA have none" in failed
+    network.run(GRACE + 10)
+    assert standing(left) is None

@@ -127,6 +127,9 @@ async def _negotiate(core: Core, sa: IkeSa) -> tuple[Message, _Offer]:
     assert sa.peer is not None
     proposals = quantum.in_rekey(core, sa, ike_proposals(core, sa))
     methods = [row.number for proposal in proposals for row in proposal.ke]
+    if not methods:
+        why = f"ML-KEM is required for {sa.peer.name}, and our proposals for a rekey of the IKE SA have none"
+        raise Reject(NotifyType.NO_PROPOSAL_CHOSEN, why)
     running = sa.chosen.ke.number if sa.chosen and sa.chosen.ke else 0
     method, spi = running if running in methods else methods[0], core.new_spi()
     for _ in range(len(methods) + 1):
