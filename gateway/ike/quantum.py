@@ -11,7 +11,7 @@ from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.ike.standing import Seen, Shortfall, Standing
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Proposal, choose
+from gateway.policy.proposals import Chosen, Proposal, choose
 from gateway.policy.quantum import Demand, PostQuantum, classical, under
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
@@ -27,12 +27,16 @@ _LOOKED_AT = 16
 
 def standing(sa: IkeSa) -> Standing | None:
     """What the keys of this SA rest on; None before there are any."""
-    if sa.chosen is None or sa.chosen.ke is None:
+    return _rests_on(sa.chosen, sa.abilities) if sa.chosen else None
+
+
+def _rests_on(chosen: Chosen, abilities: Ability) -> Standing | None:
+    if chosen.ke is None:
         return None
-    kems = [row.kem for row in (sa.chosen.ke, *sa.chosen.following)]
+    kems = [row.kem for row in (chosen.ke, *chosen.following)]
     if any(kems):
         return Standing.ML_KEM if all(kems) else Standing.HYBRID
-    return Standing.PPK if Ability.USES_PPK in sa.abilities else Standing.CLASSICAL
+    return Standing.PPK if Ability.USES_PPK in abilities else Standing.CLASSICAL
 
 
 def why_classical(sa: IkeSa) -> str:
@@ -57,6 +61,11 @@ def demand_on(core: Core, peer: Peer) -> PostQuantum:
 def demanded(core: Core, peer: Peer) -> Demand:
     """What is demanded of the peer now."""
     return demand_on(core, peer).at(core.extensions.tickets.unix(core.now))
+
+
+def may_come_back(core: Core, peer: Peer, chosen: Chosen, abilities: Ability) -> bool:
+    """Whether an IKE SA of such keys may come back by its ticket, by what is demanded of the peer now."""
+    return _rests_on(chosen, abilities) is not Standing.CLASSICAL or demanded(core, peer) is not Demand.REQUIRE
 
 
 def has_ppk(core: Core, peer: Peer) -> bool:

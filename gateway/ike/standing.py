@@ -27,6 +27,7 @@ class Shortfall(StrEnum):
         "we offered ML-KEM, and the peer chose a suite without and says nothing of IKE_INTERMEDIATE (RFC 9242): it is "
         "too old for it, or has it switched off"
     )
+    RESUMED = "it came back by the ticket of an IKE SA whose keys were classical"
     LOST = "the messages with ML-KEM got lost on the path, and we fell back"
 
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.crypto import suites
 from gateway.ike.abilities import Ability
+from gateway.ike.standing import Shortfall
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen
@@ -75,6 +76,8 @@ class KeptTicket:
     abilities: Ability = Ability.NONE
     proof_ends: float = 0.0
     """As a Ticket's, of the certificates that the responder showed."""
+    shortfall: Shortfall = Shortfall.NONE
+    """Why its keys are classical, where they are."""
 
 
 class Tickets:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.ike import quantum
+from gateway.ike.abilities import Ability
 from gateway.ike.requiring import GRACE
 from gateway.ike.standing import Standing
 from gateway.policy.peers import Unique
@@ -228,3 +229,51 @@ def test_no_rekey_is_begun_for_which_there_are_no_means() -> None:
     assert "ML-KEM is required for right, and our proposals for a rekey of the IKE SA have none" in failed
     network.run(GRACE + 10)
     assert standing(left) is None
+
+
+@pytest.mark.parametrize("demanding", ["left", "right"])
+def test_what_was_classical_does_not_come_back_by_its_ticket(demanding: str) -> None:
+    """The ticket is not shown, or not taken, and a call with ML-KEM follows at once."""
+    network = Network(13)
+    left, right = pair(network, (CLASSICAL, HYBRID), (CLASSICAL, HYBRID))
+    off = PostQuantum(Demand.OFF)
+    for host in (right, left):
+        change(network, host, post_quantum=off, resumption=True)
+    for action in (left.engine.disconnect, left.engine.connect):
+        network.perform(left, action("right", None, network.now)[1])
+        network.run(3)
+    assert up(left) == CLASSICAL
+    for host in (left, right):
+        (config,) = host.engine.core.snapshot.peers.values()
+        taught = Snapshot.build(5, [replace(config, post_quantum=REQUIRED if host.name == demanding else off)], [psk()])
+        if host is left:  # as if that had been so all along
+            object.__setattr__(left.engine.core, "snapshot", taught)
+            for sa in left.engine.ike_sas():
+                sa.peer = taught.peers["right"]
+        else:
+            network.reboot(right, taught)
+    network.run(60)
+    assert up(left) == up(right) == HYBRID
+    causes = [one.cause for host in (left, right) for one in host.engine.core.attempts.latest(99)]
+    assert not {"post-quantum", "peer-refused-us"}.intersection(causes)
+    assert left.engine.core.counters["resumption-failed"] == (demanding == "right")
+
+
+def test_who_came_back_by_a_ticket_says_why_it_is_classical() -> None:
+    network = Network(14)
+    left, right = pair(network, (HYBRID, CLASSICAL), (CLASSICAL,), resumption=True)
+    change(network, right, resumption=True)
+    network.perform(left, left.engine.disconnect("right", None, network.now)[1])
+    network.run(3)
+    network.perform(left, left.engine.connect("right", None, network.now)[1])
+    network.run(3)
+    why = quantum.why_classical(left.engine.ike_sas()[0])
+    assert why.startswith("we offered ML-KEM, and the peer chose")
+    (config,) = right.engine.core.snapshot.peers.values()
+    network.reboot(right, Snapshot.build(5, [config], [psk()]))
+    network.run(60)
+    (ours,), (theirs,) = left.engine.ike_sas(), right.engine.ike_sas()
+    assert Ability.RESUMED in ours.abilities
+    assert quantum.why_classical(ours) == why
+    theirs.peer = replace(config, proposals=proposals(HYBRID, CLASSICAL))
+    assert quantum.why_classical(theirs) == "it came back by the ticket of an IKE SA whose keys were classical"

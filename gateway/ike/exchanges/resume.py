@@ -7,7 +7,7 @@ was made of is in the ticket, and must still be what the configuration asks for.
 """
 
 from gateway.crypto.keys import ike_keys, resumption_skeyseed
-from gateway.ike import attempt_log, childless
+from gateway.ike import attempt_log, childless, quantum
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import resumed
@@ -26,6 +26,7 @@ from gateway.ike.nat import detect_nat, must_encapsulate, nat_detection
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.protect import Protection, refuse_unknown_critical
 from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.standing import Shortfall
 from gateway.ike.tickets import LONGEST_LIFETIME, MAX_TICKET, OF_KEYS, KeptTicket, Ticket
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen, choose
@@ -49,8 +50,8 @@ async def resume_sa(core: Core, sa: IkeSa) -> KeptTicket | None:
     assert sa.peer is not None
     name = sa.peer.name
     kept = core.extensions.tickets.usable(name, core.now) if sa.peer.resumption else None
-    lacking = sa.peer.ppk_required and kept is not None and Ability.USES_PPK not in kept.abilities
-    if kept is not None and (lacking or kept.remote != sa.path.remote):  # or it is of another gateway of that name
+    if kept is not None and not (_suffices(core, sa.peer, kept) and kept.remote == sa.path.remote):
+        # what it was made of is not what is required now, or it is of another gateway of that name
         core.extensions.tickets.drop(name)
         kept = None
     if kept is None:
@@ -74,7 +75,7 @@ async def resume_sa(core: Core, sa: IkeSa) -> KeptTicket | None:
     refuse_unknown_critical(response)
     sa.nonce_r, sa.spi_r = check_nonce(response.one(wire.Nonce).data), response.spi_r
     sa.requests.next_id = 1
-    sa.abilities = kept.abilities | Ability.RESUMED
+    sa.abilities, sa.shortfall = kept.abilities | Ability.RESUMED, kept.shortfall or Shortfall.RESUMED
     note_fragmentation(sa, sa.peer, response)
     _protect(core, sa, kept.chosen, kept.sk_d)
     note_nat(core, sa, response)
@@ -122,6 +123,7 @@ def accept_resume(core: Core, opening: Opening) -> bool:
         return False
     sa = begin_answer(core, opening, peer)
     sa.abilities |= ticket.abilities | Ability.RESUMED
+    sa.shortfall = Shortfall.RESUMED
     _protect(core, sa, ticket.chosen, ticket.sk_d)
     sa.nat = detect_nat(core, opening.request, opening.path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, peer))
@@ -144,10 +146,17 @@ def _peer_of(core: Core, opening: Opening, ticket: Ticket) -> Peer | None:
         return None
     if not choose(peer.proposals, [ticket.chosen.to_wire(b"")], additional=True):
         return None
-    if peer.ppk_required and Ability.USES_PPK not in ticket.abilities:
+    if not _suffices(core, peer, ticket):
         return None
     now = core.extensions.tickets.fingerprint(core.snapshot, peer, ticket.ours, ticket.theirs)
     return peer if now == ticket.fingerprint else None
+
+
+def _suffices(core: Core, peer: Peer, ticket: Ticket | KeptTicket) -> bool:
+    """Whether the keys of that IKE SA were made of what is required now."""
+    if peer.ppk_required and Ability.USES_PPK not in ticket.abilities:
+        return False
+    return quantum.may_come_back(core, peer, ticket.chosen, ticket.abilities)
 
 
 def request_ticket(sa: IkeSa) -> list[wire.Payload]:
@@ -191,6 +200,7 @@ def take_ticket(core: Core, sa: IkeSa, response: Message) -> None:
     lifetime, ticket = int.from_bytes(notify.data[:4]), notify.data[4:]
     ends, made_of = (sa.local_id, sa.remote_id), sa.abilities & OF_KEYS
     kept = KeptTicket(ticket, 0.0, sa.our_spi, sa.path.remote, sa.chosen, sa.keys.d, *ends, made_of, sa.proof_ends)
+    kept.shortfall = sa.shortfall
     core.extensions.tickets.keep(sa.peer.name, kept, lifetime, core.now)
     sa.abilities |= Ability.GIVES_TICKETS
 
