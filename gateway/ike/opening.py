@@ -24,6 +24,7 @@ def open_message(
     if not message.payloads or not isinstance(message.payloads[-1], SKF):
         sa.protection.open(datagram, message)
         _discard(window)
+        sa.incomplete = ""
         return datagram
     if not sa.fragmentation:
         raise Drop("fragment where none was agreed")
@@ -38,7 +39,7 @@ def open_message(
         if core.timers.when(("fragments", sa)) is None:
             core.timers.set(("fragments", sa), core.now + PARTIAL_LIFETIME)
         return None
-    window.partial = None
+    window.partial, sa.incomplete = None, ""
     core.timers.cancel(("fragments", sa))
     _learn_size(sa, partial)
     core.count("reassembled")

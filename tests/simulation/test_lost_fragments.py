@@ -5,7 +5,9 @@ import pytest
 from gateway.ike import quantum
 from gateway.ike.attempts import Attempt
 from gateway.ike.standing import Standing
+from gateway.policy.peers import Retransmission
 from gateway.policy.quantum import Demand, PostQuantum
+from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire.message import parse, parse_header
 from gateway.wire.numbers import ExchangeType
 from gateway.wire.payloads import SKF
@@ -115,3 +117,26 @@ def test_the_next_call_after_a_while_offers_it_again() -> None:
         network.run(5)
     assert up(left) == up(right) == HYBRID
     assert quantum.standing(left.engine.ike_sas()[0]) is Standing.HYBRID
+
+
+def test_what_came_after_all_is_not_told_as_lost() -> None:
+    """Fragments of an IKE_INTERMEDIATE response are missing for long, then come; later IKE_AUTH gets no answer."""
+    network = Network(8)
+    waits = Retransmission(tries=6, base=12.0, factor=1.0, jitter=0.0)
+    left, right = pair(network, (HYBRID,), (HYBRID,), retransmission=waits)
+    known = right.engine.core.snapshot
+    patient = EngineSettings(half_open_timeout=300.0)
+    network.apply(right, Snapshot.build(2, known.peers.values(), known.psks, patient))
+    began = network.now
+
+    def loses(data: bytes) -> bool:
+        head = parse_header(data)
+        late = head.response and network.now < began + 56.0 and every_second(data)
+        return head.exchange == ExchangeType.IKE_AUTH or late
+
+    network.mtu, network.loses = 700, loses
+    network.run(55)
+    assert "never did" in left.engine.ike_sas()[0].incomplete
+    network.run(200)
+    assert first(left).cause == "timeout-auth", first(left).reason
+    assert "IKE_INTERMEDIATE" not in first(left).reason
