@@ -18,8 +18,9 @@ CURES: dict[str, str] = {
         "or the peer drops what it cannot decrypt."
     ),
     "messages-lost": (
-        "Large IKE messages do not get through. Let the path carry UDP datagrams of that size and all fragments of a "
-        "message: look at its MTU and at firewalls. Set a lower fragment_octets, down to 576, on both sides."
+        "Large IKE messages do not get through, or, where no part of an answer came, nothing on UDP 4500 does. Let the "
+        "path carry UDP datagrams of that size and all fragments of a message: look at its MTU and at firewalls. Set a "
+        "lower fragment_octets, down to 576, on both sides."
     ),
     "unreachable": "Check the peer's address or DNS name, and this gateway's routes.",
     "moved": "Nothing to do: it is called at its new address.",

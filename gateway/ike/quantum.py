@@ -89,9 +89,14 @@ def proposals(core: Core, peer: Peer) -> tuple[Proposal, ...]:
 def offer(core: Core, peer: Peer) -> tuple[Proposal, ...]:
     """What a call offers: without ML-KEM for a while where its large messages got lost, unless it is required."""
     found = proposals(core, peer)
-    if core.extensions.fell_back.get(peer.name, 0.0) <= core.now or demanded(core, peer) is Demand.REQUIRE:
+    if not goes_without(core, peer):
         return found
     return classical(found) or found
+
+
+def goes_without(core: Core, peer: Peer) -> bool:
+    """Whether the peer is called without ML-KEM now, as its large messages got lost."""
+    return core.extensions.fell_back.get(peer.name, 0.0) > core.now and demanded(core, peer) is not Demand.REQUIRE
 
 
 def in_rekey(core: Core, sa: IkeSa, wanted: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
@@ -187,7 +192,7 @@ def fall_back(core: Core, peer: Peer) -> None:
     """ML-KEM's messages to the peer got lost on the path: the next calls go without, where that is allowed."""
     if demanded(core, peer) is Demand.REQUIRE or not classical(peer.proposals):
         return
-    if core.extensions.fell_back.get(peer.name, 0.0) <= core.now:
-        text = f"{peer.name} is called without ML-KEM for {FALL_BACK / 3600:.0f} hours: its large messages got lost"
+    if not goes_without(core, peer):
+        text = f"{peer.name} is called without ML-KEM for {FALL_BACK / 3600:.0f} hours: large messages seem to get lost"
         core.event("post-quantum.fallback", text, peer.name)
     core.extensions.fell_back[peer.name] = core.now + FALL_BACK

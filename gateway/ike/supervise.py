@@ -264,6 +264,7 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
     given = [name for name, peer in core.snapshot.peers.items() if not set(change.pools).isdisjoint(peer.pools)]
     blocking.lay(core, dict.fromkeys((*changed, *given)))
     for name in {*change.children, *change.adjusted}:
+        core.extensions.fell_back.pop(name, None)
         _refresh(core, name, change.children.get(name, ()))
     _take_back(core, (*change.adjusted, *given))
     for name, names in change.children.items():

@@ -1,5 +1,7 @@
 """Paths that lose what is large: the attempt says so, and what came of it, on both ends."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.ike import quantum
@@ -140,3 +142,22 @@ def test_what_came_after_all_is_not_told_as_lost() -> None:
     network.run(200)
     assert first(left).cause == "timeout-auth", first(left).reason
     assert "IKE_INTERMEDIATE" not in first(left).reason
+
+
+@pytest.mark.parametrize("resumption", [False, True])
+def test_whoever_sets_smaller_fragments_is_called_with_ml_kem_again(resumption: bool) -> None:
+    """Also where there is a ticket of the IKE SA that fell back."""
+    network = Network(9)
+    network.loses = lambda data: parse_header(data).exchange == ExchangeType.IKE_INTERMEDIATE
+    ways = (HYBRID, CLASSICAL)
+    left, right = pair(network, ways, ways, resumption=resumption)
+    network.run(300)
+    assert up(left) == CLASSICAL
+    network.loses = lambda data: False
+    known = left.engine.core.snapshot
+    (config,) = known.peers.values()
+    network.apply(left, Snapshot.build(2, [replace(config, fragment_octets=600)], known.psks))
+    assert up(left) == CLASSICAL, "what stands is left alone"
+    network.reboot(right, right.engine.core.snapshot)
+    network.run(200)
+    assert up(left) == up(right) == HYBRID

@@ -156,6 +156,8 @@ def _suffices(core: Core, peer: Peer, ticket: Ticket | KeptTicket) -> bool:
     """Whether the keys of that IKE SA were made of what is required now."""
     if peer.ppk_required and Ability.USES_PPK not in ticket.abilities:
         return False
+    if isinstance(ticket, KeptTicket) and ticket.shortfall is Shortfall.LOST and not quantum.goes_without(core, peer):
+        return False  # it is time to try ML-KEM again
     return quantum.may_come_back(core, peer, ticket.chosen, ticket.abilities)
 
 
