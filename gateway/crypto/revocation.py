@@ -5,11 +5,12 @@ named, well signed; what says "good" has to be fresh besides.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
+from threading import Lock
+from typing import Generic, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -27,11 +28,16 @@ from gateway.crypto.signatures import scheme_of_oid
 KEPT_OCTETS = 64 * 1024 * 1024
 """Of lists that stay parsed; a list takes about as much again."""
 MAX_OCSP_OCTETS = 64 * 1024
+KEPT_ANSWER_OCTETS = 16 * 1024 * 1024
+"""Of OCSP responses whose certificates are known; a stranger may send one beside somebody else's certificate."""
 _NO_NEXT_UPDATE = timedelta(days=1)
 """How long a list or an answer is fresh that does not say so itself."""
 _SKEW = timedelta(minutes=5)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _CRITICAL = frozenset({ExtensionOID.ISSUING_DISTRIBUTION_POINT, ExtensionOID.DELTA_CRL_INDICATOR})
+
+
+_Parsed = TypeVar("_Parsed")
 
 
 class State(StrEnum):
@@ -68,6 +74,31 @@ def standing(
 # --- revocation lists ---
 
 
+class _Kept(Generic[_Parsed]):
+    """What was read of octets: of those that were asked for last, up to so many octets of them."""
+
+    def __init__(self, limit: int, read: Callable[[bytes], _Parsed]) -> None:
+        self._limit = limit
+        self._read = read
+        self._found: OrderedDict[bytes, _Parsed] = OrderedDict()
+        self._lock = Lock()
+        self.octets = 0
+
+    def of(self, octets: bytes) -> _Parsed:
+        """May be called in any thread."""
+        found = self._found.get(octets)
+        if found is None:
+            found = self._read(octets)
+        with self._lock:
+            if octets not in self._found:
+                self._found[octets] = found
+                self.octets += len(octets)
+            self._found.move_to_end(octets)
+            while self.octets > self._limit and len(self._found) > 1:
+                self.octets -= len(self._found.popitem(last=False)[0])
+        return found
+
+
 @dataclass(slots=True)
 class _Read:
     """A list as it was read, None where it cannot be or has a critical extension that is not understood."""
@@ -76,31 +107,17 @@ class _Read:
     signed_by: dict[Certificate, bool] = field(default_factory=dict)
 
 
-class _Lists:
-    """Lists that were read: those that were asked for last, up to so many octets of them."""
+class _Lists(_Kept[_Read]):
+    """Lists that were read."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._found: OrderedDict[bytes, _Read] = OrderedDict()
-        self.octets = 0
-
-    def of(self, octets: bytes, issuer: Certificate) -> x509.CertificateRevocationList | None:
+    def made_by(self, octets: bytes, issuer: Certificate) -> x509.CertificateRevocationList | None:
         """The list, where this issuer made it."""
-        read = self._found.get(octets)
-        if read is None:
-            read = self._found[octets] = _Read(_list(octets))
-            self.octets += len(octets)
-            while self.octets > self._limit and len(self._found) > 1:
-                self.octets -= len(self._found.popitem(last=False)[0])
-        self._found.move_to_end(octets)
+        read = self.of(octets)
         if read.crl is None:
             return None
         if (mine := read.signed_by.get(issuer)) is None:
             mine = read.signed_by[issuer] = _is_list_of(read.crl, issuer)
         return read.crl if mine else None
-
-
-_lists = _Lists(KEPT_OCTETS)
 
 
 def _list(octets: bytes) -> x509.CertificateRevocationList | None:
@@ -115,6 +132,9 @@ def _list(octets: bytes) -> x509.CertificateRevocationList | None:
     except MALFORMED:
         return None
     return crl if fine else None
+
+
+_lists = _Lists(KEPT_OCTETS, lambda octets: _Read(_list(octets)))
 
 
 def _is_list_of(crl: x509.CertificateRevocationList, issuer: Certificate) -> bool:
@@ -161,7 +181,7 @@ def _by_lists(
     certificate: Certificate, issuer: Certificate, crls: Sequence[bytes], now: datetime
 ) -> Iterator[Standing]:
     """Each complete list with the newest delta upon it (RFC 5280 5.2.4)."""
-    mine = [crl for octets in crls if (crl := _lists.of(octets, issuer)) is not None]
+    mine = [crl for octets in crls if (crl := _lists.made_by(octets, issuer)) is not None]
     mine = [crl for crl in mine if _is_about(crl, certificate) and crl.last_update_utc <= now + _SKEW]
     deltas = sorted((crl for crl in mine if _base(crl) is not None), key=_number, reverse=True)
     for crl in mine:
@@ -217,7 +237,7 @@ def _by_responses(
 ) -> Iterator[Standing]:
     serial = certificate.parsed.serial_number
     for octets in responses:
-        if serial not in _serials(octets):
+        if serial not in _answers.of(octets):
             continue
         try:
             found = quietly(lambda octets=octets: _by_response(certificate, issuer, octets, now))  # type: ignore[misc]
@@ -227,18 +247,26 @@ def _by_responses(
             yield found
 
 
-@lru_cache(maxsize=8192)
-def _serials(octets: bytes) -> frozenset[int]:
-    """The certificates that a response is about, by which most are passed over; none where it cannot be read."""
+def _states(octets: bytes) -> dict[int, bool]:
+    """The certificates that a response is about, and whether it says that they are good; none if it cannot be read."""
     if len(octets) > MAX_OCSP_OCTETS:
-        return frozenset()
+        return {}
     try:
         response = quietly(lambda: ocsp.load_der_ocsp_response(octets))
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-            return frozenset()
-        return frozenset(one.serial_number for one in response.responses)
+            return {}
+        found = [(one.serial_number, one.certificate_status) for one in response.responses]
+        return {serial: status is ocsp.OCSPCertStatus.GOOD for serial, status in found}
     except MALFORMED:
-        return frozenset()
+        return {}
+
+
+_answers = _Kept(KEPT_ANSWER_OCTETS, _states)
+
+
+def is_revoking(octets: bytes) -> bool:
+    """Whether an OCSP response says of a certificate that it is not good."""
+    return not all(_answers.of(octets).values())
 
 
 def _by_response(certificate: Certificate, issuer: Certificate, octets: bytes, now: datetime) -> Standing | None:

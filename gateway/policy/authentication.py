@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.crypto.revocation import is_revoking
 from gateway.crypto.signatures import PrivateKey
 
 
@@ -55,7 +56,8 @@ class Authority:
     """A certificate authority that is trusted to say who a peer is; all in DER.
 
     `certificate` is the trust anchor. `intermediates` are certificates below it that peers need not send. `crls` and
-    `ocsp` are what is known of revoked certificates, of the anchor or of any authority below it.
+    `ocsp` are what is known of revoked certificates, of the anchor or of any authority below it. `revoking` are the
+    OCSP answers that do not say "good": what was proven before they came may not hold any longer.
     """
 
     name: str
@@ -63,6 +65,10 @@ class Authority:
     crls: tuple[bytes, ...] = ()
     intermediates: tuple[bytes, ...] = ()
     ocsp: tuple[bytes, ...] = ()
+    revoking: tuple[bytes, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "revoking", tuple(filter(is_revoking, self.ocsp)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,5 +54,6 @@ def foundations(peer: Peer, authorities: Mapping[str, Authority]) -> tuple[objec
 
 
 def _trusted(names: Iterable[str], authorities: Mapping[str, Authority]) -> list[object]:
+    """An answer that a certificate is good takes nothing away, and one comes each hour for every peer."""
     wanted = [authorities[name] for name in sorted(names or authorities) if name in authorities]
-    return [(one.certificate, one.crls, one.intermediates, one.ocsp) for one in wanted]
+    return [(one.certificate, one.crls, one.intermediates, one.revoking) for one in wanted]

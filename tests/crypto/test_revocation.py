@@ -226,11 +226,17 @@ def test_intermediates_speak_for_their_own() -> None:
 
 def test_what_stays_parsed_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     lists = [revocation_list(ROOT, number) for number in range(1, 30)]
-    kept = revocation._Lists(3 * len(lists[0]))
+    kept = revocation._Lists(3 * len(lists[0]), lambda octets: revocation._Read(revocation._list(octets)))
     issuer = Certificate.read(ROOT.der)
     for octets in lists:
-        assert kept.of(octets, issuer) is not None
-        assert kept.of(octets, Certificate.read(OTHER.der)) is None
+        assert kept.made_by(octets, issuer) is not None
+        assert kept.made_by(octets, Certificate.read(OTHER.der)) is None
         assert kept.octets <= 3 * len(lists[0])
     monkeypatch.setattr(revocation, "MAX_CRL_OCTETS", len(lists[0]) - 1)
-    assert kept.of(lists[0], issuer) is None
+    assert kept.made_by(lists[0], issuer) is None
+
+
+def test_what_strangers_send_beside_a_certificate_is_not_kept_without_end() -> None:
+    for number in range(300):
+        said(number.to_bytes(2) + bytes(MAX_OCSP_OCTETS - 2))
+    assert 0 < revocation._answers.octets <= revocation.KEPT_ANSWER_OCTETS

@@ -94,7 +94,6 @@ def test_another_way_of_proof_renegotiates(auth: dict[str, object]) -> None:
         (),
         (office(certificate=b"another root"),),
         (office(crls=(b"list",)),),
-        (office(ocsp=(b"answer",)),),
         (office(intermediates=(b"below",)),),
     ],
 )

@@ -281,6 +281,26 @@ def test_one_that_came_back_by_a_ticket_ends_with_it_too(who: str) -> None:
     assert judging.engine.core.attempts.latest(1)[0].cause == "certificate-validity"
 
 
+@pytest.mark.parametrize("revoked", [False, True])
+def test_an_answer_that_takes_nothing_away_leaves_what_came_back_by_a_ticket(revoked: bool) -> None:
+    pair = Pair().run()
+    told = replace(ROOT.authority(), ocsp=(response(pair.ours),))
+    for ticket in (True, False):  # one that is held, and one by which it came back
+        pair.network.weather = Weather(loss=1.0)
+        pair.network.run(200)
+        pair.network.weather = Weather()
+        if ticket:
+            pair.apply(pair.b, pair.right, pair.theirs.credential(), (told,))
+        pair.network.run(300)
+        assert pair.stands
+    assert pair.b.engine.core.counters["resumed"] == 2
+    other = holder("other")
+    told = replace(told, ocsp=(*told.ocsp, response(other, revoked=revoked)))
+    pair.apply(pair.b, pair.right, pair.theirs.credential(), (told,))
+    pair.network.run(1)
+    assert (pair.b.engine.core.established("left") is None) is revoked, "who came back has no certificate to look at"
+
+
 def test_an_intermediate_that_ends_first_counts() -> None:
     below = authority("O=Lab, CN=Below", ROOT, ends=dt.datetime.fromtimestamp(NOW + 600, dt.UTC))
     pair = quiet(Pair(holder("left", below, more=[]))).run()
