@@ -110,12 +110,14 @@ class Publishing:
             self._open[task] = source
             async with asyncio.timeout(DEADLINE):
                 await self._serve(source, reader, writer)
+                writer.close()
+                await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return  # a stranger who does not speak HTTP, or went away
         finally:
             if task is not None:
                 self._open.pop(task, None)
-            writer.close()
+            writer.transport.abort()  # or what a stranger does not read stays here
 
     def _has_room(self, source: str) -> bool:
         return len(self._open) < MOST_CONNECTIONS and list(self._open.values()).count(source) < MOST_OF_ONE

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -135,6 +136,24 @@ async def test_who_asks_too_often_or_too_slowly_is_sent_away(
     reader, writer = await asyncio.open_connection("127.0.0.1", open_door.port)
     writer.write(b"GET /ca/crl HTTP/1.1\r\n")
     assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+async def test_what_is_not_read_is_not_kept(
+    years: Years, open_door: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "DEADLINE", 0.3)
+    years.config.revocation_list("ca")
+    own = years.config._lists._own
+    own["ca"] = replace(own["ca"], octets=bytes(16 * 1024 * 1024))
+    reader, writer = await asyncio.open_connection("127.0.0.1", open_door.port, limit=1024)
+    writer.write(get("/ca/crl"))
+    await asyncio.sleep(1)
+    found = 0
+    with contextlib.suppress(ConnectionError):
+        while part := await reader.read(65_536):
+            found += len(part)
+    assert found < 16 * 1024 * 1024
     writer.close()
 
 
