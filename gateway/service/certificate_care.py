@@ -55,6 +55,7 @@ class CertificateCare:
             await self._lay()
 
     async def stop(self) -> None:
+        self._fetching.stop()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

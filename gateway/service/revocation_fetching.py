@@ -37,6 +37,7 @@ AGAIN = 300.0  # seconds after which one that did not come is tried again
 AGAIN_WAITING = 30.0  # the same, while a peer waits for it
 _AT_ONCE = 4
 _WAITING_AT_ONCE = 32  # for peers that wait
+_MOST_WAITED_FOR = 256  # under way or in the queue for peers that wait
 _log = logging.getLogger(__name__)
 
 Fetch = Callable[..., Awaitable[bytes]]
@@ -61,19 +62,22 @@ class Fetched:
 
     def due(self, now: float) -> bool:
         """Whether it is time to fetch it again."""
-        if self.error or self.fetched_at is None:
-            return now - self.tried_at >= AGAIN
+        failed = self.error or self.fetched_at is None
         over = self.next_update is not None and now >= self.next_update
-        return now - self.tried_at >= (AGAIN if over else FRESH)
+        return self._is_over(now, AGAIN if failed or over else FRESH)
+
+    def _is_over(self, now: float, pause: float) -> bool:
+        """Whether so long has passed since the last try; a try in the future was before the clock was set back."""
+        return not 0.0 <= now - self.tried_at < pause
 
     def is_fresh(self, now: float) -> bool:
         """Whether what it says counts as good, as far as time goes."""
         until = self.next_update if self.next_update is not None else (self.fetched_at or 0.0) + FRESH
-        return self.fetched_at is not None and now < until
+        return self.fetched_at is not None and self.fetched_at <= now < until
 
     def worth_waiting(self, now: float) -> bool:
         """Whether a peer should wait until it is fetched again."""
-        return not self.is_fresh(now) and (not self.error or now - self.tried_at >= AGAIN_WAITING)
+        return not self.is_fresh(now) and (not self.error or self._is_over(now, AGAIN_WAITING))
 
 
 class RevocationFetching:
@@ -86,6 +90,12 @@ class RevocationFetching:
         self.changed: set[Key] = set()
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._waiting = asyncio.Semaphore(_WAITING_AT_ONCE)
+        self._waited_for: dict[Key, asyncio.Task[Fetched]] = {}
+
+    def stop(self) -> None:
+        """Ask nobody any more for peers that wait."""
+        for task in self._waited_for.values():
+            task.cancel()
 
     def of(self, authority: str) -> list[Fetched]:
         """What is known of an authority's sources."""
@@ -161,15 +171,27 @@ class RevocationFetching:
         for source in (*answers_about(authority, one, issuer), *lists_of(authority, one, issuer)):
             known = self.known.get(source.key)
             if known is None or known.worth_waiting(self._clock()):
-                await self._look_at(inventory, source, self._waiting)
-                known = self.known[source.key]
+                known = await self._waited(inventory, source)
             if not known.error or known.is_fresh(self._clock()):
                 return (known.octets if source.certificate else b""), ""
             errors.append(f"{source.uri} {known.error}")
         return b"", "; ".join(errors[:2])
 
-    async def _look_at(self, inventory: Inventory, source: Source, gate: asyncio.Semaphore) -> None:
-        before = self.known.get(source.key, Fetched(source))
+    async def _waited(self, inventory: Inventory, source: Source) -> Fetched:
+        """What comes of a source, asked once for all who wait for it.
+
+        It is asked to the end, as how that went is of use to the next when who asked has no patience left.
+        """
+        task = self._waited_for.get(source.key)
+        if task is None:
+            if len(self._waited_for) >= _MOST_WAITED_FOR:
+                return replace(self._before(source), error="waits for too many others")
+            task = asyncio.create_task(self._look_at(inventory, source, self._waiting))
+            self._waited_for[source.key] = task
+            task.add_done_callback(lambda _: self._waited_for.pop(source.key))
+        return await asyncio.shield(task)
+
+    async def _look_at(self, inventory: Inventory, source: Source, gate: asyncio.Semaphore) -> Fetched:
         private = inventory.authorities[source.authority].fetch_private
         async with gate:
             try:
@@ -180,15 +202,21 @@ class RevocationFetching:
                     octets = await self._fetch(
                         source.uri, private=private, body=_question(source), media_type=media_type
                     )
+                before = self._before(source)
                 found = await asyncio.to_thread(taken, inventory, octets, before, self._clock())
                 found = replace(found, tried_at=self._clock(), fetched_at=self._clock(), error="")
             except (FetchFailed, containers.Unreadable) as failed:
+                before = self._before(source)
                 found = replace(before, tried_at=self._clock(), error=str(failed))
                 if found.error != before.error:
                     _log.warning("what authority %s says at %s: it %s", source.authority, source.uri, failed)
         if found.octets != before.octets:
             self.changed.add(source.key)
         self.known[source.key] = found
+        return found
+
+    def _before(self, source: Source) -> Fetched:
+        return self.known.get(source.key, Fetched(source))
 
 
 def taken(inventory: Inventory, octets: bytes, before: Fetched, now: float) -> Fetched:

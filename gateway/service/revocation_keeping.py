@@ -30,13 +30,16 @@ class RevocationKeeping:
 
     async def restore(self, inventory: Inventory, now: float) -> None:
         """Take up what an earlier process fetched, where it counts still."""
-        found = await asyncio.to_thread(self._restored, inventory, now)
+        found, useless = await asyncio.to_thread(self._restored, inventory, now)
         self._fetching.known = {**found, **self._fetching.known}
+        self._fetching.changed |= useless
 
-    def _restored(self, inventory: Inventory, now: float) -> dict[Key, Fetched]:
+    def _restored(self, inventory: Inventory, now: float) -> tuple[dict[Key, Fetched], set[Key]]:
+        """What counts still, and what is to be forgotten."""
         with self._database.read() as session:
             rows = load_revocations(session)
-        return {one.source.key: one for row in rows for one in _judged(inventory, row, now)}
+        found = {one.source.key: one for row in rows for one in _judged(inventory, row, now)}
+        return found, {(row.authority, row.uri, int(row.serial or "0", 16)) for row in rows} - found.keys()
 
     async def keep(self) -> None:
         """Write behind what changed; what cannot be written now is tried again."""
@@ -44,6 +47,7 @@ class RevocationKeeping:
         if not changed:
             return
         within = _within(self._fetching.known)
+        changed |= {key for key, one in self._fetching.known.items() if one.octets and key not in within}
         try:
             await asyncio.to_thread(
                 self._write, [within[key] for key in changed & within.keys()], changed - within.keys()

@@ -1,5 +1,6 @@
 """What other authorities say of revoked certificates: asked for while a peer waits, in deltas, and after a restart."""
 
+import asyncio
 import datetime as dt
 
 import pytest
@@ -15,8 +16,9 @@ from gateway.crypto.revocation import State, standing
 from gateway.crypto.revoking import ANSWER_LIFE, answer_ocsp
 from gateway.ike.authentication.revocation import AskRevocation, Told
 from gateway.ike.flow import NoAnswer
-from gateway.service import revocation_keeping
+from gateway.service import certificate_care, revocation_keeping
 from gateway.service.certificate_care import CertificateCare
+from gateway.service.fetching import FetchFailed
 from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.revocation_keeping import RevocationKeeping
 from gateway.service.revocation_sources import sources
@@ -74,6 +76,50 @@ async def test_many_peers_are_asked_about(years: Years, elsewhere: Elsewhere) ->
     leaves = [elsewhere.leaf() for _ in range(100)]
     asked = sources(years.config.inventory, leaves)
     assert {one.certificate for one in asked} == {None, *leaves}
+
+
+async def test_who_hangs_is_asked_once_and_what_came_of_it_is_known(
+    years: Years, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await trust(years, elsewhere)
+    leaf, over = elsewhere.leaf(), asyncio.Event()
+
+    async def hang(uri: str, **more: object) -> bytes:
+        years.asked.append((uri, False))
+        await over.wait()
+        raise FetchFailed("did not answer")
+
+    monkeypatch.setattr(years.fetching, "_fetch", hang)
+    monkeypatch.setattr(certificate_care, "PATIENCE", 1.05)
+    for told in await asyncio.gather(*(ask(years, elsewhere, leaf) for _ in range(5)), return_exceptions=True):
+        assert isinstance(told, NoAnswer)
+    assert len(years.asked) == 1, "for all who wait"
+    over.set()
+    await asyncio.sleep(0.01)
+    assert (await ask(years, elsewhere, leaf)).why.startswith("http://ca.example/ocsp did not answer")
+    assert len(years.asked) == 2, "the list, but the responder not so soon again"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_clock_that_is_set_back_stops_nobody_from_asking(
+    years: Years, elsewhere: Elsewhere, answers: bool
+) -> None:
+    await trust(years, elsewhere)
+    leaf = elsewhere.leaf()
+    years.now += 365 * 86_400
+    if answers:
+        responding(years, elsewhere, leaf)
+    await ask(years, elsewhere, leaf)
+    years.now -= 365 * 86_400
+    responding(years, elsewhere, leaf)
+    years.proven = [leaf]
+    before = len(years.asked)
+    await ask(years, elsewhere, leaf)
+    assert len(years.asked) > before
+    years.asked.clear()
+    years.now -= 86_400
+    await years.care.look()
+    assert years.asked, "nor from looking again"
 
 
 # --- deltas ---
@@ -152,6 +198,9 @@ async def test_what_was_fetched_is_known_after_a_restart(years: Years, elsewhere
     years.now += 2 * ANSWER_LIFE
     again = await restarted(years)
     assert (again.lists["far"], again.answers) == ((crl,), {}), "an answer that is old says nothing"
+    await RevocationKeeping(years.database, again).keep()
+    with years.database.read() as session:
+        assert [row.uri for row in session.scalars(select(FetchedRevocationRow))] == [URI], "nor does it stay"
 
 
 async def test_what_is_kept_is_judged_again(years: Years, elsewhere: Elsewhere) -> None:
