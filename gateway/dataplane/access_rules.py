@@ -148,11 +148,11 @@ class AccessRules:
         return self._nft.run("\n".join(lines) + "\n")
 
     def _look(self) -> dict[str, RuleCounters] | None:
-        """What was counted, by address; None for no table."""
+        """What was counted, by address; None for no table. One of our name that somebody made has no sets."""
         found = self._nft.counts(self._table)
         if found is None:
             return None
-        both = [(found[f"passed{version}"], found[f"dropped{version}"]) for version in _WORDS]
+        both = [[found.get(f"{what}{version}", {}) for what in _COUNTING] for version in _WORDS]
         return {
             address: RuleCounters(*passed[address], *dropped[address])
             for passed, dropped in both

@@ -130,6 +130,11 @@ def test_rules_that_somebody_flushed_are_laid_again(scene: tuple[Namespace, Name
     assert not user.ping("10.1.0.2", source="10.9.0.2", wait=0.5)
     assert "masquerade" in listed(gate)
     gate.run("nft", "flush", "ruleset")
+    gate.run("nft", "add", "table", "inet", "ikegate_access_7")
+    look(rules)
+    rules.counters()
+    assert not user.ping("10.1.0.2", source="10.9.0.2", wait=0.5)
+    gate.run("nft", "flush", "ruleset")
     rules.obey([LayRules(BERT)])
     assert "10.9.0.2" in listed(gate)
 
