@@ -13,7 +13,7 @@ _SIGNS = {"add": "+", "change": "~", "remove": "-"}
 _KINDS = {
     "peers": "peer",
     "psks": "key",
-    "ppks": "post-quantum key",
+    "ppks": "post-quantum pre-shared key",
     "proposals": "proposal",
     "authorities": "authority",
     "certificates": "certificate",

@@ -304,7 +304,7 @@ def summary(found: tuple[Difference, ...]) -> str:
 SINGULAR = {
     "proposals": "proposal",
     "psks": "key",
-    "ppks": "post-quantum key",
+    "ppks": "post-quantum pre-shared key",
     "authorities": "authority",
     "certificates": "certificate",
     "pools": "pool",

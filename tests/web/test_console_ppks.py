@@ -31,7 +31,7 @@ async def made(person: Person, name: str = "this-year", **more: str) -> str:
 
 
 async def test_a_key_is_made_shown_once_changed_and_deleted(person: Person) -> None:
-    assert "No post-quantum key is stored yet" in (await person.look("/credentials")).source
+    assert "No post-quantum pre-shared key is stored yet" in (await person.look("/credentials")).source
     secret = await made(person)
     config = person.gateway.config
     assert secret.startswith("0s") and len(base64.b64decode(secret[2:], validate=True)) == 32

@@ -98,7 +98,7 @@ def _draw_ppk(sheet: Sheet[PpkObject]) -> Response:
         "/ppks",
         "ppks",
         body,
-        new="New post-quantum key",
+        new="New post-quantum pre-shared key",
         used_by=keys.peers_of_ppk(sheet.gateway.config.inventory, name) if name else (),
     )
 
@@ -107,7 +107,7 @@ def _delete_ppk(gateway: Gateway, name: str) -> Deletion:
     """A key that a peer names stays."""
     users = keys.peers_of_ppk(gateway.config.inventory, name)
     text = "These tunnels name it; take it out of them first:" if users else "No tunnel uses it."
-    return Deletion("post-quantum key", text, [(user, tunnel(user)) for user in users], refused=True)
+    return Deletion("post-quantum pre-shared key", text, [(user, tunnel(user)) for user in users], refused=True)
 
 
 object_pages(
