@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.ike.attempts import Outcome, Step, StepTaken
+from gateway.policy.authentication import LocalAuth, Method, RemoteAuth
+from gateway.policy.identities import IdentityPattern
 from gateway.service.status import Status, TunnelState
 from tests.web import console_samples as samples
 from web.console.views import attempts, events, keys, tunnels
@@ -29,8 +31,8 @@ DOWN, WAITING, DISABLED = TunnelState.DOWN, TunnelState.WAITING, TunnelState.DIS
         ((UP,), "The tunnel is up", "up"),
         ((UP, UP), "Both tunnels are up", "up"),
         ((UP, UP, UP), "All 3 tunnels are up", "up"),
-        ((UP, UP, WAITING), "Both tunnels are up, 1 waiting for traffic", "up"),
-        ((WAITING,), "The tunnel is waiting for traffic", "waiting"),
+        ((UP, UP, WAITING), "Both tunnels are up, 1 waiting", "up"),
+        ((WAITING,), "The tunnel is waiting", "waiting"),
         ((UP, DOWN), "1 of 2 tunnels is down", "down"),
         ((UP, DOWN, DOWN, DISABLED), "2 of 3 tunnels are down", "down"),
         ((DOWN,), "The tunnel is down", "down"),
@@ -168,11 +170,31 @@ def test_events_match_when_every_word_occurs() -> None:
     assert events.matching(samples.RECORDS, "acme closed") == []
 
 
+def test_a_side_without_networks_is_for_a_virtual_address() -> None:
+    geneva = samples.snapshot().peers["geneva"]
+    wanted = replace(geneva, children=(replace(geneva.children[0], remote=()),))
+    shown = tunnels.tunnel(replace(samples.STATUS, ike_sas=()), "geneva", wanted)
+    assert shown is not None
+    assert (shown.networks[0].local, shown.networks[0].remote) == (("10.1.0.0/16",), ("virtual address",))
+
+
 def test_a_key_names_the_tunnels_that_it_proves() -> None:
     snapshot = samples.snapshot()
     assert keys.peers_of_key(snapshot, "geneva") == ("geneva",)
     assert keys.peers_of_key(snapshot, "stranger") == ()
     assert set(keys.peers_of_key(snapshot, "anybody")) == {"acme", "hotel", "old", "partner", "roaming"}
+
+
+def test_a_tunnel_without_pre_shared_keys_uses_none() -> None:
+    snapshot = samples.snapshot()
+    hotel = replace(
+        snapshot.peers["hotel"],
+        remote_id=IdentityPattern.parse("%any"),
+        local_auth=(LocalAuth(Method.CERTIFICATE),),
+        remote_auth=(RemoteAuth(Method.CERTIFICATE),),
+    )
+    assert keys.keys_of_peer(snapshot, hotel) == ()
+    assert keys.keys_of_peer(snapshot, replace(hotel, remote_auth=(RemoteAuth(),))) != ()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ TUNNEL_STATES: dict[TunnelState, State] = {
     TunnelState.DEGRADED: State("Up, degraded", "degraded", 3),
     TunnelState.CONNECTING: State("Connecting", "connecting", 2),
     TunnelState.DOWN: State("Down", "down", 4),
-    TunnelState.WAITING: State("Waiting for traffic", "waiting", 0),
+    TunnelState.WAITING: State("Waiting", "waiting", 0),
     TunnelState.DISABLED: State("Disabled", "disabled", 0),
 }
 OUTCOMES: dict[Outcome, State] = {

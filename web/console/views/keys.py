@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gateway.crypto import suites
 from gateway.crypto.suites import Algorithm, Encryption, Integrity
+from gateway.policy.authentication import Method
 from gateway.policy.identities import IdentityPattern
 from gateway.policy.peers import Peer, Psk
 from gateway.policy.proposals import InvalidProposal, Proposal
@@ -76,6 +77,9 @@ def peers_of_key(snapshot: Snapshot, name: str) -> tuple[str, ...]:
 
 def keys_of_peer(snapshot: Snapshot, peer: Peer) -> tuple[str, ...]:
     """The keys that may prove this peer: the one that the engine would take, or all that could come into question."""
+    methods = {*(one.method for one in peer.local_auth), *(one.method for one in peer.remote_auth)}
+    if Method.PSK not in methods:
+        return ()
     if peer.remote_id.exact is not None and peer.local_id is not None:
         best = snapshot.psk_for(peer.local_id, peer.remote_id.exact)
         return (best.name,) if best else ()

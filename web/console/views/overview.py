@@ -71,10 +71,10 @@ def _truth(status: Status) -> tuple[State, str, str]:
     if not up:
         return (
             TUNNEL_STATES[TunnelState.WAITING],
-            _how_many(waiting, waiting, "", "waiting for traffic"),
+            _how_many(waiting, waiting, "", "waiting"),
             _network(status),
         )
-    truth = _how_many(up, up, "", "up") + (f", {waiting} waiting for traffic" if waiting else "")
+    truth = _how_many(up, up, "", "up") + (f", {waiting} waiting" if waiting else "")
     return TUNNEL_STATES[TunnelState.UP], truth, _network(status)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from gateway.ike.reasons import Kind
 from gateway.policy.peers import Child, Offload, Peer, Start, WhenDown
+from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
 from gateway.service.outages import Outage
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
@@ -125,10 +126,12 @@ def _row(status: Status, peer: PeerStatus, wanted: Peer | None) -> TunnelRow:
 
 
 def _networks(peer: Peer) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (", ".join(one.text for one in child.local), ", ".join(one.text for one in child.remote))
-        for child in peer.children
-    )
+    return tuple((", ".join(_side(child.local)), ", ".join(_side(child.remote))) for child in peer.children)
+
+
+def _side(selectors: Sequence[Selector]) -> tuple[str, ...]:
+    """A side without networks is for the virtual address that is given to it."""
+    return tuple(one.text for one in selectors) or ("virtual address",)
 
 
 def _haystack(row: TunnelRow) -> str:
@@ -152,8 +155,8 @@ def tunnel(status: Status, name: str, wanted: Peer | None) -> Tunnel | None:
 
 def _network_row(child: WantedChildStatus, wanted: Child | None, installed: Mapping[int, ChildSaStatus]) -> NetworkRow:
     sa = installed.get(child.child_sa) if child.child_sa is not None else None
-    local = tuple(selector.text for selector in wanted.local) if wanted else ()
-    remote = tuple(selector.text for selector in wanted.remote) if wanted else ()
+    local = _side(wanted.local) if wanted else ()
+    remote = _side(wanted.remote) if wanted else ()
     narrowed = sa is not None and bool(sa.unmet_local or sa.unmet_remote)
     return NetworkRow(
         child.name,
