@@ -264,8 +264,8 @@ class Gateway:
     @property
     def listening(self) -> tuple[str, ...]:
         """Where IKE is served; nowhere before it was started, or where the ports are taken."""
-        names = [sock.getsockname() for sock in self._runner.transport.sockets]
-        return tuple(f"udp [{name[0]}]:{name[1]}" if ":" in name[0] else f"udp {name[0]}:{name[1]}" for name in names)
+        transport = self._runner.transport
+        return transport.listening.places(sock.getsockname()[:2] for sock in transport.sockets)
 
     def attempts(self, *, peer: str | None = None, limit: int = 100) -> list[Attempt]:
         """Negotiations, the newest first; times are Unix seconds."""

@@ -31,10 +31,21 @@ class Listening:
         """Those of the addresses at which peers are served."""
         return tuple(address for address in addresses if self.serves(address))
 
+    def places(self, bound: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+        """Where IKE is served, in words, by sockets that are bound there: at what was named, else wherever they are."""
+        if not self.wanted:
+            return tuple(_place(host, port) for host, port in bound)
+        ports = dict.fromkeys(port for _, port in bound)
+        return tuple(_place(one, port) for one in self.wanted for port in ports)
+
     @property
     def sources(self) -> tuple[str, ...]:
         """From where to call where the kernel's own choice is not served; empty when all are."""
         return tuple(sorted(self._served)) if self.wanted else ()
+
+
+def _place(where: str, port: int) -> str:
+    return f"udp [{where}]:{port}" if ":" in where else f"udp {where}:{port}"
 
 
 def is_address(text: str) -> bool:

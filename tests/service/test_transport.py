@@ -138,3 +138,12 @@ def test_listening_places_come_from_the_environment() -> None:
     for wrong in ("192.0.2.0/24", "a name", "waytoolonginterface"):
         with pytest.raises(InvalidSetting, match="IKEGATE_LISTEN"):
             Settings.from_environment({"IKEGATE_LISTEN": wrong})
+
+
+def test_where_ike_is_served_is_told_by_what_was_named() -> None:
+    bound = [("0.0.0.0", 500), ("0.0.0.0", 4500), ("::", 500)]
+    assert Listening().places(bound) == ("udp 0.0.0.0:500", "udp 0.0.0.0:4500", "udp [::]:500")
+    told = ("udp 192.0.2.7:500", "udp 192.0.2.7:4500", "udp [2001:db8::7]:500", "udp [2001:db8::7]:4500")
+    assert Listening(("192.0.2.7", "2001:db8::7")).places(bound) == told
+    assert Listening(("eth1",)).places(bound[:2]) == ("udp eth1:500", "udp eth1:4500")
+    assert Listening(("eth1",)).places([]) == ()
