@@ -238,7 +238,7 @@ async def test_what_cannot_be_fetched_is_shown_with_its_reason(person: Person) -
     told = await person.send("/authorities/elsewhere/fetch", {})
     assert told.headers["location"] == "/authorities/elsewhere"
     page = await person.look("/authorities/elsewhere")
-    assert "leads to 127.0.0.1, which is not public" in page.source
+    assert "leads to 127.0.0.1, which is this machine itself" in page.source
     assert "<script>" not in page.source.replace("<script src", "")
 
 
