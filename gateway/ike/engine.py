@@ -117,6 +117,9 @@ class Engine:
         judge_again(core, difference.trust)
         if difference.users or difference.access_profiles or difference.pools:
             stay = before.users.keys() & snapshot.users.keys() & set(difference.users)
+            for name in stay:
+                if before.users[name].totp_secret != snapshot.users[name].totp_secret:
+                    core.extensions.eap_tries.steps_used.pop(name, None)
             cut(core, before, {name for name in stay if before.users[name].proof != snapshot.users[name].proof})
         if not difference.empty:
             requiring.enforce(core)

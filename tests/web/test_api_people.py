@@ -203,6 +203,9 @@ async def test_one_time_codes_are_shown_once_and_taken_away(client: httpx2.Async
     assert made["typed"] not in everything
     await client.put(f"{V1}/users/anna", json={"login": "anna@example.com", "groups": ["staff"]})
     assert config.snapshot().users["anna@example.com"].totp_secret == secret, "a change keeps it"
+    trial = await client.post(f"{V1}/users/anna/actions/generate-totp", params={"dry_run": True})
+    problem(trial, 422, "invalid")
+    assert config.snapshot().users["anna@example.com"].totp_secret == secret, "what is not kept is not shown"
     again = (await client.post(f"{V1}/users/anna/actions/generate-totp")).json()
     assert again["typed"] != made["typed"]
     assert (await client.delete(f"{V1}/users/anna/totp")).status_code == 204

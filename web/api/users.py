@@ -84,6 +84,9 @@ async def generate_totp(request: Request, caller: WriteConfig, name: ObjectName,
 
     His sessions end.
     """
+    if terms.dry_run:
+        why = "a secret is made when it is given: leave out dry_run"
+        raise Invalid([FieldError("/query/dry_run", "not-here", why)])
     made = await current_gateway(request).give_codes(name, replace(terms, author=caller.name))
     return CodesAnswer(uri=made.uri, typed=made.typed)
 
