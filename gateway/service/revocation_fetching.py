@@ -41,7 +41,7 @@ _MOST_WAITED_FOR = 256  # under way or in the queue for peers that wait
 _log = logging.getLogger(__name__)
 
 Fetch = Callable[..., Awaitable[bytes]]
-Key = tuple[str, str, int]
+Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class RevocationKeeping:
         with self._database.read() as session:
             rows = load_revocations(session)
         found = {one.source.key: one for row in rows for one in _judged(inventory, row, now)}
-        return found, {(row.authority, row.uri, int(row.serial or "0", 16)) for row in rows} - found.keys()
+        return found, {(row.authority, row.uri, row.fingerprint) for row in rows} - found.keys()
 
     async def keep(self) -> None:
         """Write behind what changed; what cannot be written now is tried again."""
@@ -58,20 +58,13 @@ class RevocationKeeping:
 
     def _write(self, changed: list[Fetched], gone: set[Key]) -> None:
         with self._database.write() as session:
-            save_revocations(
-                session, map(_row, changed), (KeptRevocation(key[0], key[1], _serial(key)) for key in gone)
-            )
-
-
-def _serial(key: Key) -> str:
-    return f"{key[2]:x}" if key[2] else ""
+            save_revocations(session, map(_row, changed), (KeptRevocation(*key) for key in gone))
 
 
 def _row(one: Fetched) -> KeptRevocation:
     source = one.source
     certificate, issuer = (containers.der(each) if each else b"" for each in (source.certificate, source.issuer))
-    serial = _serial(source.key)
-    return KeptRevocation(source.authority, source.uri, serial, one.octets, certificate, issuer, one.fetched_at or 0.0)
+    return KeptRevocation(*source.key, one.octets, certificate, issuer, one.fetched_at or 0.0)
 
 
 def _within(known: dict[Key, Fetched]) -> dict[Key, Fetched]:

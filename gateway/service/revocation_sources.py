@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from gateway.crypto import containers
 from gateway.crypto.certificates import MALFORMED
@@ -31,9 +32,10 @@ class Source:
     issuer: x509.Certificate | None = None
 
     @property
-    def key(self) -> tuple[str, str, int]:
-        """What makes it another source; a list is about no single certificate."""
-        return self.authority, self.uri, self.certificate.serial_number if self.certificate else 0
+    def key(self) -> tuple[str, str, str]:
+        """What makes it another source, with the certificate's SHA-256; a list is about no single certificate."""
+        print_of = self.certificate.fingerprint(hashes.SHA256()).hex() if self.certificate else ""
+        return self.authority, self.uri, print_of
 
     @property
     def about(self) -> str:

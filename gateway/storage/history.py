@@ -67,11 +67,11 @@ def load_sightings(session: Session) -> list[tuple[str, float, float]]:
 
 @dataclass(frozen=True, slots=True)
 class KeptRevocation:
-    """A list or an OCSP answer as it was fetched (Unix seconds); all in DER. `serial` is empty for a list."""
+    """A list, or an OCSP answer about the certificate of this `fingerprint`, as fetched (Unix seconds); all in DER."""
 
     authority: str
     uri: str
-    serial: str
+    fingerprint: str
     octets: bytes = field(default=b"", repr=False)
     certificate: bytes = field(default=b"", repr=False)
     issuer: bytes = field(default=b"", repr=False)
@@ -85,7 +85,9 @@ def save_revocations(session: Session, changed: Iterable[KeptRevocation], gone: 
         session.merge(FetchedRevocationRow(**values))
     row = FetchedRevocationRow
     for one in gone:
-        session.execute(delete(row).where(row.authority == one.authority, row.uri == one.uri, row.serial == one.serial))
+        session.execute(
+            delete(row).where(row.authority == one.authority, row.uri == one.uri, row.fingerprint == one.fingerprint)
+        )
 
 
 def load_revocations(session: Session) -> list[KeptRevocation]:

@@ -477,7 +477,7 @@ class FetchedRevocationRow(Base):
 
     authority: Mapped[str] = mapped_column(primary_key=True)
     uri: Mapped[str] = mapped_column(primary_key=True)
-    serial: Mapped[str] = mapped_column(primary_key=True)  # hexadecimal; empty for a list
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)  # SHA-256 of the certificate; empty for a list
     certificate: Mapped[bytes]
     issuer: Mapped[bytes]
     octets: Mapped[bytes]

@@ -14,12 +14,12 @@ def upgrade() -> None:
         "fetched_revocations",
         sa.Column("authority", sa.Text(), nullable=False),
         sa.Column("uri", sa.Text(), nullable=False),
-        sa.Column("serial", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("certificate", sa.LargeBinary(), nullable=False),
         sa.Column("issuer", sa.LargeBinary(), nullable=False),
         sa.Column("octets", sa.LargeBinary(), nullable=False),
         sa.Column("fetched_at", sa.REAL(), nullable=False),
-        sa.PrimaryKeyConstraint("authority", "uri", "serial", name="pk_fetched_revocations"),
+        sa.PrimaryKeyConstraint("authority", "uri", "fingerprint", name="pk_fetched_revocations"),
         sqlite_strict=True,
     )
 
