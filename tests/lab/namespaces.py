@@ -221,6 +221,7 @@ class Network:
             made.sysctl("net.ipv4.ip_forward", 1)
             if Path("/proc/sys/net/ipv6").exists():
                 made.sysctl("net.ipv6.conf.all.forwarding", 1)
+                made.sysctl("net.ipv6.conf.default.accept_dad", 0)  # nobody answers from a tentative link-local address
         return made
 
     def link(
