@@ -68,7 +68,7 @@ def child_of(pair: Pair, name: str = "net", tunnel: Tunnel = TUNNEL) -> Plain:
         theirs = [child for child in pair.their_children(tunnel) if child["name"] == f"{tunnel.name}-{name}"]
         return found[0] if len(found) == len(theirs) == 1 else None
 
-    found = until(alone, f"one CHILD_SA {name} at each end")
+    found = until(alone, f"one CHILD_SA {name} at each end", seconds=20)
     assert found
     return found
 
