@@ -5,15 +5,25 @@ which the hooks find its chain, and in the sets that count. So one more address 
 there.
 """
 
+import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
 from gateway.dataplane.nft import Nft
-from gateway.ike.plane import AddressRules, LayRules, LiftRules, Order, Refused, RuleCounters
+from gateway.ike.plane import (
+    AddressRules,
+    LayRules,
+    LiftRules,
+    Order,
+    PlaneEvent,
+    Refused,
+    RuleCounters,
+    RulesLost,
+)
 from gateway.policy.selectors import ANY_PORT, Selector
 
 _log = logging.getLogger(__name__)
@@ -57,6 +67,12 @@ class AccessRules:
         self._reader = ThreadPoolExecutor(1, "nft")  # its own, as nobody who comes waits until thousands are listed
         self._reading: Future[dict[str, RuleCounters] | None] | None = None
         self._expected: set[str] = set()
+        self._tell: Callable[[PlaneEvent], object] = _to_nobody
+
+    def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
+        """Tell of strict rules that are lost, by the running event loop: not to whoever asks for counters just then."""
+        loop = asyncio.get_running_loop()
+        self._tell = lambda event: loop.call_soon(emit, event)
 
     def obey(self, orders: Sequence[Order]) -> None:
         """Carry out what of the orders is about rules, first of all. Raises Refused for strict ones."""
@@ -162,8 +178,11 @@ class AccessRules:
     def _put_back(self) -> None:
         """Other programs flush all there is."""
         self._why_not = self._anew(self._rules.values())
-        self._masquerade()
         _log.warning("the rules of access profiles were gone, %s", self._why_not or "and are laid again")
+        if not self._why_not:
+            self._masquerade()
+        elif strict := frozenset(address for address, rules in self._rules.items() if rules.strict):
+            self._tell(RulesLost(strict, self._why_not))
 
     def _masquerade(self) -> None:
         """The chain for it comes with the first who needs it: not every kernel that filters can do NAT."""
@@ -238,6 +257,10 @@ class AccessRules:
         for condition in conditions:
             yield f"add rule {chain} {condition} goto passed"
         yield f"add rule {chain} goto dropped"
+
+
+def _to_nobody(_: PlaneEvent) -> None:
+    """Before the engine listens it has laid no rules."""
 
 
 def _places(rules: AddressRules) -> tuple[str, ...]:

@@ -123,6 +123,7 @@ class KernelPlane:
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         self._events.listen(emit)
+        self._access.listen(emit)
         self._early.listen()
 
     def allocate_spi(self, source: str, destination: str) -> int:

@@ -343,6 +343,7 @@ class UserspacePlane:
         self._loop = asyncio.get_running_loop()
         self._outbound.begin(emit, self._pause, self._lose)
         self._inbound.begin(emit)
+        self._access.listen(emit)
         self._loop.add_reader(self._tun.fd, self._outbound.drain)
         for sock, ike_received in self._readers:
             self._read(sock, ike_received)

@@ -24,7 +24,7 @@ from gateway.ike.opening import open_message
 from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
 from gateway.ike.parts import led_by
 from gateway.ike.path import Path
-from gateway.ike.people import cut
+from gateway.ike.people import cut, cut_without_rules
 from gateway.ike.plane import (
     Acquire,
     DataPlane,
@@ -34,6 +34,7 @@ from gateway.ike.plane import (
     Packet,
     PlaneEvent,
     Remapped,
+    RulesLost,
     UnknownSpi,
 )
 from gateway.ike.roaming import network_changed, relocated
@@ -207,6 +208,8 @@ class Engine:
             case Disturbed():
                 core.count("data-plane-disturbed")
                 look_soon(core)
+            case RulesLost(addresses, why):
+                cut_without_rules(core, addresses, why)
             case Remapped(key, address, port, reqid):
                 core.count("esp-address-changed")
                 remapped(core, key, Path(key.destination, address, port, marked=True), reqid)

@@ -79,3 +79,11 @@ def cut(core: Core, before: Snapshot | None = None, other_secrets: AbstractSet[s
         core.timers.set(("people",), core.now + following - unix)
     else:
         core.timers.cancel(("people",))
+
+
+def cut_without_rules(core: Core, addresses: AbstractSet[str], why: str) -> None:
+    """Whoever holds one of these addresses under strict rules goes at once: they do not lie there any more."""
+    bare = {at for at in addresses if (rules := core.ownership.rules.get(at)) is not None and rules.strict}
+    for sa in list(core.sas.values()):
+        if any(lease.address in bare for lease in sa.leases):
+            delete_sa(core, sa, f"its rules cannot be laid: {why}")

@@ -356,7 +356,15 @@ class Disturbed:
     """Somebody else took away states or policies of ours, or may have: dump and reconcile."""
 
 
-PlaneEvent = Acquire | Expire | Remapped | UnknownSpi | EventsLost | Disturbed
+@dataclass(frozen=True, slots=True)
+class RulesLost:
+    """Somebody took away strict rules of these virtual addresses, and they cannot be laid again; a sentence why."""
+
+    addresses: frozenset[str]
+    why: str
+
+
+PlaneEvent = Acquire | Expire | Remapped | UnknownSpi | EventsLost | Disturbed | RulesLost
 
 
 class Mended(NamedTuple):

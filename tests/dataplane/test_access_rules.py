@@ -1,5 +1,6 @@
 """The nftables rules of access profiles as they lie in a network namespace, whatever else happens there."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.dataplane.access_rules import AccessRules
-from gateway.ike.plane import AddressRules, LayRules, LiftRules, Refused
+from gateway.dataplane.netfilter import Tables, input_table
+from gateway.ike.plane import AddressRules, LayRules, LiftRules, PlaneEvent, Refused, RulesLost
 from gateway.policy.selectors import Selector
 from tests.lab.namespaces import Namespace, Network
 
@@ -137,6 +139,32 @@ def test_rules_that_somebody_flushed_are_laid_again(scene: tuple[Namespace, Name
     gate.run("nft", "flush", "ruleset")
     rules.obey([LayRules(BERT)])
     assert "10.9.0.2" in listed(gate)
+
+
+async def test_strict_rules_that_cannot_be_laid_again_are_told_as_lost(
+    scene: tuple[Namespace, Namespace], rules: AccessRules
+) -> None:
+    gate, _ = scene
+    heard: list[PlaneEvent] = []
+    rules.listen(heard.append)
+    rules.obey([LayRules(ANNA), LayRules(BERT)])
+    gate.run("nft", "flush", "ruleset")
+    look(rules)
+    rules.counters()
+    await asyncio.sleep(0)
+    assert not heard, "they are laid again"
+    gate.run("nft", "flush", "ruleset")
+    with gate.entered():
+        other = Tables()
+    other.commit(input_table("ikegate_access_7", 0, 4, 1))  # nobody else may change it
+    look(rules)
+    rules.counters()
+    await asyncio.sleep(0)
+    other.close()
+    (lost,) = set(heard)
+    assert isinstance(lost, RulesLost)
+    assert lost.addresses == {"10.9.0.2"}
+    assert "not permitted" in lost.why
 
 
 def test_what_the_user_began_is_no_answer_though_its_connection_is_forgotten(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from gateway.ike.plane import AddressRules
+from gateway.ike.plane import AddressRules, RulesLost
 from gateway.policy.access import AccessProfile
 from gateway.policy.pools import Pool
 from gateway.policy.proposals import Proposal
@@ -34,7 +34,7 @@ def configure(
 ) -> None:
     pools = (OFFICE, *more.pop("pools", ()))
     number = network.random.getrandbits(30)
-    more: dict[str, Any] = {"pools": (OFFICE, *pools), "users": (ANNA, BERT), "access_profiles": profiles}
+    more |= {"pools": pools, "users": users, "access_profiles": profiles}
     network.apply(gate, Snapshot.build(number, [gate_peer()], [psk()], **more))
 
 
@@ -176,6 +176,25 @@ def test_rules_that_cannot_be_laid_let_nobody_in_who_needs_them() -> None:
     gate.plane.fail_no_more()
     network.run(60)
     assert reached(gate) == {"user1": ["10.1.0.0/28", "10.1.0.80/32"]}
+
+
+def test_whose_rules_are_lost_goes_at_once_and_whoever_needs_none_stays() -> None:
+    network = Network(14)
+    gate = gateway(network)
+    wide = AccessProfile("wide", nets("10.1.0.0/28"))
+    configure(network, gate, WEB, wide, users=(ANNA, replace(BERT, access_profile="wide")))
+    anna, bert = device(network, 1), device(network, 2)
+    network.run(1)
+    gate.plane.fail_next("nft says no")
+    lost = RulesLost(frozenset((held(anna)[0], held(bert)[0], "10.9.0.77")), "nft says no")
+    network.perform(gate, gate.engine.kernel(lost, network.now))
+    assert reached(gate) == {"user2": ["10.1.0.0/28"]}
+    assert {state.source for state in gate.plane.states() if state.inbound} == {"198.51.0.3"}
+    assert set(rules(gate)) == set(held(bert))
+    network.run(60)
+    (ended,) = [event for event in gate.events if event.kind == "ike-sa.closed"]
+    assert ended.text.endswith("its rules cannot be laid: nft says no")
+    assert reached(gate)["user1"] == ["10.1.0.0/28", "10.1.0.80/32"], "it comes again, and has rules"
 
 
 def test_rules_are_for_addresses_of_pools() -> None:
