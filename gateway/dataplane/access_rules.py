@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 _ICMP = (1, 58)
 _WORDS = {4: "ip", 6: "ip6"}
 
+_TABLES = "ikegate_access_"
 _COUNTING = ("passed", "dropped")
 # Connection tracking takes up what it does not know in the middle, as begun by whose packet comes first. What a peer
 # began, and may not any more, must not come back as an answer to what the other end sends again.
@@ -53,7 +54,7 @@ class AccessRules:
         process left is removed by `sweep`.
         """
         self._nft = Nft()
-        self._table = f"ikegate_access_{name}"
+        self._table = f"{_TABLES}{name}"
         self._arrived, self._leaving = arrived, leaving
         self._rules: dict[str, AddressRules] = {}
         self._chains: dict[_Allowed, str] = {}
@@ -118,9 +119,11 @@ class AccessRules:
             )
         return found
 
-    def sweep(self) -> None:
-        """Remove what a killed process left."""
-        self._nft.remove(self._table)
+    def sweep(self, orphaned: Callable[[str], bool] = lambda _: False) -> None:
+        """Remove what killed processes left: by this name, and by others whose owner is gone."""
+        for table in self._nft.tables():
+            if table == self._table or (table.startswith(_TABLES) and orphaned(table.removeprefix(_TABLES))):
+                self._nft.remove(table)
 
     def close(self) -> None:
         self._lifting.shutdown()

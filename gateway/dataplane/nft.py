@@ -38,11 +38,12 @@ class Nft:
 
     def counts(self, table: str) -> dict[str, dict[str, Count]] | None:
         """What the elements of the table's sets counted, by set and element; None for no such table, or no answer."""
-        done = self._call(["-j", "list", "table", "inet", table])
-        if isinstance(done, str) or done.returncode:
-            return None
-        sets = [one["set"] for one in json.loads(done.stdout)["nftables"] if "set" in one]
-        return {one["name"]: dict(_counted(one.get("elem", ()))) for one in sets}
+        sets = self._listed("set", "table", "inet", table)
+        return None if sets is None else {one["name"]: dict(_counted(one.get("elem", ()))) for one in sets}
+
+    def tables(self) -> list[str]:
+        """The names of all tables of the family inet, whoever made them; none where nft does not say."""
+        return [one["name"] for one in self._listed("table", "tables", "inet") or ()]
 
     def close(self) -> None:
         if self._namespace >= 0:
@@ -58,6 +59,13 @@ class Nft:
             return ""
         said = (done.stderr.strip() or f"status {done.returncode}").splitlines()[0]
         return f"nft says {said.removeprefix('/dev/stdin:').lstrip('0123456789-: ')}"
+
+    def _listed(self, kind: str, *what: str) -> list[Any] | None:
+        """All of one kind in what is to be listed; None for no answer."""
+        done = self._call(["-j", "list", *what])
+        if isinstance(done, str) or done.returncode:
+            return None
+        return [one[kind] for one in json.loads(done.stdout)["nftables"] if kind in one]
 
     def _call(self, words: list[str], script: str = "") -> subprocess.CompletedProcess[str] | str:
         """What came of it, or why it does not run."""

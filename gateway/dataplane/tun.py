@@ -90,3 +90,12 @@ class Tun:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def exists(name: str) -> bool:
+    """Whether there is a device of this name: one of ours is there as long as the process that made it."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True

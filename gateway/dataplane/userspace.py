@@ -13,7 +13,7 @@ from gateway.dataplane.access_rules import AccessRules
 from gateway.dataplane.addresses import Addresses
 from gateway.dataplane.driver import IkeReceived
 from gateway.dataplane.memory import LOWEST_SPI
-from gateway.dataplane.tun import Tun
+from gateway.dataplane.tun import Tun, exists
 from gateway.dataplane.userspace_guard import ClearGuard
 from gateway.dataplane.userspace_inbound import Inbound
 from gateway.dataplane.userspace_outbound import Outbound
@@ -91,17 +91,17 @@ class UserspacePlane:
         """Packets that were not passed on, by reason."""
         self._tun = Tun(device)
         text = self._tun.name.lstrip("abcdefghijklmnopqrstuvwxyz-_.")
-        number = int(text) if text.isdecimal() else 0
+        number, prefix = int(text) if text.isdecimal() else 0, self._tun.name.removesuffix(text)
         try:
             self._routes = TunRoutes(self._tun.index, number)
             self._addresses = Addresses(self._tun.index)
-            self._rules = self._passing_rules(self._tun.name.removesuffix(text))
+            self._rules = self._passing_rules(prefix)
         except Refused:
             self._tun.close()
             raise
         ours = self._tun.name
-        self._access = AccessRules(str(number), f'iifname "{ours}"', f'oifname != "{ours}"')
-        self._access.sweep()
+        self._access = AccessRules(ours, f'iifname "{ours}"', f'oifname != "{ours}"')
+        self._access.sweep(lambda name: name.startswith(prefix) and not exists(name))
         self._guard = ClearGuard(self._tun.name, number, self._policies.policies)
         self._outbound = Outbound(self._tun, self._policies, self._sockets, self.drops, clock)
         self._inbound = Inbound(self._tun, self._policies, self.drops, clock)

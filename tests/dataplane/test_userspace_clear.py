@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 
 from gateway.dataplane.userspace import UserspacePlane
-from gateway.ike.plane import Action, AddPolicy, AddRoute, Direction, Order, Policy, RemovePolicy, RemoveRoute, Route
+from gateway.ike.plane import (
+    Action,
+    AddPolicy,
+    AddressRules,
+    AddRoute,
+    Direction,
+    LayRules,
+    Order,
+    Policy,
+    RemovePolicy,
+    RemoveRoute,
+    Route,
+)
 from gateway.policy.selectors import Selector
 from tests.dataplane.test_userspace_network import ends
 from tests.dataplane.test_userspace_shunts import leaves_by, policy, rules
@@ -229,6 +241,36 @@ def test_what_was_protected_stays_shut_when_the_process_is_killed(
     assert arrives(right, lan, "10.2.0.1", "10.1.0.5")
     plane.close()
     assert "ikegate" not in left.run("nft", "list", "ruleset").stdout
+
+
+KILLED_WITH_RULES = """
+    import os, signal
+    from tests.dataplane.test_userspace_clear import *
+    planes = [UserspacePlane(), UserspacePlane()]
+    for plane in planes:
+        plane.apply([LayRules(AddressRules("10.9.0.2", None))])
+    print(*(plane.device for plane in planes))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_rules_of_access_profiles_go_with_the_device_that_is_gone_and_no_others(
+    sites: tuple[Namespace, Namespace, Namespace], plane: UserspacePlane
+) -> None:
+    left, _, _ = sites
+    plane.apply([LayRules(AddressRules("10.9.0.3", None))])
+    left.run("nft", "add", "table", "inet", "ikegate_access_7296")  # of the kernel's plane
+    done = subprocess.run(left.command(sys.executable, "-c", textwrap.dedent(KILLED_WITH_RULES)), check=False)
+    assert done.returncode == -signal.SIGKILL
+    tables = left.run("nft", "list", "tables").stdout
+    assert tables.count("ikegate_access") == 4
+    with left.entered():
+        following = UserspacePlane()
+    tables = left.run("nft", "list", "tables").stdout
+    following.close()
+    left.run("nft", "delete", "table", "inet", "ikegate_access_7296")
+    assert following.device == "ikegate1"
+    assert sorted(re.findall(r"ikegate_access_(\w+)", tables)) == ["7296", plane.device]
 
 
 def test_a_machine_without_nft_is_told_of(
