@@ -6,14 +6,13 @@ there.
 """
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
-from gateway.dataplane.nft import Nft
+from gateway.dataplane.nft import WORDS, Nft, addresses, ports
 from gateway.ike.plane import (
     AddressRules,
     LayRules,
@@ -24,12 +23,9 @@ from gateway.ike.plane import (
     RuleCounters,
     RulesLost,
 )
-from gateway.policy.selectors import ANY_PORT, Selector
+from gateway.policy.selectors import Selector
 
 _log = logging.getLogger(__name__)
-
-_ICMP = (1, 58)
-_WORDS = {4: "ip", 6: "ip6"}
 
 _TABLES = "ikegate_access_"
 _COUNTING = ("passed", "dropped")
@@ -136,42 +132,32 @@ class AccessRules:
 
     def _lay(self, wanted: Sequence[AddressRules]) -> None:
         self._lifting.submit(int).result()  # what is being lifted is out of the way then
-        why = self._begin()
-        if not why and (why := self._nft.run("\n".join(self._changes(wanted)) + "\n")):
-            # somebody may have removed what lay there
-            why = self._anew({**self._rules, **{rules.address: rules for rules in wanted}}.values())
+        after = {**self._rules, **{rules.address: rules for rules in wanted}}
+        why = ""
+        if not self._made or self._nft.run("\n".join([*self._changes(wanted, after), ""])):  # somebody removed it
+            why = self._anew(after.values())
+            self._made = self._made or not why
         if why and why != self._why_not:
             _log.warning("the rules of access profiles are not laid: %s", why)
         self._why_not = why
         if why and any(rules.strict for rules in wanted):
             raise Refused(f"the rules of an access profile cannot be laid: {why}")
-        self._rules |= {rules.address: rules for rules in wanted}
+        self._rules = after
         if not why:
             self._masquerade()
 
-    def _begin(self) -> str:
-        """Have the table there. Why that cannot be, "" when it is."""
-        if self._made:
-            return ""
-        why = self._nft.replace(self._table, self._content())
-        self._made = not why
-        return why
-
     def _anew(self, wanted: Iterable[AddressRules]) -> str:
         """The whole table in one step. Why that cannot be."""
-        lines = [f"add table inet {self._table}", f"delete table inet {self._table}"]
-        lines += [f"table inet {self._table} {{", self._content(), "}"]
         self._chains.clear()
-        lines += self._additions(wanted)
         self._masquerades, self._why_no_masquerade = False, ""
-        return self._nft.run("\n".join(lines) + "\n")
+        return self._nft.replace(self._table, self._content(), self._additions(wanted))
 
     def _look(self) -> dict[str, RuleCounters] | None:
         """What was counted, by address; None for no table. One of our name that somebody made has no sets."""
         found = self._nft.counts(self._table)
         if found is None:
             return None
-        both = [[found.get(f"{what}{version}", {}) for what in _COUNTING] for version in _WORDS]
+        both = [[found.get(f"{what}{version}", {}) for what in _COUNTING] for version in WORDS]
         return {
             address: RuleCounters(*passed[address], *dropped[address])
             for passed, dropped in both
@@ -196,7 +182,7 @@ class AccessRules:
         lines = [f"add chain inet {self._table} leaving {{ {hook} }}"]
         lines += [
             f"add rule inet {self._table} leaving {word} saddr @masqueraded{version} {self._leaving} masquerade"
-            for version, word in _WORDS.items()
+            for version, word in WORDS.items()
         ]
         self._why_no_masquerade = self._nft.run("\n".join(lines) + "\n")
         self._masquerades = not self._why_no_masquerade
@@ -205,21 +191,21 @@ class AccessRules:
 
     def _content(self) -> str:
         lines = []
-        for version in _WORDS:
+        for version in WORDS:
             lines.append(f"map users{version} {{ type ipv{version}_addr : verdict; }}")
             lines += [f"set {what}{version} {{ type ipv{version}_addr; }}" for what in ("known", "masqueraded")]
             lines += [f"set {what}{version} {{ type ipv{version}_addr; counter; }}" for what in _COUNTING]
         for chain, verdict in (("passed", "accept"), ("dropped", "drop")):
-            counting = [f"{word} saddr @{chain}{version} {verdict}" for version, word in _WORDS.items()]
+            counting = [f"{word} saddr @{chain}{version} {verdict}" for version, word in WORDS.items()]
             lines += [f"chain {chain} {{", *counting, verdict, "}"]
-        arriving = [f"{self._arrived} {word} saddr vmap @users{version}" for version, word in _WORDS.items()]
-        answering = [f"{word} daddr @known{version} {_MIDSTREAM} drop" for version, word in _WORDS.items()]
+        arriving = [f"{self._arrived} {word} saddr vmap @users{version}" for version, word in WORDS.items()]
+        answering = [f"{word} daddr @known{version} {_MIDSTREAM} drop" for version, word in WORDS.items()]
         for hook, looks in (("forward", arriving + answering), ("input", arriving), ("output", answering)):
             lines += [f"chain {hook} {{", f"type filter hook {hook} priority filter; policy accept;", *looks, "}"]
         return "\n".join(lines)
 
-    def _changes(self, wanted: Sequence[AddressRules]) -> list[str]:
-        """From what lies there to what is wanted, without the chains that nobody needs any more."""
+    def _changes(self, wanted: Sequence[AddressRules], after: Mapping[str, AddressRules]) -> list[str]:
+        """From what lies there to what lies `after`, as some is `wanted`, without chains that nobody needs any more."""
         lines: list[str] = []
         counted = set()
         for rules in wanted:
@@ -227,7 +213,6 @@ class AccessRules:
                 counted.add(rules.address)
                 lines += [self._element("delete", name, old.address) for name in _places(old) if name not in _COUNTING]
         lines += self._additions(wanted, counted)
-        after = {**self._rules, **{rules.address: rules for rules in wanted}}
         for allowed in self._chains.keys() - {rules.allowed for rules in after.values()}:
             lines.append(f"delete chain inet {self._table} {self._chains.pop(allowed)}")
         return lines
@@ -272,18 +257,10 @@ def _places(rules: AddressRules) -> tuple[str, ...]:
 
 
 def _condition(selector: Selector) -> str:
-    first, last = _address(selector.version, selector.start), _address(selector.version, selector.end)
-    words = f"{_WORDS[selector.version]} daddr {first if first == last else f'{first}-{last}'}"
+    words = [f"{WORDS[selector.version]} daddr {addresses(selector.version, selector.start, selector.end)}"]
     if selector.protocol:
-        words += f" meta l4proto {selector.protocol}"
-    if (selector.start_port, selector.end_port) != ANY_PORT:  # of ICMP it is type and code
-        place = "@th,0,16" if selector.protocol in _ICMP else "th dport"
-        words += f" {place} {selector.start_port}-{selector.end_port}"
-    return words
-
-
-def _address(version: int, value: int) -> str:
-    return str(ipaddress.IPv4Address(value) if version == 4 else ipaddress.IPv6Address(value))
+        words.append(f"meta l4proto {selector.protocol}")
+    return " ".join([*words, *ports(selector, selector.protocol, "dport")])
 
 
 def _set(name: str, address: str) -> str:

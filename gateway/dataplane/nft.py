@@ -1,5 +1,6 @@
 """The command `nft`: tables of our own."""
 
+import ipaddress
 import json
 import os
 import shutil
@@ -7,6 +8,11 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from gateway.policy.selectors import ANY_PORT, Selector
+
+WORDS = {4: "ip", 6: "ip6"}
+"""An IP version in rules."""
+_ICMP = (1, 58)
 _SECONDS = 10
 _BESIDE = "/usr/sbin:/sbin"
 
@@ -25,12 +31,13 @@ class Nft:
         self._program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_BESIDE}")
         self._namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
-    def replace(self, table: str, content: str) -> str:
+    def replace(self, table: str, content: str, then: Iterable[str] = ()) -> str:
         """Put a table of the family inet, with what is between its braces, in place of the one of that name.
 
-        Why that cannot be, "" when it was done.
+        `then` are commands for the same step. Why that cannot be, "" when it was done.
         """
-        return self.run(f"add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{content}\n}}\n")
+        anew = f"add table inet {table}", f"delete table inet {table}", f"table inet {table} {{", content, "}"
+        return self.run("\n".join([*anew, *then, ""]))
 
     def remove(self, table: str) -> str:
         """Remove a table, if it is there. Why that cannot be, "" when it was done."""
@@ -86,6 +93,20 @@ class Nft:
             )
         except (OSError, subprocess.TimeoutExpired) as failure:
             return f"nft does not run: {failure}"
+
+
+def addresses(version: int, start: int, end: int) -> str:
+    """A range of addresses in rules."""
+    texts = (str(ipaddress.IPv4Address(one) if version == 4 else ipaddress.IPv6Address(one)) for one in (start, end))
+    return "-".join(dict.fromkeys(texts))
+
+
+def ports(selector: Selector, protocol: int, way: str) -> list[str]:
+    """What a rule says of ports, `way` is sport or dport; nothing of all ports, and none can say it of opaque ones."""
+    if (selector.start_port, selector.end_port) == ANY_PORT:
+        return []
+    # of ICMP it is type and code, where others have their source port
+    return [f"{'@th,0,16' if protocol in _ICMP else f'th {way}'} {selector.start_port}-{selector.end_port}"]
 
 
 def _counted(elements: Iterable[Any]) -> Iterator[tuple[str, Count]]:

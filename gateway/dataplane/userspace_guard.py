@@ -1,22 +1,18 @@
 """What policies protect or drop neither leaves nor comes in by another way than the TUN device: nftables rules."""
 
-import ipaddress
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
-from gateway.dataplane.nft import Nft
+from gateway.dataplane.nft import WORDS, Nft, addresses, ports
 from gateway.dataplane.userspace_policies import rank
 from gateway.ike.plane import Action, Direction, Policy
 from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, Selector
 
 _log = logging.getLogger(__name__)
 
-_ICMP = (1, 58)
-_BITS = {4: 32, 6: 128}
-_WORDS = {4: "ip", 6: "ip6"}
 # A selector of all addresses does not mean what stays on a link.
 _ON_LINK = ("224.0.0.0/4", "169.254.0.0/16", "255.255.255.255/32", "ff00::/8", "fe80::/10")
 # RFC 4861: without these no packet finds its neighbour, and unlike ARP they are IP packets that ::/0 catches.
@@ -110,7 +106,7 @@ class ClearGuard:
         if not policies:
             return ""
         ours = f'{{ "lo", "{self._device}" }}'
-        ports = f"{{ {', '.join(map(str, self._ports))} }}"
+        spared = f"{{ {', '.join(map(str, self._ports))} }}"
         lines = ["chain arriving {", *_rules(arriving, inward=True), "}"]
         lines += ["chain leaving {", *_rules(leaving, inward=False), "}"]
         for hook, way, port, verdict in (
@@ -118,7 +114,7 @@ class ClearGuard:
             ("output", "oifname", "sport", "leaving"),
         ):
             lines += [f"chain {hook} {{", f"type filter hook {hook} priority mangle; policy accept;"]
-            lines += [f"{way} {ours} accept", *([f"udp {port} {ports} accept"] if self._ports else [])]
+            lines += [f"{way} {ours} accept", *([f"udp {port} {spared} accept"] if self._ports else [])]
             lines += [_DISCOVERY, f"jump {verdict}", "}"]
         lines += ["chain forward {", "type filter hook forward priority mangle; policy accept;"]
         lines += [f'iifname != "{self._device}" jump arriving', f'oifname != "{self._device}" jump leaving', "}"]
@@ -150,10 +146,11 @@ def _rules(policies: Iterable[Policy], *, inward: bool) -> Iterator[str]:
             yield rule
     for local, ranges in whole.items():
         if ranges:
-            word = _WORDS[local.version]
+            word = WORDS[local.version]
             here, there = ("daddr", "saddr") if inward else ("saddr", "daddr")
-            elements = ", ".join(_text(local.version, *each) for each in _joined(ranges))
-            yield f"{word} {here} {_text(local.version, local.start, local.end)} {word} {there} {{ {elements} }} drop"
+            near = addresses(local.version, local.start, local.end)
+            far = ", ".join(addresses(local.version, *each) for each in _joined(ranges))
+            yield f"{word} {here} {near} {word} {there} {{ {far} }} drop"
 
 
 def _rule(policy: Policy) -> str:
@@ -161,16 +158,13 @@ def _rule(policy: Policy) -> str:
     source, destination = policy.source, policy.destination
     if OPAQUE_PORT in ((source.start_port, source.end_port), (destination.start_port, destination.end_port)):
         return ""
-    word = _WORDS[source.version]
-    words = [f"{word} saddr {_text(source.version, source.start, source.end)}"]
-    words.append(f"{word} daddr {_text(destination.version, destination.start, destination.end)}")
+    word = WORDS[source.version]
+    words = [f"{word} saddr {addresses(source.version, source.start, source.end)}"]
+    words.append(f"{word} daddr {addresses(destination.version, destination.start, destination.end)}")
     protocol = source.protocol or destination.protocol
     if protocol:
         words.append(f"meta l4proto {protocol}")
-    for selector, way in ((source, "sport"), (destination, "dport")):
-        ports = selector.start_port, selector.end_port
-        if ports != ANY_PORT:  # of ICMP it is type and code, where others have their source port
-            words.append(f"{'@th,0,16' if protocol in _ICMP else f'th {way}'} {ports[0]}-{ports[1]}")
+    words += [*ports(source, protocol, "sport"), *ports(destination, protocol, "dport")]
     return " ".join([*words, "return" if policy.action is Action.PASS else "drop"])
 
 
@@ -203,8 +197,3 @@ def _joined(ranges: Iterable[_Range]) -> list[_Range]:
         else:
             found.append((start, end))
     return found
-
-
-def _text(version: int, start: int, end: int) -> str:
-    first, last = (str(ipaddress.ip_network((value, _BITS[version])).network_address) for value in (start, end))
-    return first if start == end else f"{first}-{last}"
