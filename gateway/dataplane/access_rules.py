@@ -90,8 +90,9 @@ class AccessRules:
         """As last read; they are read anew beside the event loop, and what lacks is laid again at the next look."""
         if self._reading is not None and self._reading.done():
             found, self._reading = self._reading.result(), None
-            if found is None or not self._expected <= found.keys():
-                self._put_back()
+            lacking = self._expected - (found or {}).keys()
+            if found is None or lacking:
+                self._put_back(lacking)
             else:
                 self._read = {address: found[address] for address in self._expected}
                 self._why_not = ""
@@ -164,13 +165,13 @@ class AccessRules:
             for address in passed.keys() & dropped.keys()
         }
 
-    def _put_back(self) -> None:
-        """Other programs flush all there is."""
+    def _put_back(self, lacking: AbstractSet[str]) -> None:
+        """Other programs flush all there is; `lacking` are addresses whose rules do not lie there."""
         self._why_not = self._anew(self._rules.values())
         _log.warning("the rules of access profiles were gone, %s", self._why_not or "and are laid again")
         if not self._why_not:
             self._masquerade()
-        elif strict := frozenset(address for address, rules in self._rules.items() if rules.strict):
+        elif strict := frozenset(address for address in lacking if self._rules[address].strict):
             self._tell(RulesLost(strict, self._why_not))
 
     def _masquerade(self) -> None:
