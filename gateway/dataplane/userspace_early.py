@@ -1,5 +1,6 @@
 """ESP that comes before its state: a responder may send on a new CHILD_SA while its answer is still under way to us."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,8 +12,9 @@ Address = tuple[str, int]
 
 
 class Early(NamedTuple):
-    """A datagram, when it came, from whom, and whether a router on its way had marked congestion."""
+    """A datagram for an SPI, when it came, from whom, and whether a router on its way had marked congestion."""
 
+    spi: int
     data: bytes
     came: float
     peer: Address
@@ -24,40 +26,41 @@ class EarlyDatagrams:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._kept: dict[int, list[Early]] = {}
-        self._count = 0
+        self._expected: set[int] = set()
+        self._kept: deque[Early] = deque()
         self.ready: list[Early] = []
         """Those whose state is there by now."""
 
     def expect(self, spi: int) -> None:
-        if len(self._kept) < _MOST_SPIS:
-            self._kept.setdefault(spi, [])
+        if len(self._expected) < _MOST_SPIS:
+            self._expected.add(spi)
 
     def keep(self, spi: int, data: memoryview, peer: Address, *, congested: bool) -> bool:
         """Keep a datagram for this SPI; False when it is not expected, or too many wait."""
-        if spi not in self._kept or (self._count >= _MOST_DATAGRAMS and not self._forget_old()):
+        if spi not in self._expected:
             return False
-        self._kept[spi].append(Early(bytes(data), self._clock(), peer, congested))
-        self._count += 1
+        self._forget_old()
+        if len(self._kept) >= _MOST_DATAGRAMS:
+            return False
+        self._kept.append(Early(spi, bytes(data), self._clock(), peer, congested))
         return True
 
     def settle(self, spi: int, *, there: bool) -> None:
         """The state is there, or will never be."""
-        waiting = self._kept.pop(spi, [])
-        self._count -= len(waiting)
+        if spi not in self._expected:
+            return
+        self._expected.discard(spi)
+        self._forget_old()
         if there:
-            before = self._clock() - PATIENCE
-            self.ready += [early for early in waiting if early.came >= before]
+            self.ready += [early for early in self._kept if early.spi == spi]
+        self._kept = deque(early for early in self._kept if early.spi != spi)
 
     def take(self) -> list[Early]:
         """What is ready, which is not kept any more."""
         ready, self.ready = self.ready, []
         return ready
 
-    def _forget_old(self) -> bool:
-        """Whether there is room again."""
+    def _forget_old(self) -> None:
         before = self._clock() - PATIENCE
-        for spi, waiting in self._kept.items():
-            self._kept[spi] = [early for early in waiting if early.came >= before]
-        self._count = sum(map(len, self._kept.values()))
-        return self._count < _MOST_DATAGRAMS
+        while self._kept and self._kept[0].came < before:
+            self._kept.popleft()

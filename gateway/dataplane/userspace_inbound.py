@@ -65,7 +65,7 @@ class Inbound:
 
     def open_early(self) -> None:
         """Take what came before its state was there. Not while packets are on their way through: they share buffers."""
-        for data, _, peer, congested in self.early.take():
+        for _, data, _, peer, congested in self.early.take():
             self._data[: len(data)] = data
             self._open_all(len(data), len(data), peer, congested, _no_ike)
         self._writer.flush()
