@@ -77,7 +77,7 @@ class Tun:
             return None
 
     def bring_up(self) -> None:
-        """Somebody took it down, and its routes with that. Nothing happens when it is gone."""
+        """Somebody may have taken it down, and its routes with that. Nothing happens when it is gone."""
         with contextlib.suppress(OSError):
             self._change_flags(_IFF_UP)
 

@@ -311,8 +311,7 @@ class UserspacePlane:
         return ""
 
     def mend(self) -> Mended:
-        if self._tun.running() is False:
-            self._tun.bring_up()
+        self._tun.bring_up()
         self._guard.put_back()
         return Mended(routes=self._routes.put_back())
 
