@@ -20,12 +20,12 @@ from gateway.dataplane.userspace_outbound import Outbound
 from gateway.dataplane.userspace_policies import PolicyTable, is_wall
 from gateway.dataplane.userspace_routes import TunRoutes
 from gateway.dataplane.userspace_rules import PassingRules
-from gateway.dataplane.userspace_sas import Drops, InboundSa, OutboundSa
+from gateway.dataplane.userspace_sas import Drops
+from gateway.dataplane.userspace_states import Sa, States
 from gateway.dataplane.userspace_udp import prepare
 from gateway.ike.plane import (
     Action,
     AddAddress,
-    AddInterface,
     AddPolicy,
     AddRoute,
     AddState,
@@ -48,15 +48,10 @@ from gateway.ike.plane import (
     SkipSequence,
     StateKey,
 )
-from gateway.policy.peers import Mode, Offload
 from gateway.policy.selectors import Selector
 
 _log = logging.getLogger(__name__)
 _SOCKET_FULL_SECONDS = 0.001
-
-_NO_INTERFACES = "XFRM interfaces are the kernel's; the userspace data plane has none"
-
-Sa = InboundSa | OutboundSa
 
 
 class UserspacePlane:
@@ -105,6 +100,7 @@ class UserspacePlane:
         self._guard = ClearGuard(self._tun.name, number, self._policies.policies)
         self._outbound = Outbound(self._tun, self._policies, self._sockets, self.drops, clock)
         self._inbound = Inbound(self._tun, self._policies, self.drops, clock)
+        self._states = States(self._inbound, self._outbound, random)
 
     def _passing_rules(self, prefix: str) -> PassingRules:
         try:
@@ -138,7 +134,7 @@ class UserspacePlane:
 
     def apply(self, orders: Sequence[Order]) -> None:
         self._access.obey(orders)
-        made = self._make(orders)
+        made = self._states.make(orders)
         self._rules.lay(self._policies.ruling_after(orders))
         try:
             self._add_ways(orders)
@@ -158,13 +154,12 @@ class UserspacePlane:
         match order:
             case AddState(state):
                 self._held.discard(state.key)
-                self._install(made.pop(0))
+                self._states.add(made.pop(0))
             case MoveState(key):
-                self._move(key, made.pop(0))
+                self._states.move(key, made.pop(0))
             case RemoveState(key):
                 self._held.discard(key)
-                self._inbound.remove(key)
-                self._outbound.remove(key)
+                self._states.remove(key)
             case Expect(key):
                 self._inbound.early.expect(key.spi)
             case AddPolicy(policy):
@@ -202,89 +197,10 @@ class UserspacePlane:
         if old is not None and (route := _own_route(old)) is not None:
             self._routes.remove([route])
 
-    def _make(self, orders: Sequence[Order]) -> list[Sa]:
-        """The SAs of the states to be added, in their order. Raises Refused when one of them cannot be."""
-        removed: list[Sa] = []
-        gone: set[StateKey] = set()
-        new: dict[StateKey, Sa] = {}
-        made: list[Sa] = []
-        for order in orders:
-            if isinstance(order, RemoveState):
-                old = new.pop(order.key, None) or self._existing(order.key)
-                gone.add(order.key)
-                if old is not None:
-                    removed.append(old)
-            elif isinstance(order, AddState):
-                state = order.state
-                there = [*new.values(), *(sa for sa in self._in_the_way(state) if sa.state.key not in gone)]
-                if any(_clash(sa.state, state) for sa in there):
-                    raise Refused(f"a state with SPI {state.spi:08x} to {state.destination} exists already")
-                sa = self._sa(state)
-                _inherit(sa, removed)
-                new[state.key] = sa
-                made.append(sa)
-            elif isinstance(order, MoveState):
-                moving = new.pop(order.key, None) or (None if order.key in gone else self._existing(order.key))
-                gone.add(order.key)
-                there = [*new.values(), *(sa for sa in self._in_the_way(order.state) if sa.state.key not in gone)]
-                sa = self._moved(order, moving, there)
-                new[sa.state.key] = sa
-                made.append(sa)
-            elif isinstance(order, SkipSequence) and not (new.get(order.key) or self._outbound.find(order.key)):
-                raise Refused(f"there is no state with SPI {order.key.spi:08x} to {order.key.destination}")
-            elif isinstance(order, AddInterface):
-                raise Refused(f"the interface {order.interface.name}: {_NO_INTERFACES}")
-            elif isinstance(order, AddPolicy) and (why := _beyond(order.policy)):
-                raise Refused(f"a policy for {order.policy.source} to {order.policy.destination}: {why}")
-        return made
-
-    def _moved(self, order: MoveState, old: Sa | None, there: Sequence[Sa]) -> Sa:
-        """What goes on where `old` is. Raises Refused."""
-        key, state = order.key, order.state
-        if old is None:
-            raise Refused(f"there is no state with SPI {key.spi:08x} to {key.destination} to move")
-        if any(_clash(sa.state, state) for sa in there):
-            raise Refused(f"a state with SPI {state.spi:08x} to {state.destination} exists already")
-        sa = self._sa(state)
-        if not _inherit(sa, [old]):
-            raise Refused(f"the state with SPI {key.spi:08x} can be moved, but not become another SA")
-        return sa
-
-    def _in_the_way(self, state: EspState) -> list[Sa]:
-        there = self._existing(state.key), self._inbound.find(state.spi)
-        return [sa for sa in there if sa is not None]
-
-    def _sa(self, state: EspState) -> Sa:
-        try:
-            if why := _beyond(state):
-                raise ValueError(why)
-            return InboundSa(state) if state.inbound else OutboundSa(state, self._random)
-        except ValueError as error:
-            raise Refused(f"the state with SPI {state.spi:08x} to {state.destination}: {error}") from error
-
-    def _existing(self, key: StateKey) -> Sa | None:
-        inbound = self._inbound.find(key.spi)
-        if inbound is not None and inbound.state.key == key:
-            return inbound
-        return self._outbound.find(key)
-
-    def _move(self, key: StateKey, sa: Sa) -> None:
-        if isinstance(sa, InboundSa):
-            self._inbound.remove(key)
-            self._inbound.add(sa)
-        else:
-            self._outbound.move(key, sa)
-
-    def _install(self, sa: Sa) -> None:
-        if isinstance(sa, InboundSa):
-            self._inbound.add(sa)
-        else:
-            self._outbound.add(sa)
-
     # -- what lies there
 
     def counters(self) -> Mapping[StateKey, Counters]:
-        return {sa.state.key: sa.counters() for sa in self._sas()}
+        return {sa.state.key: sa.counters() for sa in self._states.all()}
 
     def rule_counters(self) -> Mapping[str, RuleCounters]:
         return self._access.counters()
@@ -293,7 +209,7 @@ class UserspacePlane:
         return self._access.shortcomings()
 
     def states(self) -> Sequence[EspState]:
-        return tuple(replace(sa.state, encr_key=b"", integ_key=b"") for sa in self._sas())
+        return tuple(replace(sa.state, encr_key=b"", integ_key=b"") for sa in self._states.all())
 
     def policies(self) -> Sequence[Policy]:
         return self._policies.policies()
@@ -314,9 +230,6 @@ class UserspacePlane:
         self._tun.bring_up()
         self._guard.put_back()
         return Mended(routes=self._routes.put_back())
-
-    def _sas(self) -> list[Sa]:
-        return [*self._inbound.states(), *self._outbound.states()]
 
     # -- running
 
@@ -379,9 +292,8 @@ class UserspacePlane:
                     loop.remove_reader(reader)
         self._readers.clear()
         self._sockets.clear()
-        for sa in self._sas():
-            self._inbound.remove(sa.state.key)
-            self._outbound.remove(sa.state.key)
+        for sa in self._states.all():
+            self._states.remove(sa.state.key)
         for policy in self._policies.policies():
             self._policies.remove(policy)
         self._held.clear()
@@ -416,40 +328,3 @@ def _route_of(order: Order) -> Route | None:
             return _own_route(policy)
         case _:
             return None
-
-
-def _clash(one: EspState, two: EspState) -> bool:
-    """Whether both cannot lie there: what comes in is matched by its SPI alone (RFC 4301 4.1)."""
-    return one.key == two.key or (one.inbound and two.inbound and one.spi == two.spi)
-
-
-def _beyond(thing: EspState | Policy) -> str:
-    """What of a state or policy this data plane cannot do, as a sentence; "" when it can do it."""
-    if thing.mode is Mode.TRANSPORT:
-        return "the userspace data plane knows tunnel mode alone: packets to the peer itself do not come by its device"
-    if thing.interface_id:
-        return _NO_INTERFACES
-    if thing.mark:
-        return "the userspace data plane does not see the marks of packets"
-    if isinstance(thing, EspState) and thing.offload is not Offload.NONE:
-        return "the userspace data plane does ESP by itself: no device can take it off its hands"
-    return ""
-
-
-def _inherit(sa: Sa, removed: Sequence[Sa]) -> bool:
-    """Go on with the sequence numbers and the window of the same SA, when it is only given other addresses or ports.
-
-    Whether there was one.
-    """
-    found = False
-    for old in removed:
-        same = old.state.spi == sa.state.spi and old.state.encr_key == sa.state.encr_key
-        if same and old.state.integ_key == sa.state.integ_key:
-            match old, sa:
-                case (InboundSa() as before, InboundSa() as now):
-                    now.inherit(before)
-                    found = True
-                case (OutboundSa() as before, OutboundSa() as now):
-                    now.inherit(before)
-                    found = True
-    return found
