@@ -140,11 +140,15 @@ def follow(core: Core, before: Snapshot) -> dict[IkeSa, str]:
         del core.ownership.rules[address]
     if lifted:
         core.plane.apply([LiftRules(address) for address in lifted])
+    strict = {rules.address for rules in wanted if rules.strict}
     try:
-        _order(core, wanted)
+        _order(core, [rules for rules in wanted if rules.strict])
     except Refused as refused:
-        strict = {rules.address for rules in wanted if rules.strict}
         ending |= {sa: f"its rules cannot be laid: {refused.why}" for at, sa in holding.items() if at in strict}
+    try:
+        _order(core, [rules for rules in wanted if not rules.strict])
+    except Refused as refused:
+        core.event("data-plane.refused", f"could not lay the rules of access profiles: {refused.why}")
     return ending
 
 

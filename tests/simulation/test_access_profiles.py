@@ -178,6 +178,22 @@ def test_rules_that_cannot_be_laid_let_nobody_in_who_needs_them() -> None:
     assert reached(gate) == {"user1": ["10.1.0.0/28", "10.1.0.80/32"]}
 
 
+def test_an_edit_whose_strict_rules_cannot_be_laid_is_felt_by_everybody_else() -> None:
+    network = Network(15)
+    gate = gateway(network)
+    wide = AccessProfile("wide", nets("10.1.0.0/28"))
+    users = ANNA, replace(BERT, access_profile="wide")
+    configure(network, gate, WEB, wide, users=users)
+    device(network, 1)
+    bert = device(network, 2)
+    network.run(1)
+    gate.plane.fail_next("nft says no")
+    mail = replace(WEB, networks=nets("10.1.0.0/28[tcp/25]", "10.1.0.80/32"))
+    configure(network, gate, mail, replace(wide, masquerade=True), users=users)
+    assert reached(gate) == {"user2": ["10.1.0.0/28"]}
+    assert rules(gate) == {one: AddressRules(one, wide.networks, masquerade=True) for one in held(bert)}
+
+
 def test_whose_rules_are_lost_goes_at_once_and_whoever_needs_none_stays() -> None:
     network = Network(14)
     gate = gateway(network)
