@@ -167,6 +167,18 @@ async def test_strict_rules_that_cannot_be_laid_again_are_told_as_lost(
     assert "not permitted" in lost.why
 
 
+async def test_strict_rules_that_lie_there_are_not_lost_though_others_cannot_be_laid(rules: AccessRules) -> None:
+    heard: list[PlaneEvent] = []
+    rules.listen(heard.append)
+    rules.obey([LayRules(ANNA)])
+    rules.obey([LayRules(BERT._replace(address="nowhere.invalid"))])
+    look(rules)
+    rules.counters()
+    await asyncio.sleep(0)
+    assert rules.shortcomings()
+    assert not heard
+
+
 def test_what_the_user_began_is_no_answer_though_its_connection_is_forgotten(
     scene: tuple[Namespace, Namespace], rules: AccessRules
 ) -> None:
