@@ -245,9 +245,7 @@ def renumber(core: Core, sa: IkeSa, next_id: int) -> None:
         return
     requests.pending = None
     core.timers.cancel(("retransmit", sa))
-    if requests.partial is not None:
-        requests.partial.discard()
-        requests.partial = None
+    requests.discard()
     if pending.exchange == ExchangeType.INFORMATIONAL:
         question = AskPeer(pending.exchange, pending.payloads, pending.tries)
         _transmit(core, sa, question, pending.script, pending.label)

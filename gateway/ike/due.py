@@ -6,11 +6,12 @@ from gateway.ike.authentication.again import proof_ends
 from gateway.ike.core import Core
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.exchanges.rekey import answer_crossing
-from gateway.ike.lifecycle import close, discard_fragments, stop_following
+from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness
 from gateway.ike.mending import mend
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.ike.supervise import keep_up, want_traps
+from gateway.ike.window import Window
 
 KEEPALIVE = b"\xff"  # RFC 3948 2.3
 
@@ -20,14 +21,14 @@ def act(core: Core, key: object) -> None:
     match key:
         case ("retransmit", IkeSa() as sa):
             driver.retransmit(core, sa)
-        case ("half-open" | "outside" | "fragments" | "follow-up" as what, IkeSa() as sa):
+        case ("half-open" | "outside" | "follow-up" | "crossing" as what, IkeSa() as sa):
             _in_vain(core, what, sa)
+        case ("fragments", IkeSa() as sa, Window() as window):
+            losses.forget(sa, window)
         case ("last-answers",):
             forget_answers(core)
         case ("linger" | "sent-on" | "post-quantum" as what, IkeSa() as sa):
             _outlived(core, what, sa)
-        case ("crossing", IkeSa() as sa):
-            answer_crossing(sa.renewal)
         case ("liveness", IkeSa() as sa):
             check_liveness(core, sa)
         case ("idle", str() as name, ChildSa() as unused):
@@ -54,9 +55,8 @@ def _in_vain(core: Core, what: str, sa: IkeSa) -> None:
             close(core, sa, why, losses.CAUSE if lost else "timeout")
         case "outside":
             outside_silent(core, sa)
-        case "fragments":
-            losses.forget(sa)
-            discard_fragments(sa)
+        case "crossing":
+            answer_crossing(sa.renewal)
         case _:
             stop_following(core, sa)
 

@@ -94,7 +94,6 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         "rekey",
         "retransmit",
         "linger",
-        "fragments",
         "sent-on",
         "reauth",
         "post-quantum",
@@ -104,7 +103,9 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         "crossing",
     ):
         core.timers.cancel((timer, sa))
-    discard_fragments(sa)
+    for window in (sa.requests, sa.responses):
+        core.timers.cancel(("fragments", sa, window))
+        window.discard()
     stop_following(core, sa)
     for child in list(sa.children.values()):
         core.timers.cancel(("rekey-child", sa, child.spi_in))
@@ -163,14 +164,6 @@ def stop_following(core: Core, sa: IkeSa) -> None:
     if following is not None:
         core.timers.cancel(("follow-up", sa))
         following.abandon()
-
-
-def discard_fragments(sa: IkeSa) -> None:
-    """Forget what came of unfinished messages."""
-    for window in (sa.requests, sa.responses):
-        if window.partial is not None:
-            window.partial.discard()
-            window.partial = None
 
 
 def _end_rivalry(core: Core, sa: IkeSa, why: str) -> None:

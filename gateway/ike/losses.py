@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from gateway.ike.fragments import Partial, ip_overhead
 from gateway.ike.path import Path
 from gateway.ike.sa import IkeSa
-from gateway.ike.window import Pending
+from gateway.ike.window import Pending, Requests, Window
 from gateway.wire.numbers import ExchangeType, name_of
 
 CAUSE = "messages-lost"
@@ -17,37 +17,38 @@ _ASKED_AGAIN = 2
 
 def of_request(sa: IkeSa, pending: Pending) -> str:
     """Nobody answered our request: that it, or its answer, got lost for its size, in a clause; empty if it is small."""
-    exchange = name_of(ExchangeType, pending.exchange)
-    if (partial := sa.requests.partial) is not None:
-        return f"of its {exchange} response {missing(partial)}"
-    if sa.incomplete:
-        return sa.incomplete
+    if unfinished := _unfinished(sa.requests) or sa.incomplete:
+        return unfinished
     if size := _size(sa, pending.datagrams):
-        return f"our {exchange} request, {size}, seems to get lost on the way"
+        return f"our {name_of(ExchangeType, pending.exchange)} request, {size}, seems to get lost on the way"
     return ""
 
 
 def of_half_open(sa: IkeSa) -> str:
     """The initiator did not go on: what of its request or our response got lost; empty if nothing says that."""
-    if (partial := sa.responses.partial) is not None:
-        return f"of its {name_of(ExchangeType, partial.exchange)} request {missing(partial)}"
-    if sa.incomplete:
-        return sa.incomplete
+    if unfinished := _unfinished(sa.responses) or sa.incomplete:
+        return unfinished
     repeats, size = sa.responses.repeats, _size(sa, sa.responses.last_response)
     if size and repeats >= _ASKED_AGAIN:
         return f"it asked {repeats} times again for our last response, {size}, which seems to get lost on the way"
     return ""
 
 
-def forget(sa: IkeSa) -> None:
-    """What came of unfinished messages is about to be given up: keep in words what it was."""
-    if (partial := sa.requests.partial) is not None:
-        sa.incomplete = f"of its {name_of(ExchangeType, partial.exchange)} response {missing(partial)}"
-    elif (partial := sa.responses.partial) is not None:
-        sa.incomplete = f"of its {name_of(ExchangeType, partial.exchange)} request {missing(partial)}"
+def forget(sa: IkeSa, window: Window) -> None:
+    """Give up what came of an unfinished message, and keep in words what it was."""
+    sa.incomplete = _unfinished(window) or sa.incomplete
+    window.discard()
 
 
-def missing(partial: Partial) -> str:
+def _unfinished(window: Window) -> str:
+    """Which fragments of a message came, and which did not; empty where none waits for others."""
+    if (partial := window.partial) is None:
+        return ""
+    what = "response" if isinstance(window, Requests) else "request"
+    return f"of its {name_of(ExchangeType, partial.exchange)} {what} {_missing(partial)}"
+
+
+def _missing(partial: Partial) -> str:
     """`fragments 1 and 3 of 4 came, 2 and 4 never did`."""
     came = sorted(partial.pieces)
     lost = [number for number in range(1, partial.total + 1) if number not in partial.pieces]

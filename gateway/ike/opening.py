@@ -6,15 +6,13 @@ from gateway.ike.fragments import PARTIAL_LIFETIME, PROBES, Partial, assemble, c
 from gateway.ike.path import Path
 from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa, Lifecycle
-from gateway.ike.window import Requests, Responses
+from gateway.ike.window import Window
 from gateway.wire.message import Message
 from gateway.wire.outcome import Drop, Reject
 from gateway.wire.payloads import SKF
 
 
-def open_message(
-    core: Core, sa: IkeSa, window: Requests | Responses, message: Message, datagram: bytes
-) -> bytes | None:
+def open_message(core: Core, sa: IkeSa, window: Window, message: Message, datagram: bytes) -> bytes | None:
     """Decrypt the message in place, when it is whole; a fragment waits for the others, and None comes back.
 
     Else the answer is the datagram by which a repeat is known: the message's own, or its first fragment's. Raises Drop
@@ -23,7 +21,7 @@ def open_message(
     assert sa.protection is not None
     if not message.payloads or not isinstance(message.payloads[-1], SKF):
         sa.protection.open(datagram, message)
-        _discard(window)
+        window.discard()
         sa.incomplete = ""
         return datagram
     if not sa.fragmentation:
@@ -34,23 +32,17 @@ def open_message(
         partial = collect(window.partial, pool, sa.protection, message, datagram, proven=proven)
     except Reject as reject:  # one fragment alone is no message yet that could be answered
         raise Drop(f"fragment: {reject.why}") from None
-    window.partial = partial
     if not partial.whole:
-        if core.timers.when(("fragments", sa)) is None:
-            core.timers.set(("fragments", sa), core.now + PARTIAL_LIFETIME)
+        if partial is not window.partial:
+            window.partial = partial
+            core.timers.set(("fragments", sa, window), core.now + PARTIAL_LIFETIME)
         return None
     window.partial, sa.incomplete = None, ""
-    core.timers.cancel(("fragments", sa))
+    core.timers.cancel(("fragments", sa, window))
     _learn_size(sa, partial)
     core.count("reassembled")
     assemble(partial, message)
     return partial.head
-
-
-def _discard(window: Requests | Responses) -> None:
-    if window.partial is not None:
-        window.partial.discard()
-        window.partial = None
 
 
 def _learn_size(sa: IkeSa, partial: Partial) -> None:

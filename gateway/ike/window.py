@@ -33,16 +33,28 @@ class Pending:
     """It is outside the sequence of message IDs, on which it is to agree anew (RFC 6311)."""
 
 
-@dataclass(slots=True)
-class Requests:
+@dataclass(slots=True, eq=False)
+class Window:
+    """One direction: of what comes in it, a message may be unfinished."""
+
+    partial: Partial | None = None
+    """Its fragments that came so far."""
+
+    def discard(self) -> None:
+        """Forget what came of an unfinished message."""
+        if self.partial is not None:
+            self.partial.discard()
+            self.partial = None
+
+
+@dataclass(slots=True, eq=False)
+class Requests(Window):
     """Our side: the next message ID and the one request that waits for its response."""
 
     next_id: int = 0
     pending: Pending | None = None
     waiting: Script[None] | None = None
     """A script that waits for something other than the peer."""
-    partial: Partial | None = None
-    """What came of the response so far."""
     silent: bool = False
     """The SA came of a rekey that the peer asked for, and it may not have our response yet: it would not know the SA,
     and tell us that it is lost (RFC 6290)."""
@@ -66,8 +78,8 @@ class Held:
     path: Path
 
 
-@dataclass(slots=True)
-class Responses:
+@dataclass(slots=True, eq=False)
+class Responses(Window):
     """The peer's side: the message ID it may use next, and our last response for its repeats."""
 
     expected: int = 0
@@ -75,8 +87,6 @@ class Responses:
     last_response: tuple[bytes, ...] = field(default=(), repr=False)
     repeats: int = 0
     """How often the last request came again."""
-    partial: Partial | None = None
-    """What came of the next request so far."""
     script: Script[list[Payload]] | None = None
     """Answers an exchange of several requests, and waits for the next."""
     held: Held | None = None
@@ -94,9 +104,7 @@ class Responses:
         if expected != self.expected:
             self.last_response = ()
         self.expected = self.synchronised = expected
-        if self.partial is not None:
-            self.partial.discard()
-            self.partial = None
+        self.discard()
 
     def is_repeat(self, message_id: int, datagram: bytes) -> bool:
         """Whether these are the very octets that we answered last (of a fragmented request, its first fragment)."""

@@ -218,3 +218,31 @@ def test_pieces_of_a_response_are_bounded_too() -> None:
     assert waiting(scene) == 0
     scene.assert_serves()
     scene.assert_forgets()
+
+
+def test_pieces_of_a_request_end_though_a_response_in_pieces_comes_whole() -> None:
+    scene = Scene()
+    rogue = standing(scene)
+    scene.network.run(31)
+    asked = rogue.heard()[-1]
+    send(rogue, Inner(0, bytes(3000)), 1, 3)
+    kept = waiting(scene)
+    for number in (1, 2):
+        rogue.deliver(
+            rogue.seal(INFORM, Inner(0, b""), fragment=(number, 2), message_id=asked.message_id, response=True)
+        )
+    assert waiting(scene) == kept > 0
+    scene.network.run(PARTIAL_LIFETIME + 1)
+    assert rogue.sa is not None and rogue.sa.state is Lifecycle.ESTABLISHED
+    assert waiting(scene) == 0
+
+
+def test_a_new_message_in_pieces_has_all_its_time() -> None:
+    scene = Scene()
+    rogue = standing(scene)
+    send(rogue, Inner(0, bytes(3000)), 1, 3)
+    assert rogue.request(INFORM) is not None
+    scene.network.run(PARTIAL_LIFETIME - 5)
+    send(rogue, Inner(0, b""), 1, 2)
+    scene.network.run(10)
+    assert errors(send(rogue, Inner(0, b""), 2, 2)) == []
