@@ -130,9 +130,9 @@ def note_choice(sa: IkeSa, offered: Sequence[Proposal], response: Message) -> No
         sa.shortfall = Shortfall.NOT_CHOSEN_OLD
 
 
-def note_offer(sa: IkeSa, request: Message, offered: Sequence[wire.Proposal]) -> None:
-    """As responder: why nothing with ML-KEM was chosen of what the caller offered."""
-    if standing(sa) is not Standing.CLASSICAL:
+def note_offer(sa: IkeSa, chosen: Chosen, request: Message, offered: Sequence[wire.Proposal]) -> None:
+    """As responder, before there are keys: why nothing with ML-KEM was `chosen` of what the caller offered."""
+    if _rests_on(chosen, sa.abilities) is not Standing.CLASSICAL:
         return
     if _offers_kem(offered):
         sa.shortfall = Shortfall.NO_COMMON

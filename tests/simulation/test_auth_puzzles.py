@@ -6,6 +6,7 @@ import pytest
 
 from gateway.ike.path import Path
 from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.standing import Shortfall
 from gateway.policy.peers import Start
 from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import EngineSettings, Snapshot
@@ -171,3 +172,17 @@ def test_forged_requests_bring_it_on() -> None:
     for _ in range(70):
         b.engine.receive(datagram, sa.path, network.now)
     assert b.engine.core.admission.forgeries_abound(network.now)
+
+
+def test_why_the_keys_are_classical_is_known_though_they_were_made_later() -> None:
+    network = Network(1)
+    ways = "x25519-ke1_mlkem768", "x25519"
+    ike = tuple(Proposal.parse(f"aes256gcm16-prfsha256-{one}", Protocol.IKE) for one in ways)
+    a, b = attacked(network, ike=ike)
+    left = replace(a.engine.core.snapshot.peers["right"], proposals=IKE)
+    network.apply(a, Snapshot.build(2, [left], [psk()]))
+    network.run(2)
+    assert_agree(a, b)
+    assert b.engine.core.counters["auth-puzzles-solved"] == 1
+    (sa,) = b.engine.ike_sas()
+    assert sa.shortfall is Shortfall.NOT_OFFERED_OLD

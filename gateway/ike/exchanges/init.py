@@ -273,7 +273,7 @@ def accept_init(
         core.extensions.deferred[sa.our_spi] = secret
     else:
         protect(core, sa, chosen, secret)
-    quantum.note_offer(sa, request, opening.offered)
+    quantum.note_offer(sa, chosen, request, opening.offered)
     sa.nat = detect_nat(core, request, path)
     sa.encapsulate = sa.nat.supported and (sa.nat.found or must_encapsulate(core, peer))
     core.reach(sa, Step.NAT, sa.nat.text)
