@@ -74,6 +74,7 @@ CURES: dict[str, str] = {
     "signature-scheme": "Give this gateway a key of another kind, or let the peer verify with the hash of ours.",
     "signature-algorithm": "Give the peer a key of one of the known kinds, or let it sign by another algorithm.",
     "wrong-signature": "The peer does not hold the private key of what it showed; look at its configuration.",
+    "trust-changed": "If it is to come in, trust its authority or its key; the reason says what does not hold.",
     "unknown-key": "Enter the peer's public key here, or correct the one that is known for it.",
     "certificate-form": "Have the peer send its X.509 certificate itself.",
     "certificate-trust": "Add the authority that issued the peer's certificate, or have the peer send its whole chain.",

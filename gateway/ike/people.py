@@ -19,6 +19,8 @@ _GRACE = 10.0
 def admit(core: Core, sa: IkeSa) -> None:
     """The peer is proven: may it come in at this time, and beside its other sessions? Raises Close."""
     user = user_of(core, sa)
+    if user is None and sa.eap_identity:
+        raise core.give_up(sa, "barred", Step.IDENTITY, NotifyType.AUTHENTICATION_FAILED, _gone(sa))
     if user is None:
         return
     if why := user.barred(core.extensions.tickets.unix(core.now)):
@@ -38,6 +40,10 @@ def admit(core: Core, sa: IkeSa) -> None:
     elif len(others) - len(going) >= most:
         text = f"the user {user.name} has {len(others)} sessions, and may have {most}"
         raise core.give_up(sa, "too-many-sessions", Step.IDENTITY, NotifyType.AUTHENTICATION_FAILED, text)
+
+
+def _gone(sa: IkeSa) -> str:
+    return f"{sa.eap_identity} is no user any more"
 
 
 def _others(core: Core, sa: IkeSa, user: User) -> list[IkeSa]:
@@ -66,7 +72,7 @@ def cut(core: Core, before: Snapshot | None = None, other_secrets: AbstractSet[s
     for sa in list(core.sas.values()):
         user = user_of(core, sa)
         if user is None:
-            why = f"{sa.eap_identity} is no user any more" if sa.eap_identity and not sa.initiator else ""
+            why = _gone(sa) if sa.eap_identity and not sa.initiator else ""
         elif sa.eap_identity and user.name in other_secrets:
             why = f"the user {user.name} has another password"
         else:

@@ -192,6 +192,8 @@ class IkeSa:
     """As whom the peer proved itself by EAP: a user's name, or that in a certificate."""
     evidence: Evidence | None = field(default=None, repr=False)
     """Where the peer proved itself by a signature."""
+    shaken: bool = False
+    """While connecting: what the peer's proof rests on is not what it was."""
     proof_ends: float = 0.0
     """When the first certificate of the peer's chain expires (Unix time); 0 where it showed none."""
     between: tuple[str | None, object, object] | None = None

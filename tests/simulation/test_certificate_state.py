@@ -372,3 +372,23 @@ def test_sha1_that_is_switched_off_leaves_others_alone() -> None:
     pair.apply(pair.b, off, pair.theirs.credential())
     pair.network.run(5)
     assert pair.b.engine.core.established("left") is before is not None
+
+
+# --- trust that changes while somebody waits ---
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("trusted", [True, False])
+def test_who_is_trusted_no_longer_when_the_answer_comes_stays_out(end: str, trusted: bool) -> None:
+    pair = asking(end, Web(Told(), delay=2), Revocation.IF_REACHABLE).run(1)
+    host, config = (pair.b, pair.right) if end == "responder" else (pair.a, pair.left)
+    assert [bool(sa.asked) for sa in host.engine.ike_sas()] == [True]
+    pair.apply(host, config, about_own(pair, end), (*pair.trusted, NEW) if trusted else (NEW,))
+    pair.network.run(3)
+    assert pair.stands is trusted
+    if not trusted:
+        attempt = judge(pair, end)
+        assert (attempt.cause, attempt.notify) == ("trust-changed", NotifyType.AUTHENTICATION_FAILED)
+        assert attempt.reason.endswith("is its own issuer, and no authority that is trusted for this peer"), (
+            attempt.reason
+        )

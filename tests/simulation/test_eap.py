@@ -375,3 +375,32 @@ def test_other_codes_end_the_session_of_the_user():
     network.run(2)
     assert not established_any(b)
     assert not b.engine.core.extensions.eap_tries.steps_used, "a new secret's codes were never used"
+
+
+@pytest.mark.parametrize(
+    ("then", "why"),
+    [
+        ((), "anna is no user any more"),
+        ((replace(ANNA, password=b"another"),), "the user anna has another password"),
+        ((replace(ANNA, enabled=False),), "anna is the user anna, who is disabled"),
+        ((replace(ANNA, sessions=3),), ""),
+    ],
+)
+def test_the_users_of_the_moment_count_when_eap_ends(then, why):
+    network = Network(40)
+    a, b = scene(network)
+
+    def answers(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload] | None:
+        if request.maybe(wire.AUTH):  # EAP has succeeded
+            peers, own = core.snapshot.peers.values(), [credential(GATE)]
+            b.engine.apply(Snapshot.build(2, peers, [psk()], credentials=own, users=then), core.now)
+        return honest(core, sa, request)
+
+    b.engine.core.answers = answers
+    network.run(3)
+    if not why:
+        assert_up(a, b)
+        return
+    assert not established_any(b)
+    refused = next(one for one in b.engine.core.attempts.latest(9) if one.cause == "barred")
+    assert refused.reason == why

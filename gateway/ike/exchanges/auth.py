@@ -17,6 +17,7 @@ from gateway.ike.authentication import ppk, proof, resumed, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
 from gateway.ike.authentication.eap import as_initiator, as_responder
 from gateway.ike.authentication.eap import proof as eap_proof
+from gateway.ike.authentication.evidence import confirm
 from gateway.ike.authentication.selection import Caller, find_peer
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
@@ -76,6 +77,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
             response = await _prove_by_ticket(core, sa, kept, request, further)
         else:
             response = await _prove_ourselves(core, sa, sa.peer, request, further)
+        confirm(core, sa)
         quantum.check(core, sa)
         host = redirects.target(core, sa, response)
     except BaseException as error:
@@ -306,6 +308,7 @@ async def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payl
     if mobike.nat_is_unexpected(core, request, sa.path):
         why = f"{caller.identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
         raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
+    confirm(core, sa)
     quantum.check(core, sa)
     admit(core, sa)
     return response + _conclude(core, sa, request)

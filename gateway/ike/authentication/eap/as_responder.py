@@ -100,11 +100,19 @@ async def hear(
     if auth is None or not proof.verify(sa, proven.msk, sent, auth):
         why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
         raise core.give_up(sa, "eap-key", Step.IDENTITY, _FAILED, why)
+    _settle(core, sa, gate, proven)
+    return Heard(request, [proof.prove(sa, proven.msk), *more], identity, f"by {method_name(proven.kind)}")
+
+
+def _settle(core: Core, sa: IkeSa, gate: Gate, proven: Proven) -> None:
+    """The SA is for who proved himself, of whom another thing may hold than when he began. Raises Close."""
     sa.eap_identity, sa.visit = proven.identity, proven.visit or sa.visit
     user = proven.user or User(proven.identity)
-    is_ours = proven.user is not None and core.snapshot.users.get(user.name) == user
-    sa.guest = None if is_ours else user
-    return Heard(request, [proof.prove(sa, proven.msk), *more], identity, f"by {method_name(proven.kind)}")
+    sa.guest = None if gate.users.get(user.name) is user else user
+    known = core.snapshot.users.get(user.name)
+    if sa.guest is None and known is not None and known.proof != user.proof:
+        why = f"the user {user.name} has another password"
+        raise core.give_up(sa, "barred", Step.IDENTITY, _FAILED, why)
 
 
 def is_alone(core: Core, sa: IkeSa, peer: Peer, request: Message) -> bool:
