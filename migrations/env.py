@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from gateway.storage.models import Base
+from gateway.storage import access_models, history_models, models  # noqa: F401  they lay their tables on it
+from gateway.storage.columns import Base
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -25,8 +25,8 @@ from gateway.service.credentials import (
 )
 from gateway.service.journal import Journal
 from gateway.service.throttle import Throttle, Throttled
+from gateway.storage.access_models import AdminRow, SessionRow, TokenRow
 from gateway.storage.database import Database, StorageFailed
-from gateway.storage.models import AdminRow, SessionRow, TokenRow
 from gateway.storage.objects import FieldError, Invalid
 
 __all__ = [

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from gateway.policy.identities import Identity
 from gateway.policy.pools import Lease
-from gateway.storage.models import FetchedRevocationRow, LeaseRow, OutageRow, SightingRow, UsedCodeRow
+from gateway.storage.history_models import FetchedRevocationRow, LeaseRow, OutageRow, SightingRow, UsedCodeRow
 
 _COLUMNS = tuple(column.name for column in OutageRow.__table__.columns)
 

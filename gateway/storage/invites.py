@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from gateway.storage.models import InviteRow
+from gateway.storage.access_models import InviteRow
 
 _AT_ONCE = 500  # names in one statement
 _COLUMNS = tuple(column.name for column in InviteRow.__table__.columns)

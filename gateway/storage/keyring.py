@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.storage.access_models import KeyRow
 from gateway.storage.database import Database
-from gateway.storage.models import KeyRow
 from gateway.storage.repositories import add_key, known_key
 from gateway.storage.secrets import (
     CREDENTIAL,

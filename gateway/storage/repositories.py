@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from gateway.storage.access_models import KeyRow
 from gateway.storage.models import (
     AccessProfileRow,
     AuthorityRow,
@@ -17,7 +18,6 @@ from gateway.storage.models import (
     ChildProposalRow,
     ChildRow,
     DeviceRow,
-    KeyRow,
     PeerProposalRow,
     PeerRow,
     PoolRow,

@@ -22,7 +22,7 @@ from gateway.service.fetching import FetchFailed
 from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.revocation_keeping import RevocationKeeping
 from gateway.service.revocation_sources import sources
-from gateway.storage.models import FetchedRevocationRow
+from gateway.storage.history_models import FetchedRevocationRow
 from tests.service.years import ME, START, URI, Elsewhere, Years, laid, trust
 
 

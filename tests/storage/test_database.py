@@ -16,9 +16,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+from gateway.storage.access_models import AdminRow
+from gateway.storage.columns import Base
 from gateway.storage.database import MIGRATIONS, Database, StorageFailed, StorageUnusable
 from gateway.storage.keyring import open_secrets
-from gateway.storage.models import AdminRow, Base, PeerProposalRow
+from gateway.storage.models import PeerProposalRow
 from gateway.storage.objects import ChildObject, PeerObject
 from gateway.storage.repositories import load_inventory
 

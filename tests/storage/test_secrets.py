@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.storage.access_models import KeyRow
 from gateway.storage.database import Database
 from gateway.storage.keyring import open_secrets
-from gateway.storage.models import KeyRow
 from gateway.storage.secrets import KekUnusable, Place, SecretBox, SecretUnreadable, find_kek, generate_kek
 
 KEK = bytes(range(32))
