@@ -22,9 +22,9 @@ from gateway.service.manage import Configuration, FieldError, Invalid, Terms, Wr
 from gateway.service.profiles import DeviceKey
 from gateway.service.profiles.joining import Unfit
 from gateway.service.status import IkeSaStatus
+from gateway.storage.compiling.devices import subject_of
 from gateway.storage.database import Database
 from gateway.storage.devices import DeviceObject
-from gateway.storage.enrolling import subject_of
 from gateway.storage.history import load_sightings, save_sightings
 from gateway.storage.objects import Inventory
 from gateway.storage.people import UserObject

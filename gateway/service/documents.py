@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.crypto.containers import key_octets, read_private_key
 from gateway.storage.access_profiles import AccessProfileObject
-from gateway.storage.compiling import parse_secret
+from gateway.storage.compiling.snapshot import parse_secret
 from gateway.storage.devices import DeviceObject
 from gateway.storage.fields import Named
 from gateway.storage.findings import Pointers
@@ -34,7 +34,7 @@ from gateway.storage.objects import (
     ShuntObject,
 )
 from gateway.storage.people import PoolObject, RadiusFields, UserFields
-from gateway.storage.quantum import PpkFields, check_strength
+from gateway.storage.post_quantum import PpkFields, check_strength
 
 API_VERSION = "ikegate/v1"
 

@@ -47,7 +47,8 @@ from gateway.service.planning import (
 )
 from gateway.service.revocation import RevocationLists
 from gateway.service.seeds import first_inventory
-from gateway.storage.compiling import compile_snapshot
+from gateway.storage.compiling.rules import blocked_at, next_expiry
+from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.database import Database, StorageFailed
 from gateway.storage.invites import take_back_invites
 from gateway.storage.objects import (
@@ -71,7 +72,6 @@ from gateway.storage.repositories import (
     load_inventory,
     save_inventory,
 )
-from gateway.storage.rules import blocked_at, next_expiry
 from gateway.storage.secrets import SecretBox
 
 __all__ = [

@@ -17,7 +17,7 @@ from gateway.service.documents import (
     validated,
 )
 from gateway.service.edits import numbered, with_document, with_losses_revoked
-from gateway.storage.compiling import compile_snapshot
+from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.findings import Pointers
 from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
 

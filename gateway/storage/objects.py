@@ -22,7 +22,7 @@ from gateway.storage.fields import (
 )
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
 from gateway.storage.people import PoolObject, RadiusObject, UserObject
-from gateway.storage.quantum import PostQuantumFrom, PpkObject
+from gateway.storage.post_quantum import PostQuantumFrom, PpkObject
 
 # In the order in which they may refer to each other.
 KINDS = (

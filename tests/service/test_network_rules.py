@@ -13,9 +13,9 @@ from gateway.policy.snapshot import Changes, EngineSettings
 from gateway.service.documents import summary
 from gateway.service.expiry import Expiry
 from gateway.service.manage import Configuration, Invalid, NotFound, PreconditionFailed, Terms
+from gateway.storage.compiling.rules import compile_settings
 from gateway.storage.findings import Findings
 from gateway.storage.objects import SettingsObject
-from gateway.storage.rules import compile_settings
 from tests.service.bench import Bench
 
 ME = Terms("me")

@@ -19,7 +19,7 @@ from gateway.service.status import (
     TunnelState,
     WantedChildStatus,
 )
-from gateway.storage.compiling import compile_snapshot
+from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.objects import ChildObject, Inventory, PeerObject, PskObject
 
 NOW = 1_800_000_000.0

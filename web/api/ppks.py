@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from gateway.service.documents import Secret
 from gateway.storage.fields import Name, Named
-from gateway.storage.quantum import LEAST_OCTETS, PpkFields, PpkObject
+from gateway.storage.post_quantum import LEAST_OCTETS, PpkFields, PpkObject
 from web.api.common import WriteConfig
 from web.api.resource import Kind, ReadOnly, routes
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.service.gateway import Gateway
 from gateway.storage.objects import ProposalObject, PskObject
-from gateway.storage.quantum import PpkObject
+from gateway.storage.post_quantum import PpkObject
 from web.api.ppks import random_ppk
 from web.console.forms import keys as form
 from web.console.forms.fields import Typed, random_secret, remark_on

@@ -4,7 +4,7 @@ from typing import Any
 
 from gateway.service.documents import as_document
 from gateway.storage.objects import FieldError, ProposalObject, PskObject
-from gateway.storage.quantum import PpkObject
+from gateway.storage.post_quantum import PpkObject
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, lines, place
 
 _PSK_FIELDS = (

@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 from gateway.service.documents import as_document
 from gateway.service.seeds import PRESETS
-from gateway.storage.compiling import compile_peer, compile_proposal
+from gateway.storage.compiling.post_quantum import check_peer
+from gateway.storage.compiling.snapshot import compile_peer, compile_proposal
+from gateway.storage.compiling.trust import Trust
 from gateway.storage.findings import Findings
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
-from gateway.storage.mixing import check_peer
 from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
-from gateway.storage.trusting import Trust
 from web.console.forms import advanced, proofs, quantum
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 

@@ -20,13 +20,11 @@ from gateway.policy.peers import (
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
-from gateway.storage.findings import Findings, Pointers, address, destination
-from gateway.storage.mixing import check_ppks, compile_demand, compile_ppks
-from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
-from gateway.storage.peopling import check_addressing, check_pools, compile_people
-from gateway.storage.profiling import compile_profiles
-from gateway.storage.referring import Suites, referred
-from gateway.storage.rules import (
+from gateway.storage.compiling.access_profiles import compile_profiles
+from gateway.storage.compiling.people import check_addressing, check_pools, compile_people
+from gateway.storage.compiling.post_quantum import check_ppks, compile_demand, compile_ppks
+from gateway.storage.compiling.proposals import Suites, referred
+from gateway.storage.compiling.rules import (
     blocked_at,
     check_blocks,
     check_interfaces,
@@ -34,7 +32,9 @@ from gateway.storage.rules import (
     compile_settings,
     compile_shunts,
 )
-from gateway.storage.trusting import Trust, compile_local, compile_remote, compile_trust
+from gateway.storage.compiling.trust import Trust, compile_local, compile_remote, compile_trust
+from gateway.storage.findings import Findings, Pointers, address, destination
+from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
 from gateway.wire.numbers import Protocol
 
 _PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}

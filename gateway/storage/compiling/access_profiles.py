@@ -3,10 +3,10 @@
 from gateway.policy.access import AccessProfile
 from gateway.policy.selectors import OPAQUE_PORT, Selector
 from gateway.storage.access_profiles import AccessProfileObject
+from gateway.storage.compiling.proposals import Suites, referred
 from gateway.storage.findings import Findings, Pointers, domain
 from gateway.storage.findings import address as read_address
 from gateway.storage.objects import Inventory
-from gateway.storage.referring import Suites, referred
 
 
 def compile_profiles(

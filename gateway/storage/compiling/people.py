@@ -8,7 +8,7 @@ from gateway.policy.pools import Pool, Reservation
 from gateway.policy.radius import RadiusServer
 from gateway.policy.selectors import Selector
 from gateway.policy.users import Device, User, user_identity
-from gateway.storage.enrolling import compile_devices
+from gateway.storage.compiling.devices import compile_devices
 from gateway.storage.fields import network_of
 from gateway.storage.findings import Findings, Pointers
 from gateway.storage.findings import address as read_address

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from gateway.policy.peers import Peer, Shunt, ShuntAction
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings
+from gateway.storage.compiling.post_quantum import demand_of
 from gateway.storage.findings import Findings, Pointers, destination
-from gateway.storage.mixing import demand_of
 from gateway.storage.objects import Inventory, SettingsObject
 
 
