@@ -15,26 +15,11 @@ from gateway.storage.devices import DeviceObject
 from gateway.storage.fields import Named
 from gateway.storage.findings import Pointers
 from gateway.storage.identity import LARGEST_PEM, AuthorityFields, CertificateFields
-from gateway.storage.objects import (
-    KEYS,
-    KINDS,
-    SEALED,
-    SETTINGS,
-    STORED,
-    BlockObject,
-    ChildObject,
-    ConfigObject,
-    FieldError,
-    Invalid,
-    Inventory,
-    PeerFields,
-    ProposalObject,
-    PskFields,
-    SettingsObject,
-    ShuntObject,
-)
+from gateway.storage.objects import KEYS, KINDS, SEALED, SETTINGS, STORED, ConfigObject, FieldError, Invalid, Inventory
+from gateway.storage.peers import ChildObject, PeerFields, ProposalObject, PskFields
 from gateway.storage.people import PoolObject, RadiusFields, UserFields
 from gateway.storage.post_quantum import PpkFields, check_strength
+from gateway.storage.rules import BlockObject, SettingsObject, ShuntObject
 
 API_VERSION = "ikegate/v1"
 

@@ -9,17 +9,9 @@ from gateway.service.documents import Document, pointer_of, read_child, read_obj
 from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.devices import DeviceObject
 from gateway.storage.identity import AuthorityObject, RevokedFields
-from gateway.storage.objects import (
-    CHILDREN,
-    KINDS,
-    SETTINGS,
-    ChildObject,
-    ConfigObject,
-    Inventory,
-    PeerObject,
-    SettingsObject,
-    kind_of_secret,
-)
+from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ConfigObject, Inventory, kind_of_secret
+from gateway.storage.peers import ChildObject, PeerObject
+from gateway.storage.rules import SettingsObject
 
 Thing = TypeVar("Thing", bound=ConfigObject)
 

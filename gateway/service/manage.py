@@ -51,18 +51,8 @@ from gateway.storage.compiling.rules import blocked_at, next_expiry
 from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.database import Database, StorageFailed
 from gateway.storage.invites import take_back_invites
-from gateway.storage.objects import (
-    CHILDREN,
-    ChildObject,
-    ConfigObject,
-    FieldError,
-    Invalid,
-    Inventory,
-    PeerObject,
-    ProposalObject,
-    PskObject,
-    kind_of_secret,
-)
+from gateway.storage.objects import CHILDREN, ConfigObject, FieldError, Invalid, Inventory, kind_of_secret
+from gateway.storage.peers import ChildObject, PeerObject, ProposalObject, PskObject
 from gateway.storage.repositories import (
     Revision,
     add_revision,

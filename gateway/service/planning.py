@@ -19,7 +19,8 @@ from gateway.service.documents import (
 from gateway.service.edits import numbered, with_document, with_losses_revoked
 from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.findings import Pointers
-from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ChildObject, ConfigObject, Invalid, Inventory, PeerObject
+from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ConfigObject, Invalid, Inventory
+from gateway.storage.peers import ChildObject, PeerObject
 
 
 class NotFound(Exception):

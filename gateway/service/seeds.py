@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gateway.storage.objects import SETTINGS, Inventory, ProposalObject
+from gateway.storage.objects import SETTINGS, Inventory
+from gateway.storage.peers import ProposalObject
 
 # An elliptic curve and ML-KEM together first (RFC 9370); a peer without it skips that suite. The rekey of a CHILD_SA
 # adds a classical key exchange to keys that are hybrid.

@@ -30,19 +30,9 @@ from gateway.storage.models import (
     ShuntRow,
     UserRow,
 )
-from gateway.storage.objects import (
-    FURTHER,
-    KEYS,
-    SEALED,
-    SETTINGS,
-    STORED,
-    ChildObject,
-    ConfigObject,
-    Inventory,
-    PeerObject,
-    RetransmitFields,
-    SettingsObject,
-)
+from gateway.storage.objects import FURTHER, KEYS, SEALED, SETTINGS, STORED, ConfigObject, Inventory
+from gateway.storage.peers import ChildObject, PeerObject, RetransmitFields
+from gateway.storage.rules import SettingsObject
 from gateway.storage.secrets import Place, SecretBox
 
 _COMPRESSION = 3

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.policy.snapshot import Changes
 from gateway.service.manage import Configuration, Conflict, Invalid, NotFound, PreconditionFailed, Terms, Written
-from gateway.storage.objects import KINDS, SettingsObject
+from gateway.storage.objects import KINDS
+from gateway.storage.rules import SettingsObject
 from tests.pki import root
 from tests.service.bench import Bench
 

@@ -15,7 +15,7 @@ from gateway.service.expiry import Expiry
 from gateway.service.manage import Configuration, Invalid, NotFound, PreconditionFailed, Terms
 from gateway.storage.compiling.rules import compile_settings
 from gateway.storage.findings import Findings
-from gateway.storage.objects import SettingsObject
+from gateway.storage.rules import SettingsObject
 from tests.service.bench import Bench
 
 ME = Terms("me")

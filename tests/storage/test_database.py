@@ -21,7 +21,7 @@ from gateway.storage.columns import Base
 from gateway.storage.database import MIGRATIONS, Database, StorageFailed, StorageUnusable
 from gateway.storage.keyring import open_secrets
 from gateway.storage.models import PeerProposalRow
-from gateway.storage.objects import ChildObject, PeerObject
+from gateway.storage.peers import ChildObject, PeerObject
 from gateway.storage.repositories import load_inventory
 
 

@@ -18,18 +18,8 @@ from gateway.storage.identity import (
     RevokedFields,
 )
 from gateway.storage.models import ChildRow, PeerRow, ProposalRow, PskRow
-from gateway.storage.objects import (
-    KINDS,
-    BlockObject,
-    ChildObject,
-    Inventory,
-    PeerObject,
-    ProposalObject,
-    PskObject,
-    RetransmitFields,
-    SettingsObject,
-    ShuntObject,
-)
+from gateway.storage.objects import KINDS, Inventory
+from gateway.storage.peers import ChildObject, PeerObject, ProposalObject, PskObject, RetransmitFields
 from gateway.storage.people import PoolObject, RadiusObject, ReservationFields, UserObject
 from gateway.storage.repositories import (
     Revision,
@@ -41,6 +31,7 @@ from gateway.storage.repositories import (
     load_inventory,
     save_inventory,
 )
+from gateway.storage.rules import BlockObject, SettingsObject, ShuntObject
 from gateway.storage.secrets import SecretBox, SecretUnreadable
 
 IKE = ProposalObject(name="ike", protocol="ike", suites=("aes256gcm16-prfsha256-x25519",), description="für alle")

@@ -20,7 +20,8 @@ from gateway.service.status import (
     WantedChildStatus,
 )
 from gateway.storage.compiling.snapshot import compile_snapshot
-from gateway.storage.objects import ChildObject, Inventory, PeerObject, PskObject
+from gateway.storage.objects import Inventory
+from gateway.storage.peers import ChildObject, PeerObject, PskObject
 
 NOW = 1_800_000_000.0
 HOSTILE = "</td><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.storage.objects import SettingsObject
+from gateway.storage.rules import SettingsObject
 from tests.web.api_lab import HOST, SUN, Api, problem
 from web.security import CONTENT_SECURITY_POLICY
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.storage.objects import SettingsObject
+from gateway.storage.rules import SettingsObject
 from tests.web.api_lab import SUN, Api, problem
 
 V1 = "/api/v1"

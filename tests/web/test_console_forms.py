@@ -8,7 +8,8 @@ import pytest
 from gateway.policy.peers import Shunt, ShuntAction
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Changes
-from gateway.storage.objects import ChildObject, FieldError, PeerObject
+from gateway.storage.objects import FieldError
+from gateway.storage.peers import ChildObject, PeerObject
 from tests.web.console_lab import LAB, SECRET
 from tests.web.console_markup import Page
 from tests.web.console_person import PASSPHRASE, Person, configure, setup, visiting

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.storage.fields import LATEST
-from gateway.storage.objects import SettingsObject
+from gateway.storage.rules import SettingsObject
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import Person, configure, setup, visiting

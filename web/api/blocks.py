@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gateway.service.manage import FieldError, Invalid
 from gateway.storage.fields import Line, NamedByNetwork, network_of
-from gateway.storage.objects import BlockFields, BlockObject
+from gateway.storage.rules import BlockFields, BlockObject
 from web.api.resource import Kind, ReadOnly, routes
 
 router = APIRouter(tags=["network rules"])

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from gateway.service.documents import EapPassword
 from gateway.storage.fields import Name
-from gateway.storage.objects import ChildFields, ChildObject, PeerFields, PeerObject
+from gateway.storage.peers import ChildFields, ChildObject, PeerFields, PeerObject
 from web.api.common import READ, ObjectName, Page, ReadConfig
 from web.api.resource import Kind, as_stored, object_routes, routes
 from web.dependencies import current_gateway

@@ -7,7 +7,7 @@ from gateway.crypto.suites import Algorithm, Encryption, Integrity, KeyExchangeM
 from gateway.policy.proposals import Proposal
 from gateway.service.manage import Configuration
 from gateway.storage.fields import Name, Named
-from gateway.storage.objects import ProposalFields, ProposalObject
+from gateway.storage.peers import ProposalFields, ProposalObject
 from gateway.wire.numbers import Protocol
 from web.api.resource import Kind, ReadOnly, routes
 

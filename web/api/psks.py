@@ -5,7 +5,7 @@ from pydantic import Field
 
 from gateway.service.documents import Secret
 from gateway.storage.fields import Name, Named
-from gateway.storage.objects import PskFields, PskObject
+from gateway.storage.peers import PskFields, PskObject
 from web.api.resource import Kind, ReadOnly, routes
 
 router = APIRouter(tags=["psks"])

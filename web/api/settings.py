@@ -5,7 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from gateway.storage.objects import SETTINGS, SettingsObject
+from gateway.storage.objects import SETTINGS
+from gateway.storage.rules import SettingsObject
 from web.api.common import LIST, WRITE, ReadConfig, WriteAnswer, WriteConfig, write_answer
 from web.api.resource import AskedTerms, Patch
 from web.dependencies import current_gateway

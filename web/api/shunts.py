@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from gateway.storage.fields import Name
-from gateway.storage.objects import ShuntFields, ShuntObject
+from gateway.storage.rules import ShuntFields, ShuntObject
 from web.api.resource import Kind, as_stored, routes
 
 router = APIRouter(tags=["network rules"])

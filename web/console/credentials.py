@@ -8,7 +8,7 @@ from typing import TypeVar
 from fastapi import APIRouter, Request, Response
 
 from gateway.service.gateway import Gateway
-from gateway.storage.objects import ProposalObject, PskObject
+from gateway.storage.peers import ProposalObject, PskObject
 from gateway.storage.post_quantum import PpkObject
 from web.api.ppks import random_ppk
 from web.console.forms import keys as form

@@ -8,7 +8,8 @@ from gateway.service.access import Session
 from gateway.service.gateway import Gateway
 from gateway.service.manage import FieldError, Invalid, NotFound
 from gateway.storage.fields import network_of
-from gateway.storage.objects import SETTINGS, ShuntObject
+from gateway.storage.objects import SETTINGS
+from gateway.storage.rules import ShuntObject
 from web.console.forms import rules as form
 from web.console.forms.fields import Errors, Typed, api_call, typed_in
 from web.console.objects import UNCHANGED, Deletion, Pages, Sheet, object_pages, store

@@ -13,7 +13,8 @@ from gateway.storage.fields import network_of
 from gateway.storage.findings import Findings, Pointers
 from gateway.storage.findings import address as read_address
 from gateway.storage.findings import domain as read_domain
-from gateway.storage.objects import Inventory, PeerObject
+from gateway.storage.objects import Inventory
+from gateway.storage.peers import PeerObject
 from gateway.storage.people import PoolObject, UserObject
 
 

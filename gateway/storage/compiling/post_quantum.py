@@ -6,7 +6,8 @@ from gateway.policy.ppks import Ppk
 from gateway.policy.proposals import Proposal
 from gateway.policy.quantum import Demand, PostQuantum
 from gateway.storage.findings import Findings, Pointers
-from gateway.storage.objects import Inventory, PeerObject
+from gateway.storage.objects import Inventory
+from gateway.storage.peers import PeerObject
 
 
 def compile_ppks(inventory: Inventory, pointer: Pointers, found: Findings) -> list[Ppk]:

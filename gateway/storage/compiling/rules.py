@@ -8,7 +8,8 @@ from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings
 from gateway.storage.compiling.post_quantum import demand_of
 from gateway.storage.findings import Findings, Pointers, destination
-from gateway.storage.objects import Inventory, SettingsObject
+from gateway.storage.objects import Inventory
+from gateway.storage.rules import SettingsObject
 
 
 def compile_shunts(inventory: Inventory, pointer: Pointers, found: Findings) -> tuple[Shunt, ...]:

@@ -34,7 +34,8 @@ from gateway.storage.compiling.rules import (
 )
 from gateway.storage.compiling.trust import Trust, compile_local, compile_remote, compile_trust
 from gateway.storage.findings import Findings, Pointers, address, destination
-from gateway.storage.objects import SETTINGS, ChildObject, Inventory, PeerObject, ProposalObject, PskObject
+from gateway.storage.objects import SETTINGS, Inventory
+from gateway.storage.peers import ChildObject, PeerObject, ProposalObject, PskObject
 from gateway.wire.numbers import Protocol
 
 _PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}

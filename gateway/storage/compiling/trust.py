@@ -16,7 +16,8 @@ from gateway.crypto.signatures import PrivateKey, PublicKey, scheme
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
 from gateway.storage.findings import Findings, Pointers
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
-from gateway.storage.objects import Inventory, PeerObject
+from gateway.storage.objects import Inventory
+from gateway.storage.peers import PeerObject
 
 
 @dataclass(frozen=True, slots=True)

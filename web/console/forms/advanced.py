@@ -5,7 +5,7 @@ A part of the form that was not sent (it has no `advanced` field) says nothing: 
 
 from typing import Any
 
-from gateway.storage.objects import ChildObject, PeerObject
+from gateway.storage.peers import ChildObject, PeerObject
 from web.console.forms.fields import Errors, Typed, entries, number, plain
 
 # Fields by name; of a number, whether it is a whole one.

@@ -3,7 +3,8 @@
 from typing import Any
 
 from gateway.service.documents import as_document
-from gateway.storage.objects import FieldError, ProposalObject, PskObject
+from gateway.storage.objects import FieldError
+from gateway.storage.peers import ProposalObject, PskObject
 from gateway.storage.post_quantum import PpkObject
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, lines, place
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.service.documents import as_document
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
-from gateway.storage.objects import PeerObject
+from gateway.storage.peers import PeerObject
 from web.console.forms.fields import Typed, lines
 
 KEEP = "keep"

@@ -3,7 +3,8 @@
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from gateway.storage.objects import PeerObject, SettingsObject
+from gateway.storage.peers import PeerObject
+from gateway.storage.rules import SettingsObject
 from web.console.forms.fields import Errors, Typed
 
 

@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 from gateway.service.documents import as_document
-from gateway.storage.objects import FieldError, SettingsObject, ShuntObject
+from gateway.storage.objects import FieldError
+from gateway.storage.rules import SettingsObject, ShuntObject
 from web.console.forms import quantum
 from web.console.forms.fields import Errors, Typed, entries, number, place, plain
 

@@ -11,7 +11,8 @@ from gateway.storage.compiling.snapshot import compile_peer, compile_proposal
 from gateway.storage.compiling.trust import Trust
 from gateway.storage.findings import Findings
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
-from gateway.storage.objects import ChildObject, FieldError, Inventory, PeerObject, PskObject, RetransmitFields
+from gateway.storage.objects import FieldError, Inventory
+from gateway.storage.peers import ChildObject, PeerObject, PskObject, RetransmitFields
 from web.console.forms import advanced, proofs, quantum
 from web.console.forms.fields import KEY_NEEDED, Errors, Typed, entries, number, place, plain
 

@@ -10,7 +10,8 @@ from gateway.policy.identities import IdentityPattern
 from gateway.policy.peers import Peer, Psk
 from gateway.policy.proposals import InvalidProposal, Proposal
 from gateway.policy.snapshot import Snapshot
-from gateway.storage.objects import Inventory, PeerObject, ProposalObject
+from gateway.storage.objects import Inventory
+from gateway.storage.peers import PeerObject, ProposalObject
 from gateway.wire.numbers import Protocol
 
 PROTOCOLS = {"ike": Protocol.IKE, "esp": Protocol.ESP}

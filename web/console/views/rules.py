@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gateway.storage.objects import BlockObject, Inventory, ShuntObject
+from gateway.storage.objects import Inventory
+from gateway.storage.rules import BlockObject, ShuntObject
 
 
 @dataclass(frozen=True, slots=True)
