@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.storage.fields import Count, Described, Flag, Line, Name, Named
-from gateway.storage.people import Hosts
+from gateway.storage.people import Domains, Hosts
 
 
 class AccessProfileFields(Described):
@@ -41,14 +41,7 @@ class AccessProfileFields(Described):
         Field(max_length=16, description="Where their addresses come from; none: the peer's pools", examples=[[]]),
     ] = ()
     dns: Annotated[Hosts, Field(description="DNS servers that they are told of; none: the pool's")] = ()
-    domains: Annotated[
-        tuple[Line, ...],
-        Field(
-            max_length=64,
-            description="Only names of these domains are asked of these DNS servers (RFC 8598); none: all",
-            examples=[["corp.example"]],
-        ),
-    ] = ()
+    domains: Domains = ()
     esp_proposals: Annotated[
         tuple[Name, ...],
         Field(max_length=16, description="For their traffic, in place of the child's own", examples=[[]]),

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from gateway.storage.fields import NAME_PATTERN, Described
-from gateway.storage.identity import Pem, Reference
+from gateway.storage.fields import NAME_PATTERN, Described, Reference
+from gateway.storage.identity import Pem
 
 _PART = NAME_PATTERN.strip("^$")
 DeviceName = Annotated[

@@ -12,6 +12,7 @@ Name = Annotated[
     StringConstraints(pattern=NAME_PATTERN),
     Field(description="1 to 63 of a-z, 0-9, dot, underscore and hyphen; begins with a letter or a digit"),
 ]
+Reference = Annotated[str, StringConstraints(pattern=rf"^({NAME_PATTERN.strip('^$')})?$")]  # a name, or empty
 Description = Annotated[str, StringConstraints(max_length=1000), Field(description="For people; changes nothing")]
 Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")

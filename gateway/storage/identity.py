@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.crypto.reasons import Reason
-from gateway.storage.fields import LATEST, Described, Flag, Name, Named, Seconds
+from gateway.storage.fields import LATEST, Described, Flag, Name, Named, Reference, Seconds
 
 LARGEST_PEM = 64 * 1024  # characters
 Pem = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LARGEST_PEM)]
-Reference = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$")]
 _METHODS = Field(
     max_length=8,
     description="Methods of EAP, the best first; none: tls and mschapv2, each where there are the means for it. As "

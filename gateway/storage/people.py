@@ -4,10 +4,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.storage.fields import LATEST, Count, Described, Flag, Line, Name, Named, Seconds
+from gateway.storage.fields import LATEST, Count, Described, Flag, Line, Name, Named, Reference, Seconds
 
 Ranges = Annotated[tuple[Line, ...], Field(max_length=64, examples=[["10.9.0.0/24", "fd00:9::/64"]])]
 Hosts = Annotated[tuple[Line, ...], Field(max_length=16, examples=[["10.1.0.53"]])]
+Domains = Annotated[
+    tuple[Line, ...],
+    Field(
+        max_length=64,
+        description="Only names of these domains are asked of these DNS servers (RFC 8598); none: all",
+        examples=[["corp.example"]],
+    ),
+]
 
 
 class ReservationFields(BaseModel):
@@ -34,14 +42,7 @@ class PoolFields(Described):
     excluded: Annotated[Ranges, Field(description="Of these, what is never given out")] = ()
     dns: Annotated[Hosts, Field(description="Addresses of DNS servers")] = ()
     nbns: Annotated[Hosts, Field(description="IPv4 addresses of NetBIOS name servers (WINS)")] = ()
-    domains: Annotated[
-        tuple[Line, ...],
-        Field(
-            max_length=64,
-            description="Only names of these domains are asked of these DNS servers (RFC 8598); none: all",
-            examples=[["corp.example"]],
-        ),
-    ] = ()
+    domains: Domains = ()
     subnets: Annotated[
         tuple[Line, ...],
         Field(max_length=64, description="Networks told as reached through us; none: the local ones of the children"),
@@ -77,8 +78,7 @@ class UserFields(Described):
     ] = ()
     sessions: Annotated[Count, Field(ge=0, le=1000, description="How many at one time; 0: no limit")] = 0
     access_profile: Annotated[
-        str,
-        StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$"),
+        Reference,
         Field(description="What he reaches; empty: the profile of the first of his groups that has one, else all"),
     ] = ""
 

@@ -15,8 +15,8 @@ from gateway.service.documents import PrivateKeyText
 from gateway.service.gateway import Gateway
 from gateway.service.issuing import KeyType, Order
 from gateway.service.manage import Configuration, Invalid, NotFound
-from gateway.storage.fields import Name, Named
-from gateway.storage.identity import AuthorityFields, AuthorityObject, Reference, Uri
+from gateway.storage.fields import Name, Named, Reference
+from gateway.storage.identity import AuthorityFields, AuthorityObject, Uri
 from web.api.certificates import FactsAnswer, Subject, chain_answer
 from web.api.common import (
     ACTION,

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.crypto.authority import DAY
 from gateway.service.gateway import Gateway
 from gateway.service.invitations import GOOD_FOR, LONGEST, Invite
-from gateway.storage.fields import Flag, Seconds
-from gateway.storage.identity import Reference
+from gateway.storage.fields import Flag, Reference, Seconds
 from web.api.common import (
     LIST,
     READ,
