@@ -100,10 +100,9 @@ class Devices:
         with self._database.write() as session:
             save_sightings(session, [(one.device, one.first, one.last) for one in changed], gone)
 
-    def enrol(self, name: str, peer: str, life: float) -> Enrolment:
+    def enrol(self, inventory: Inventory, name: str, peer: Peer, life: float) -> Enrolment:
         """A key and a certificate for a device to come in by a peer; nothing is stored. Raises Unfit, NotFound."""
-        inventory, snapshot = self._config.inventory, self._config.snapshot()
-        authority = issuing_authority(inventory, snapshot.peers[peer])
+        authority = issuing_authority(inventory, peer)
         issuer, device = issuer_of(inventory, authority), name.partition("/")[2]
         user = inventory.users[inventory.devices[name].user]
         identity = device_identity(user, device)
@@ -113,9 +112,9 @@ class Devices:
             made = ca.issue(issuer, key.public, wanted, self._clock(), os.urandom)
         except CannotIssue as error:
             raise Unfit(f"the authority {authority} makes no certificate for this device: {error}") from None
-        taken = snapshot.peers[peer].remote_id.matches
+        taken = peer.remote_id.matches
         if not taken(Identity.parse(identity)):
-            raise Unfit(f"{peer} takes {snapshot.peers[peer].remote_id} alone, and the device would be {identity}")
+            raise Unfit(f"{peer.name} takes {peer.remote_id} alone, and the device would be {identity}")
         chain = (made, *sent_with(inventory, authority))
         sealed = DeviceKey(
             name=name.replace("/", "-"),
@@ -129,7 +128,10 @@ class Devices:
         return Enrolment(sealed, containers.pem(*chain), authority)
 
     async def revoke(self, name: str, terms: Terms, reason: str = "unspecified") -> Written:
-        """Take the word about a device's certificate back, for good: it is cut off. Raises NotFound, Invalid."""
+        """Take the word about a device's certificate back, for good: it is cut off. Raises NotFound, Invalid.
+
+        That is the certificate that it has then: one that it took in this moment, too.
+        """
         device = self._config.object("devices", name)
         assert isinstance(device, DeviceObject)
         if not device.certificate:
@@ -138,7 +140,11 @@ class Devices:
             )
         changed = with_revoked(self._config.inventory, device.authority, device.certificate, self._clock(), reason)
         revoked = [one.model_dump(mode="json") for one in changed.authorities[device.authority].revoked]
-        return await self._config.patch("authorities", device.authority, {"revoked": revoked}, terms)
+        written = await self._config.patch("authorities", device.authority, {"revoked": revoked}, terms)
+        present = self._config.inventory.devices.get(name)
+        if terms.dry_run or present is None or present.certificate in ("", device.certificate):
+            return written
+        return await self.revoke(name, terms, reason)
 
 
 def is_revoked(inventory: Inventory, device: DeviceObject) -> bool:

@@ -9,16 +9,18 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 from gateway.policy.authentication import Method
 from gateway.policy.peers import Peer
+from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
 from gateway.service.credentials import digest
 from gateway.service.devices import LIFE, Devices, Enrolment
 from gateway.service.journal import Journal
-from gateway.service.manage import Configuration, FieldError, Invalid, NotFound, Terms
+from gateway.service.manage import Configuration, Conflict, FieldError, Invalid, NotFound, PreconditionFailed, Terms
 from gateway.service.profiles import KEYED, PLATFORMS, Platform
 from gateway.service.profiles.joining import Unfit, join
 from gateway.service.throttle import Throttle
@@ -116,6 +118,8 @@ class Invitations:
         self._clock = clock
         self._throttle = Throttle()
         self._changing = asyncio.Lock()
+        self._cut: dict[str, float] = {}
+        """Devices that were cut off since the present change began, and when."""
         self._watches: dict[str, Watch] = {}
         with database.read() as session:
             known = [Invite(**row) for row in load_invites(session)]
@@ -149,7 +153,7 @@ class Invitations:
         good_for: float = GOOD_FOR,
         life: float = LIFE,
     ) -> NewInvite:
-        """An invitation of a device, in the place of those that are still open. Raises NotFound, Invalid.
+        """An invitation of a device, in the place of those that are still open. Raises NotFound, Conflict, Invalid.
 
         Without a name the peer is the only one that people can come in by.
         """
@@ -159,21 +163,24 @@ class Invitations:
         number, until = secrets.token_hex(8), now + good_for
         invite = Invite(number, digest(token), device, chosen, on_demand, life, now, author, until)
         try:  # what would be wrong then is wrong now: this file is thrown away
-            await asyncio.to_thread(self._file, invite, "android")
+            await self._made(invite, "android")
         except Unfit as unfit:
             raise Invalid([FieldError("/peer", "unfit", str(unfit))]) from None
-        async with self._changing:
+        async with self._change():
+            self._config.object("devices", device)
             for other in self.of_device(device):
                 if other.state(now) == "open":
                     await self._store(replace(other, revoked_at=now))
             await self._forget_old(now)
             await self._store(invite)
+            if device in self._cut:
+                raise Conflict(f"{device} was removed or revoked in this moment: invite it again if it still is.", ())
         self._tell("invite.created", f"{author} invited the device {device}, by the peer {chosen}", device)
         return NewInvite(invite, token)
 
     async def revoke(self, number: str, author: str) -> None:
         """Make the link good for nothing. Raises NotFound."""
-        async with self._changing:
+        async with self._change():
             invite = self.get(number)
             if invite.state(self._clock()) != "open":
                 return
@@ -182,6 +189,7 @@ class Invitations:
 
     def cut_off(self, devices: set[str], at: float) -> None:
         """These are gone or revoked, and so are their links: what comes by the name later is another's."""
+        self._cut |= dict.fromkeys(devices, at)
         for one in [one for one in self._by_id.values() if one.device in devices and one.state(at) == "open"]:
             self._by_id[one.id] = replace(one, revoked_at=at)
 
@@ -224,7 +232,7 @@ class Invitations:
 
     async def opened(self, invite: Invite) -> None:
         """Somebody, or a machine, looked at the link."""
-        async with self._changing:
+        async with self._change():
             now = self._by_id.get(invite.id)
             if now is not None and now.opened_at is None:
                 await self._store(replace(now, opened_at=self._clock()))
@@ -234,15 +242,15 @@ class Invitations:
 
         The invitation is used up before the certificate is known anywhere, and the file leaves after both are stored.
         """
-        async with self._changing:
+        async with self._change():
             invite = self.find(token, source)
-            enrolment, octets, made_by = await asyncio.to_thread(self._file, invite, platform)
+            enrolment, octets, made_by = await self._made(invite, platform)
             invite = self.find(token, source)  # making a key takes a while, in which much may happen
             used = replace(invite, used_at=self._clock(), used_from=source, platform=platform)
             await self._store(used)
             try:
                 await self._keep(used, enrolment)
-            except NotFound:
+            except (NotFound, PreconditionFailed):
                 await self._store(replace(invite, revoked_at=self._clock()))
                 raise NoInvitation(_OVER["revoked"]) from None
             except BaseException:
@@ -257,9 +265,14 @@ class Invitations:
         name = invite.device.replace("/", "-") + made_by.suffix
         return Taken(octets, made_by, name, watch)
 
-    def _file(self, invite: Invite, platform: str) -> tuple[Enrolment | None, bytes, Platform]:
+    async def _made(self, invite: Invite, platform: str) -> tuple[Enrolment | None, bytes, Platform]:
+        """The file by the configuration of now, which changes while it is made. Raises Unfit."""
+        return await asyncio.to_thread(self._file, self._config.inventory, self._config.snapshot(), invite, platform)
+
+    def _file(
+        self, inventory: Inventory, snapshot: Snapshot, invite: Invite, platform: str
+    ) -> tuple[Enrolment | None, bytes, Platform]:
         """Raises Unfit."""
-        snapshot, inventory = self._config.snapshot(), self._config.inventory
         peer, device = snapshot.peers.get(invite.peer), inventory.devices[invite.device]
         if peer is None:
             raise Unfit(f"there is no peer {invite.peer} any more: ask for another link")
@@ -270,16 +283,20 @@ class Invitations:
             made_by = PLATFORMS[platform]
             return None, made_by.make(join(snapshot, peer, person, self._public_name)), made_by
         made_by = KEYED[platform]
-        enrolment = self._devices.enrol(invite.device, invite.peer, invite.life)
+        enrolment = self._devices.enrol(inventory, invite.device, peer, invite.life)
         joining = join(snapshot, peer, person, self._public_name, enrolment.key, on_demand=invite.on_demand)
         return enrolment, made_by.make(joining), made_by
 
     async def _keep(self, invite: Invite, enrolment: Enrolment | None) -> None:
-        """What stays of a key that was made: its certificate."""
+        """What stays of a key that was made: its certificate. Raises NotFound; PreconditionFailed when cut off."""
         patch = {"platform": invite.platform}
         if enrolment is not None:
             patch |= {"certificate": enrolment.certificate, "authority": enrolment.authority}
-        terms = Terms(f"invitation {invite.id}", f"{invite.device} took its file for {invite.platform}")
+        terms = Terms(
+            f"invitation {invite.id}",
+            f"{invite.device} took its file for {invite.platform}",
+            wanted=lambda: invite.device not in self._cut,
+        )
         await self._config.patch("devices", invite.device, patch, terms)
         if enrolment is not None:
             self._devices.forget(invite.device)
@@ -298,8 +315,20 @@ class Invitations:
             del self._watches[next(iter(self._watches))]
         self._watches[digest(secret)] = watch
 
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """One at a time; `_cut` tells it what the configuration lost meanwhile."""
+        async with self._changing:
+            self._cut.clear()
+            yield
+
     async def _store(self, invite: Invite) -> None:
+        """Write it, then know it; one that would be open is taken back with its device, in both places."""
         await asyncio.to_thread(self._write, invite)
+        at = self._cut.get(invite.device)
+        if at is not None and invite.state(at) == "open":
+            invite = replace(invite, revoked_at=at)
+            await asyncio.to_thread(self._write, invite)
         self._by_id[invite.id] = invite
         self._by_digest[invite.digest] = invite.id
 

@@ -53,6 +53,7 @@ class Terms:
     """Who changes, why, and under which condition.
 
     `if_match` and `if_none_match` are HTTP's headers (RFC 9110 13.1); `dry_run` checks and tells, stores nothing.
+    `wanted` is asked when it is this change's turn, after those that came before it.
     """
 
     author: str
@@ -60,6 +61,7 @@ class Terms:
     dry_run: bool = False
     if_match: str | None = None
     if_none_match: str | None = None
+    wanted: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,8 @@ def check_terms(now: Inventory, target: tuple[str, str], terms: Terms) -> None:
         )
     if terms.if_none_match is not None and _matches(terms.if_none_match, etag):
         raise PreconditionFailed("The object is there already.", etag)
+    if not terms.wanted():
+        raise PreconditionFailed("What was changed meanwhile speaks against it.", etag)
 
 
 def check_revision(now: Inventory, terms: Terms) -> None:
