@@ -1,11 +1,11 @@
 """How one inventory becomes the next: objects put, children put, objects taken away, whole documents laid over."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from gateway.crypto.containers import read_certificates
-from gateway.service.documents import Document, pointer_of, read_child, read_object, split_entry
+from gateway.service.documents import Document, as_document, pointer_of, read_child, read_object, split_entry, validated
 from gateway.storage.access_profiles import AccessProfileObject
 from gateway.storage.devices import DeviceObject
 from gateway.storage.identity import AuthorityObject, RevokedFields
@@ -152,6 +152,40 @@ def with_document(inventory: Inventory, document: Document, prune: bool) -> Inve
         (word, name): secret for (word, name), secret in secrets.items() if name in changes[kind_of_secret(word)]
     }
     return replace(inventory, **changes)
+
+
+def brought_back(now: Inventory, document: Mapping[str, Any], later: Iterable[Mapping[str, Any]]) -> Inventory:
+    """The inventory as an older document has it, but for what cannot go back: see `Configuration.restore`.
+
+    `later` are the documents after it, the newest first. Raises Invalid.
+    """
+    kept = {kind: _as_now(now, kind, document) for kind in ("authorities", "certificates")}
+    gone = {one["name"]: one for one in kept["authorities"] if one["name"] not in now.authorities}
+    _revoke_until_gone(gone, later)
+    users = {one["name"] for one in document.get("users", ())}
+    kept["authorities"] = [gone.get(one["name"], one) for one in kept["authorities"]]
+    kept["devices"] = [as_document(one) for one in now.devices.values() if one.user in users]
+    return with_document(now, validated(Document, {**document, **kept}), prune=True)
+
+
+def _as_now(now: Inventory, kind: str, document: Mapping[str, Any]) -> list[Any]:
+    """The objects of an older document, each as it is now if it still is: its key, which no document has, is."""
+    present = now.objects(kind)
+    entries = document.get(kind, ())
+    return [as_document(present[one["name"]]) if one["name"] in present else one for one in entries]
+
+
+def _revoke_until_gone(authorities: dict[str, Any], later: Iterable[Mapping[str, Any]]) -> None:
+    """Put what each had revoked when it was there last, by the newest document that has it."""
+    sought = set(authorities)
+    for document in later if sought else ():
+        for one in document.get("authorities", ()):
+            name = one["name"]
+            if name in sought and one["certificate"] == authorities[name]["certificate"]:
+                authorities[name] = {**authorities[name], "revoked": one.get("revoked", [])}
+                sought.discard(name)
+        if not sought:
+            break
 
 
 def numbered(old: Inventory, new: Inventory, revision: int) -> Inventory:

@@ -23,7 +23,7 @@ from gateway.service.documents import (
     unique_names,
     validated,
 )
-from gateway.service.edits import cut_off, laid, used_by, with_document, with_further, without_object
+from gateway.service.edits import brought_back, cut_off, laid, used_by, with_document, with_further, without_object
 from gateway.service.expiry import Expiry
 from gateway.service.journal import Journal
 from gateway.service.planning import (
@@ -58,6 +58,7 @@ from gateway.storage.repositories import (
     add_revision,
     find_revision,
     forget_revisions,
+    later_documents,
     list_revisions,
     load_inventory,
     save_inventory,
@@ -265,16 +266,15 @@ class Configuration:
         """Make the configuration what it was at a revision. Raises NotFound, Invalid.
 
         Keys keep their present secrets; certificates and authorities that still are stay as they are, and so does
-        every device whose user is in it: going back takes no device from anybody, and brings none back.
+        every device whose user is in it: going back takes no device from anybody, and brings none back. An authority
+        that comes back has revoked what it had when it went.
         """
         _, document = await asyncio.to_thread(self.revision_document, number)
 
         def edit(now: Inventory) -> Inventory:
             check_revision(now, terms)
-            kept = {kind: _as_now(now, kind, document) for kind in ("authorities", "certificates")}
-            users = {one["name"] for one in document.get("users", ())}
-            kept["devices"] = [as_document(one) for one in now.devices.values() if one.user in users]
-            return with_document(now, validated(Document, {**document, **kept}), prune=True)
+            with self._database.read() as session:
+                return brought_back(now, document, later_documents(session, number))
 
         comment = terms.comment or f"Back to revision {number}"
         return await self._write(edit, None, replace(terms, comment=comment), document)
@@ -375,10 +375,3 @@ class Configuration:
             session.flush()
             forget_revisions(session, REVISIONS_KEPT)
         return lost
-
-
-def _as_now(now: Inventory, kind: str, document: Mapping[str, Any]) -> list[Any]:
-    """The objects of an older document, each as it is now if it still is: its key, which no document has, is."""
-    present = now.objects(kind)
-    entries = document.get(kind, ())
-    return [as_document(present[one["name"]]) if one["name"] in present else one for one in entries]

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -365,8 +365,18 @@ def find_revision(session: Session, number: int) -> tuple[Revision, dict[str, An
     row = session.get(RevisionRow, number)
     if row is None:
         return None
-    document: dict[str, Any] = json.loads(zlib.decompress(row.document))
-    return Revision(row.number, row.at, row.author, row.comment, row.summary), document
+    return Revision(row.number, row.at, row.author, row.comment, row.summary), _read(row.document)
+
+
+def later_documents(session: Session, number: int) -> Iterator[dict[str, Any]]:
+    """The documents of the revisions after this one, the newest first."""
+    query = select(RevisionRow.document).where(RevisionRow.number > number).order_by(RevisionRow.number.desc())
+    return map(_read, session.scalars(query.execution_options(yield_per=1)))
+
+
+def _read(deflated: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(zlib.decompress(deflated))
+    return document
 
 
 def known_key(session: Session) -> KeyRow | None:

@@ -400,6 +400,19 @@ async def test_going_back_keeps_an_authority_as_a_change_before_it_leaves_it(con
     assert config.inventory.authorities["ca"].description == "newer"
 
 
+async def test_going_back_brings_no_certificate_back_that_an_authority_revoked_before_it_went(
+    config: Configuration,
+) -> None:
+    ours, another = ({"certificate": root(name).pem} for name in ("O=Lab, CN=Root", "O=Lab, CN=Other"))
+    await config.put("authorities", "ca", ours, ME)
+    await config.patch("authorities", "ca", {"revoked": [{"serial": "5", "at": 1.0}]}, ME)
+    await config.delete("authorities", "ca", ME)
+    await config.put("authorities", "ca", {**another, "revoked": [{"serial": "6", "at": 1.0}]}, ME)
+    await config.delete("authorities", "ca", ME)
+    await config.restore(2, ME)
+    assert [one.serial for one in config.inventory.authorities["ca"].revoked] == ["5"]
+
+
 async def test_a_key_that_is_gone_cannot_be_brought_back_without_its_secret(config: Configuration) -> None:
     await config.apply(DOCUMENT, ME)
     await config.delete("psks", "key", ME)
