@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.ike import attempt_log, driver, due, lifetimes, reasons, requiring
+from gateway.ike import attempt_log, auth_lifetime, driver, due, lifetimes, reasons, requiring
 from gateway.ike.admission import Blocked
 from gateway.ike.answering import answer_request, outside_answered, script
 from gateway.ike.authentication.again import judge_again
@@ -221,6 +221,17 @@ class Engine:
         network_changed(self.core, addresses)
         hurry(self.core)
         look_soon(self.core)
+        return self._settle()
+
+    def clock_set(self, unix_offset: float, now: float) -> list[Effect]:
+        """`unix_offset` plus `now` is Unix time from now on: what waits for a date looks when that is."""
+        core = self.core
+        core.now, core.extensions.tickets.unix_offset = now, unix_offset
+        cut(core)
+        requiring.enforce(core)
+        for sa in self.ike_sas():
+            if sa.state == Lifecycle.ESTABLISHED:
+                auth_lifetime.watch_proof(core, sa)
         return self._settle()
 
     def unreachable(self, remote: str, now: float) -> list[Effect]:

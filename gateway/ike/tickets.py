@@ -90,7 +90,8 @@ class Tickets:
         """Peers to whom we prove ourselves over the message alone when we come back, as libreswan wants it."""
         self._secret = secret
         self._random = random
-        self._offset = unix_offset
+        self.unix_offset = unix_offset
+        """Added to the engine's clock gives Unix time."""
         self._keys: dict[int, AESGCM] = {}
         self._gone: OrderedDict[bytes, float] = OrderedDict()
         self._fingerprints: dict[str, tuple[tuple[object, ...], bytes]] = {}
@@ -101,7 +102,7 @@ class Tickets:
         return bool(self._secret)
 
     def unix(self, now: float) -> float:
-        return now + self._offset
+        return now + self.unix_offset
 
     def _key(self, day: int) -> AESGCM:
         if day not in self._keys:

@@ -81,7 +81,7 @@ class Gateway:
         )
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
-        self.observer = Observer(self._engine, plane, self._runner.clock, self._runner.offset, self._runner.unsent)
+        self.observer = Observer(self._engine, plane, self._runner.clock, self._offset, self._runner.unsent)
         hold = self._runner.radius.visits.hold
         hold.carried, hold.forget = lambda visit: Carried(*self.observer.of_visit(visit)), self.observer.forget_visit
         self._plane = plane
@@ -129,6 +129,8 @@ class Gateway:
         """Counters of a CHILD_SA that ends are kept as they were last seen."""
         while True:
             await asyncio.sleep(_OBSERVE)
+            if self._runner.look_at_clock():
+                self.config.watch()
             self.observer.refresh()
             if self.observer.disturbed:
                 self._runner.kernel(Disturbed())
@@ -254,7 +256,11 @@ class Gateway:
         return self._rollout(self.observer.status((), ()))
 
     def _rollout(self, status: Status) -> list[Rollout]:
-        return of_all(self._engine.core, status, self._runner.offset)
+        return of_all(self._engine.core, status, self._offset())
+
+    def _offset(self) -> float:
+        """Adds to the engine's clock to give Unix time, as that is set now."""
+        return self._runner.offset
 
     @property
     def data_plane(self) -> str:
@@ -282,7 +288,7 @@ class Gateway:
         return self._dated(found) if found else None
 
     def _dated(self, attempt: Attempt) -> Attempt:
-        offset = self._runner.offset
+        offset = self._offset()
         return replace(
             attempt,
             started=attempt.started + offset,

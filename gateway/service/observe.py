@@ -63,7 +63,7 @@ class Observer:
         engine: Engine,
         plane: Driver,
         clock: Callable[[], float],
-        offset: float,
+        offset: Callable[[], float],
         unsent: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`clock` plus `offset` is Unix time; `unsent` tells why nothing can be sent to an address now."""
@@ -126,7 +126,7 @@ class Observer:
         self.refresh()
         core = self._engine.core
         return Status(
-            at=self._clock() + self._offset,
+            at=self._clock() + self._offset(),
             revision=core.snapshot.revision,
             data_plane=self._plane.describe(),
             listening=listening,
@@ -198,7 +198,7 @@ class Observer:
             since=self._changed(peer.name, state),
             remote=remote,
             last_attempt=attempt.id if attempt else None,
-            next_try=retry + self._offset if retry else None,
+            next_try=retry + self._offset() if retry else None,
             ike_sas=tuple([sa.id for sa in sas]),
             children=children,
             octets_in=sum([child.octets_in for child in children]),
@@ -210,7 +210,7 @@ class Observer:
     def _changed(self, name: str, state: TunnelState) -> float:
         known = self._since.get(name)
         if known is None or known[0] != state:
-            known = self._since[name] = (state, self._clock() + self._offset)
+            known = self._since[name] = (state, self._clock() + self._offset())
         return known[1]
 
     def _peer_state(
@@ -330,8 +330,8 @@ class Observer:
             key_exchange=_key_exchange(sa),
             post_quantum=quantum.standing(sa),
             nat=sa.nat.text if sa.protection else "",
-            created_at=sa.created + self._offset,
-            established_at=sa.established + self._offset if sa.established is not None else None,
+            created_at=sa.created + self._offset(),
+            established_at=sa.established + self._offset() if sa.established is not None else None,
             task=waiting_for(sa),
             children=tuple(self._child_sa(sa, child) for child in sa.children.values()),
             user=user.name if user else "",
@@ -375,7 +375,7 @@ class Observer:
             algorithms=child.chosen.keywords,
             mode=child.inbound.mode.value,
             encapsulation=child.inbound.encapsulation is not None,
-            installed_at=child.installed + self._offset,
+            installed_at=child.installed + self._offset(),
             octets_in=carried[0],
             octets_out=carried[1],
             packets_in=carried[2],

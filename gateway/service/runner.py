@@ -45,6 +45,9 @@ _TRIES = 8192  # keys that are tried in one go, about ten milliseconds
 
 _MOST_UNSENT = 4096
 
+_STEP = 1.0
+"""Seconds: what two readings of the clocks differ by less is how long the readings take."""
+
 _WITH_PACKETS = ("kernel", "userspace")
 """The data planes for which this machine's firewall is of use."""
 
@@ -66,7 +69,7 @@ class Runner:
         self.journal = journal
         self.transport = Transport(*transport_ports, self.receive, self.unreachable, listening=Listening(listen))
         self.clock: Callable[[], float] = time.monotonic
-        self.offset = time.time() - time.monotonic()
+        self.offset = time.time() - self.clock()
         """Adds to the engine's clock to give Unix time."""
         self.outages = Outages(engine.core)
         self.unsent: dict[str, str] = {}
@@ -97,6 +100,17 @@ class Runner:
 
     def receive(self, datagram: bytes, path: Path) -> None:
         self.perform(self.engine.receive(datagram, path, self.clock()))
+
+    def look_at_clock(self) -> bool:
+        """Tell the engine if the machine's clock was set since the last look; returns whether it was."""
+        now = self.clock()
+        offset = time.time() - now
+        if abs(offset - self.offset) < _STEP:
+            return False
+        log.info("the clock was set by %+.0f s", offset - self.offset)
+        self.offset = offset
+        self.perform(self.engine.clock_set(offset, now))
+        return True
 
     def unreachable(self, remote: str) -> None:
         self.perform(self.engine.unreachable(remote, self.clock()))

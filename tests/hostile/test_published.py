@@ -198,7 +198,7 @@ def test_what_is_absent_can_be_told_of(state: str, caplog: pytest.LogCaptureFixt
     """An SA without peer, identity, keys or child: status, journal, log and attempts find words for it."""
     caplog.set_level(logging.DEBUG)
     scene = Scene()
-    observer = Observer(scene.engine, scene.gate.plane, lambda: scene.network.now, 0.0)
+    observer = Observer(scene.engine, scene.gate.plane, lambda: scene.network.now, lambda: 0.0)
     rogue = STATES[state](scene)
     told = 0
     for number, abuse in enumerate((*ABUSES, "", "silence")):

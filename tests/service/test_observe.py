@@ -21,7 +21,7 @@ class Site:
         self.network = Network(seed)
         self.left, self.right = two(self.network)
         self.network.run(5)
-        self.observer = Observer(self.left.engine, self.left.plane, lambda: self.network.now, 0.0)
+        self.observer = Observer(self.left.engine, self.left.plane, lambda: self.network.now, lambda: 0.0)
 
     @property
     def child(self) -> ChildSa:

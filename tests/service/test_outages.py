@@ -84,7 +84,7 @@ def site(seed: int, left: Peer = LEFT, *, cut: bool = False, names: Mapping[str,
 
     network.host = made  # type: ignore[method-assign]
     a, b = two(network, left=left, right=RIGHT)
-    return Site(network, a, b, heard[0], Observer(a.engine, a.plane, lambda: network.now, 0.0))
+    return Site(network, a, b, heard[0], Observer(a.engine, a.plane, lambda: network.now, lambda: 0.0))
 
 
 def test_a_cable_pulled_for_ten_minutes_is_one_outage_with_its_reasons() -> None:
@@ -330,7 +330,7 @@ def test_a_tunnel_that_cannot_be_sent_to_is_down_at_once() -> None:
     here = site(14)
     here.network.run(5)
     unsent = {"192.0.2.2": "Network is unreachable"}
-    observer = Observer(here.a.engine, here.a.plane, lambda: here.network.now, 0.0, unsent)
+    observer = Observer(here.a.engine, here.a.plane, lambda: here.network.now, lambda: 0.0, unsent)
     config = here.a.engine.core.snapshot.peers["right"]
     assert observer.peer(config).state is TunnelState.DOWN
     assert observer.peer(config).reason == "net: nothing can be sent to 192.0.2.2: Network is unreachable"

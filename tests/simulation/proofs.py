@@ -33,7 +33,7 @@ class Pair:
         self.network = Network(seed)
         self.a, self.b = self.network.host("left", "192.0.2.1"), self.network.host("right", "192.0.2.2")
         for host in (self.a, self.b):
-            host.engine.core.extensions.tickets._offset = NOW - self.network.now
+            host.engine.core.extensions.tickets.unix_offset = NOW - self.network.now
         self.ours = ours or issue("O=Lab, CN=left", ROOT, f"dns:{names[0]}", key=private("p256", 1))
         self.theirs = theirs or issue("O=Lab, CN=right", ROOT, f"dns:{names[1]}", key=private("p256", 2))
         self.trusted = (ROOT.authority(),) if trusted is None else trusted

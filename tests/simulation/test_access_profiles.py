@@ -240,7 +240,7 @@ def test_what_is_masqueraded_by_no_address_is_not_told_to_be() -> None:
     mine = replace(base, virtual_ip=False, children=(replace(base.children[0], local=nets("10.50.0.0/24")),))
     network.apply(host, Snapshot.build(1, [mine], [psk()]))
     network.run(3)
-    observer = Observer(gate.engine, gate.plane, lambda: network.now, 0.0)
+    observer = Observer(gate.engine, gate.plane, lambda: network.now, lambda: 0.0)
     observer.refresh(force=True)
     (told,) = [sa.access for sa in observer.status((), ()).ike_sas]
     assert told is not None

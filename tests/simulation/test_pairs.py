@@ -174,7 +174,7 @@ def test_a_peer_does_not_make_us_split_a_child_into_too_many() -> None:
 
 
 def observed(network: Network, host: Host) -> Observer:
-    observer = Observer(host.engine, host.plane, lambda: network.now, 0.0)
+    observer = Observer(host.engine, host.plane, lambda: network.now, lambda: 0.0)
     observer.refresh(force=True)
     return observer
 

@@ -10,7 +10,7 @@ from gateway.policy.pools import Pool
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
-from tests.simulation.network import Host, Network, psk
+from tests.simulation.network import UNIX_OFFSET, Host, Network, psk
 from tests.simulation.test_virtual_addresses import GATE, OFFICE, addresses, device, failure, gate_peer, gateway, sas
 
 ANNA = User("user1@people.example", sessions=1)
@@ -55,6 +55,24 @@ def test_who_expires_is_cut_off_within_the_moment() -> None:
     network.run(50)
     assert failure(gate).cause == "barred"
     network.run(50)
+    assert sas(gate) == []
+
+
+def test_who_expires_by_a_clock_that_was_set_is_cut_off_then() -> None:
+    network = Network(2)
+    gate = gateway(network)
+    unix = gate.engine.core.extensions.tickets.unix(network.now)
+    configure(network, gate, replace(ANNA, expires=unix + 1000), replace(BERT, expires=unix + 2000))
+    for number in (1, 2):
+        device(network, number)
+    network.run(10)
+    network.perform(gate, gate.engine.clock_set(UNIX_OFFSET + 1500, network.now))
+    network.run(1)
+    assert [str(sa.remote_id) for sa in sas(gate)] == ["user2@people.example"]
+    network.perform(gate, gate.engine.clock_set(UNIX_OFFSET - 1500, network.now))
+    network.run(2000)
+    assert "user2@people.example" in {str(sa.remote_id) for sa in sas(gate)}
+    network.run(1600)
     assert sas(gate) == []
 
 

@@ -168,6 +168,18 @@ def test_on_the_day_what_can_is_made_anew_without_a_gap(who: str, for_all: bool)
     assert len(left.engine.ike_sas()) == len(right.engine.ike_sas()) == 1
 
 
+def test_a_clock_that_is_set_beyond_the_day_brings_it() -> None:
+    network = Network(10)
+    left, right = pair(network, (HYBRID, CLASSICAL), (CLASSICAL,))
+    network.run(2)
+    change(network, left, post_quantum=date(network, 100_000))
+    network.run(200)
+    assert standing(left) is Standing.CLASSICAL
+    network.perform(left, left.engine.clock_set(UNIX_OFFSET + 100_000, network.now))
+    network.run(200)
+    assert standing(left) is standing(right) is None
+
+
 @pytest.mark.parametrize("who", ["left", "right"])
 def test_on_the_day_what_stays_classical_ends(who: str) -> None:
     network = Network(9)

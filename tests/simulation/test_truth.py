@@ -71,7 +71,7 @@ class Watched(Story):
                 continue
             observer = self.observers.get(id(host.engine))
             if observer is None:
-                observer = Observer(host.engine, host.plane, lambda: self.network.now, 0.0)
+                observer = Observer(host.engine, host.plane, lambda: self.network.now, lambda: 0.0)
                 self.observers[id(host.engine)] = observer
             (peer,) = observer.status((), ()).peers
             for child in peer.children:
