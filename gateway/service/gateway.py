@@ -5,9 +5,8 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from cryptography import x509
 
@@ -16,17 +15,16 @@ from gateway.ike import requiring
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.engine import Engine
 from gateway.ike.plane import Disturbed, EspState, Policy
-from gateway.ike.reasons import Kind
 from gateway.ike.redirects import names_gateway
 from gateway.ike.sa import Lifecycle
 from gateway.policy.authentication import Method
-from gateway.policy.peers import Start
 from gateway.policy.pools import Lease
 from gateway.service.authorities import warnings
 from gateway.service.certificate_care import CertificateCare
 from gateway.service.devices import Devices
 from gateway.service.done import Done
 from gateway.service.fetching import fetch
+from gateway.service.history import History, known_leases
 from gateway.service.invitations import Invitations
 from gateway.service.issuing import Issuing
 from gateway.service.journal import Journal
@@ -47,8 +45,7 @@ from gateway.service.status import Status
 from gateway.service.tls_machine import make_tls
 from gateway.service.used_codes import NewCodes, UsedCodes, new_codes
 from gateway.settings import Settings
-from gateway.storage.database import Database, StorageFailed
-from gateway.storage.history import load_leases, load_outages, save_leases, save_outages
+from gateway.storage.database import Database
 from gateway.storage.people import UserObject
 from gateway.storage.secrets import SecretBox
 
@@ -77,7 +74,7 @@ class Gateway:
             ticket_secret=secrets.derived("session tickets"),
             unix_offset=time.time() - time.monotonic(),
             tls=make_tls,
-            leases=_known_leases(database),
+            leases=known_leases(database),
         )
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
@@ -93,6 +90,7 @@ class Gateway:
         self.issuing = Issuing(self.config, published=partial(published_at, settings))
         self._publishing = Publishing(self.config, self.issuing)
         self.devices = Devices(self.config, database)
+        self._history = History(database, self._runner, self.devices)
         self.invitations = Invitations(self.config, self.devices, database, self.journal, settings.public_name)
         self.config.cut_off = self.invitations.cut_off
         self.fetching = RevocationFetching(time.time, partial(fetch, loopback=settings.fetch_loopback))
@@ -115,7 +113,7 @@ class Gateway:
             self._problems.append(f"IKE does not run: {problem}")
             log.error(self._problems[-1])
         else:
-            self._runner.outages.restore(self._known_outages())
+            self._runner.outages.restore(self._history.outages())
             await self._caring.restore()
             self._runner.apply(self.config.snapshot())
             self._network.start()
@@ -126,7 +124,10 @@ class Gateway:
         self._caring.start()
 
     async def _observe(self) -> None:
-        """Counters of a CHILD_SA that ends are kept as they were last seen."""
+        """Look at what nobody tells, and write behind what happened.
+
+        Counters of a CHILD_SA that ends are kept as they were last seen.
+        """
         while True:
             await asyncio.sleep(_OBSERVE)
             if self._runner.look_at_clock():
@@ -134,45 +135,8 @@ class Gateway:
             self.observer.refresh()
             if self.observer.disturbed:
                 self._runner.kernel(Disturbed())
-            await self._keep_outages()
-            await self._keep_leases()
-            await self._keep_devices()
-
-    async def _keep_devices(self) -> None:
-        """See which devices are in, and write it behind; what cannot be written now is tried again."""
-        self.devices.look(self.observer.ike_sas())
-        try:
-            await self.devices.keep()
-        except StorageFailed as failed:
-            log.warning("when devices were seen is not written: %s", failed)
-
-    async def _keep_outages(self) -> None:
-        """Write behind what changed; what cannot be written now is tried again."""
-        outages = self._runner.outages
-        changed, gone = outages.changed, outages.gone
-        if not changed and not gone:
-            return
-        outages.changed, outages.gone = {}, set()
-        try:
-            await asyncio.to_thread(self._write_outages, [asdict(outage) for outage in changed.values()], gone)
-        except StorageFailed as failed:
-            log.warning("the history of outages is not written: %s", failed)
-            outages.changed, outages.gone = changed | outages.changed, gone | outages.gone
-
-    async def _keep_leases(self) -> None:
-        """Write behind who holds which address; what cannot be written now is tried again."""
-        changed, self._runner.leases = self._runner.leases, {}
-        if not changed:
-            return
-        try:
-            await asyncio.to_thread(self._write_leases, list(changed.values()))
-        except StorageFailed as failed:
-            log.warning("the leases are not written: %s", failed)
-            self._runner.leases = changed | self._runner.leases
-
-    def _write_leases(self, changed: list[Lease]) -> None:
-        with self._database.write() as session:
-            save_leases(session, changed)
+            self.devices.look(self.observer.ike_sas())
+            await self._history.keep()
 
     def profile(self, user: str, peer: str, platform: str) -> bytes:
         """A file that makes a device ready to come in as this user by this peer. Raises NotFound, Unfit.
@@ -207,21 +171,7 @@ class Gateway:
             raise NotFound("lease", f"{pool}/{address}")
         if not leases.forget(pool, address):
             raise Conflict(f"{address} is in use: end the session of who holds it first.", ())
-        self._runner.leases.pop((pool, address), None)
-        await asyncio.to_thread(self._forget_lease, pool, address)
-
-    def _forget_lease(self, pool: str, address: str) -> None:
-        with self._database.write() as session:
-            save_leases(session, (), [(pool, address)])
-
-    def _write_outages(self, changed: list[dict[str, Any]], gone: set[int]) -> None:
-        with self._database.write() as session:
-            save_outages(session, changed, gone)
-
-    def _known_outages(self) -> list[Outage]:
-        with self._database.read() as session:
-            rows = load_outages(session)
-        return [Outage(**{**row, "start": Start(row["start"]), "kind": Kind(row["kind"])}) for row in rows]
+        await self._history.forget_lease(pool, address)
 
     async def stop(self) -> None:
         """Delete every SA on both ends, leave no state or policy behind, end the streams, close the database."""
@@ -232,9 +182,7 @@ class Gateway:
         await self._publishing.close()
         await self._network.stop()
         await self._runner.stop()
-        await self._keep_outages()
-        await self._keep_leases()
-        await self._keep_devices()
+        await self._history.keep()
         await self._used_codes.settle()
         self._database.close()
 
@@ -461,8 +409,3 @@ class Gateway:
 
     def kernel_policies(self) -> list[Policy]:
         return list(self._plane.policies())
-
-
-def _known_leases(database: Database) -> list[Lease]:
-    with database.read() as session:
-        return load_leases(session)
