@@ -9,17 +9,14 @@ from typing import Any
 
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from gateway.service.access import Access
+from gateway.service.differences import SINGULAR, Difference, differences, summary
 from gateway.service.documents import (
-    SINGULAR,
-    Difference,
     Document,
     Writer,
     as_document,
-    differences,
     export,
     merge_patch,
     pointer_of,
-    summary,
     unique_names,
     validated,
 )

@@ -5,17 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.policy.snapshot import Changes, Snapshot
-from gateway.service.documents import (
-    API_VERSION,
-    SINGULAR,
-    Difference,
-    Document,
-    as_document,
-    differences,
-    places,
-    pointer_of,
-    validated,
-)
+from gateway.service.differences import SINGULAR, Difference, differences
+from gateway.service.documents import API_VERSION, Document, as_document, places, pointer_of, validated
 from gateway.service.edits import numbered, with_document, with_losses_revoked
 from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.findings import Pointers

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.service.documents import merge_patch, pointer_of, read_text, summary, write_text
+from gateway.service.differences import summary
+from gateway.service.documents import merge_patch, pointer_of, read_text, write_text
 from gateway.service.manage import Configuration, Invalid, Terms
 from tests.service.bench import Bench
 

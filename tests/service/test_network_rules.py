@@ -10,7 +10,7 @@ import pytest
 from gateway.policy.peers import Shunt, ShuntAction
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Changes, EngineSettings
-from gateway.service.documents import summary
+from gateway.service.differences import summary
 from gateway.service.expiry import Expiry
 from gateway.service.manage import Configuration, Invalid, NotFound, PreconditionFailed, Terms
 from gateway.storage.compiling.rules import compile_settings

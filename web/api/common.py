@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from gateway.policy.snapshot import Changes
 from gateway.service.access import Scope
-from gateway.service.documents import Difference
+from gateway.service.differences import Difference
 from gateway.service.manage import FieldError, Invalid, Terms, Written
 from gateway.storage.fields import NAME_PATTERN
 from web.dependencies import Caller, authorized
