@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.crypto.containers import key_octets, read_private_key
 from gateway.storage.access_profiles import AccessProfileObject
-from gateway.storage.compiling.snapshot import parse_secret
+from gateway.storage.compiling.peers import parse_secret
 from gateway.storage.devices import DeviceObject
 from gateway.storage.fields import Named
 from gateway.storage.findings import Pointers

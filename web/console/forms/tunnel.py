@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from gateway.service.documents import as_document
 from gateway.service.seeds import PRESETS
+from gateway.storage.compiling.peers import compile_peer, compile_proposal
 from gateway.storage.compiling.post_quantum import check_peer
-from gateway.storage.compiling.snapshot import compile_peer, compile_proposal
 from gateway.storage.compiling.trust import Trust
 from gateway.storage.findings import Findings
 from gateway.storage.identity import LocalAuthFields, RemoteAuthFields
