@@ -1,11 +1,14 @@
 """A gateway at which people can come in by certificates of our own authority."""
 
+import time
 from typing import Any
 
 from gateway.crypto.authority import Wanted
 from gateway.service.gateway import Gateway
+from gateway.service.invitations import Invitations
 from gateway.service.issuing import Order
 from gateway.service.manage import Terms
+from tests.web.api_lab import HOST, Api
 
 ME = Terms("tests")
 LOGIN = "anna@example.com"
@@ -42,3 +45,19 @@ async def welcome(gateway: Gateway, *peers: dict[str, Any]) -> None:
         "peers": list(peers) or [people("people", CERTIFICATE)],
     }
     await gateway.config.apply(document, ME)
+
+
+async def invited(api: Api, **terms: object) -> str:
+    """The path of a new link."""
+    async with api.client(await api.token(name=f"t{time.monotonic_ns()}")) as admin:
+        made = await admin.post("/api/v1/users/anna/devices/phone/invites", json=terms)
+    assert made.status_code == 201, made.text
+    link: str = made.json()["link"]
+    assert link.startswith(f"{HOST}/join/")
+    return link.removeprefix(HOST)
+
+
+def reread(api: Api) -> Invitations:
+    """What is known of links after a restart."""
+    gate = api.gateway
+    return Invitations(gate.config, gate.devices, gate._database, gate.journal, "gw.example")
