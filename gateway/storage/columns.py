@@ -51,7 +51,7 @@ class Records(TypeDecorator[tuple[Any, ...]]):
 class Base(DeclarativeBase):
     """Every table is STRICT, and its keys are named, so that a migration can name them."""
 
-    __table_args__ = {"sqlite_strict": True}  # noqa: RUF012
+    __table_args__: Any = {"sqlite_strict": True}  # noqa: RUF012
 
     metadata = MetaData(
         naming_convention={
