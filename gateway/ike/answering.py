@@ -107,7 +107,7 @@ def _give(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Paylo
     sa.responses.held = None
     request, path = held.request, held.path
     ending: str | None = None
-    connecting, before = sa.state == Lifecycle.CONNECTING, sa.replaced_by
+    connecting = sa.state == Lifecycle.CONNECTING
     try:
         payloads = begin()
         if payloads is None:
@@ -115,8 +115,6 @@ def _give(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Paylo
             if sa.renewal is not None:
                 sa.renewal.crossing = partial(_give, core, sa, held, begin)
             return False
-        if sa.replaced_by is not None and before is None:
-            sa.replaced_by.requests.silent = True
         if request.exchange == ExchangeType.INFORMATIONAL:
             payloads += mobike.answer(core, sa, request, path)
     except Reject as reject:

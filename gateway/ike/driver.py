@@ -294,7 +294,7 @@ def located(core: Core, token: int, found: tuple[str, str] | None, why: str) -> 
 def waiting_for(sa: IkeSa) -> str:
     """What the SA waits for, in words taken from the question itself."""
     if pending := sa.requests.pending:
-        tries = f", try {pending.sent} of {sa.peer.retransmission.tries}" if sa.peer else ""
+        tries = f", try {pending.sent} of {pending.tries or sa.peer.retransmission.tries}" if sa.peer else ""
         if pending.refusal:
             return f"refused by who may be somebody else, waiting for a better answer{tries}"
         return f"waiting for the {name_of(ExchangeType, pending.exchange)} response{tries}"

@@ -87,6 +87,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     was, sa.state, sa.reason = sa.state, Lifecycle.CLOSED, why
     passing = sa.replaced_by is not None or sa.stands_by is not None
     _end_rivalry(core, sa, why)
+    here = [task for task in sa.tasks if task.about_addresses]
     for timer in (
         "half-open",
         "liveness",
@@ -134,6 +135,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         script.close()
     if sa.replaced_by is not None and sa.replaced_by.requests.silent:
         sa.replaced_by.requests.silent = False
+        sa.replaced_by.tasks[:0] = here
         core.timers.set(("retransmit", sa.replaced_by), core.now)  # nothing is under way: it goes on
     if not passing:
         _tell(core, sa, was, why, cause)

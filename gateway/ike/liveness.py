@@ -6,6 +6,7 @@ from gateway.ike.driver import start
 from gateway.ike.exchanges.informational import delete_child, liveness
 from gateway.ike.reasons import IDLE
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.ike.succession import expect_confirmation
 
 _HINT_QUIET = 3.0
 """A peer that we heard that recently is not asked again because somebody says it is gone."""
@@ -14,6 +15,11 @@ _HINT_QUIET = 3.0
 def check_liveness(core: Core, sa: IkeSa) -> None:
     """The peer was quiet for its `dpd_delay`: ESP that came from it is life too, else it is asked."""
     if sa.state != Lifecycle.ESTABLISHED or sa.peer is None or not sa.peer.dpd_delay:
+        return
+    if sa.requests.silent and sa.nat.here and (old := _before(core, sa)):
+        if not old.requests.busy:
+            _ask(core, old)
+        expect_confirmation(core, sa)
         return
     delay, heard = sa.peer.dpd_delay, sa.last_heard
     if core.now - heard >= delay / 2:
@@ -28,6 +34,11 @@ def check_liveness(core: Core, sa: IkeSa) -> None:
     step = delay / 2 if sa.children else delay
     wait = step - quiet if quiet < step else delay - quiet
     core.timers.set(("liveness", sa), core.now + max(wait, 0.5))
+
+
+def _before(core: Core, sa: IkeSa) -> IkeSa | None:
+    """The SA that the peer wanted to be replaced by this one, as long as it stands."""
+    return next((old for old in core.leftovers(sa) if old.replaced_by is sa and old.state == Lifecycle.REKEYED), None)
 
 
 def _ask(core: Core, sa: IkeSa, spi: int = 0) -> None:

@@ -109,6 +109,8 @@ class Task:
 
     label: str
     begin: "Callable[[IkeSa], Script[None]]"
+    about_addresses: bool = False
+    """It tells the peer where we are: until the peer is known to have a new IKE SA, by the one that it replaces."""
 
 
 @dataclass(slots=True)

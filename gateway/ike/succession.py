@@ -10,9 +10,15 @@ from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import Protocol
 
+_UNCONFIRMED = 5.0
+"""Seconds after which a peer that rekeyed the IKE SA should have shown that it has our answer."""
 
-def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
-    """The new SA takes over children, identities and waiting tasks; the old one only waits for its delete."""
+
+def inherit(core: Core, old: IkeSa, new: IkeSa, *, silent: bool = False) -> None:
+    """The new SA takes over children, identities and waiting tasks; the old one only waits for its delete.
+
+    `silent`: the peer asked for the new one, and may not have our answer yet.
+    """
     assert new.chosen is not None and old.peer is not None
     for spi, child in old.children.items():
         due = core.timers.when(("rekey-child", old, spi))
@@ -21,7 +27,9 @@ def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
         if due is not None:
             core.timers.set(("rekey-child", new, spi), due)
     old.children = {}
-    new.tasks, old.tasks = old.tasks, []
+    new.requests.silent = silent
+    here = [task for task in old.tasks if silent and task.about_addresses]
+    new.tasks, old.tasks = [task for task in old.tasks if task not in here], here
     new.leases, new.virtual, old.leases, old.virtual = old.leases, old.virtual, (), ()
     new.peer, new.path, new.nat, new.encapsulate = old.peer, old.path, old.nat, old.encapsulate
     old.state, old.replaced_by, new.stands_by = Lifecycle.REKEYED, new, None
@@ -35,6 +43,8 @@ def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
     core.add(new)
     core.proven(new)
     watch(core, new)
+    if silent:
+        expect_confirmation(core, new)
     keep_alive(core, new)
     new.tasks.append(Task("asking for a ticket", lambda new: renew_ticket(core, new)))
     core.event(
@@ -44,6 +54,17 @@ def inherit(core: Core, old: IkeSa, new: IkeSa) -> None:
         ike_sa=new.id,
         was=old.id,
     )
+
+
+def expect_confirmation(core: Core, new: IkeSa) -> None:
+    """The peer asked for this SA, and may not get our answer: look soon whether it did.
+
+    Behind a NAT that has a new mapping since, we are nowhere for it: it asks again in vain, until it gives up what it
+    knows, the old SA, while we ask by the new one, of which it has not heard. So it is asked by the old one, which
+    shows the mapping to both ends, and brings its request and our answer through.
+    """
+    if new.nat.here and new.peer is not None and new.peer.dpd_delay:
+        core.timers.set(("liveness", new), core.now + _UNCONFIRMED)
 
 
 def patience(sa: IkeSa) -> float:
@@ -73,13 +94,16 @@ def stand_by(core: Core, old: IkeSa, new: IkeSa) -> None:
     core.timers.set(("linger", new), core.now + patience(old))
 
 
-def adopt(core: Core, old: IkeSa) -> bool:
-    """What the peer made of `old` takes its place, if there is such; our own rekey is forgotten."""
+def adopt(core: Core, old: IkeSa, *, silent: bool = False) -> bool:
+    """What the peer made of `old` takes its place, if there is such; our own rekey is forgotten.
+
+    `silent`: the peer has not shown yet that it has our answer.
+    """
     rival = old.renewal.rival if old.renewal else None
     if rival is None or old.state != Lifecycle.ESTABLISHED:
         return False
     old.renewal = Renewal()
-    inherit(core, old, rival)
+    inherit(core, old, rival, silent=silent)
     next_task(core, rival)
     return True
 

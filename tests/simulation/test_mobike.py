@@ -364,7 +364,7 @@ def wander(network: Network, a: Host, b: Host, chance: random.Random, *, far: bo
             network.perform(host, host.engine.rekey(other, None, network.now)[1])
 
 
-@pytest.mark.parametrize("seed", [*range(60), 109, 205, 319, 335])
+@pytest.mark.parametrize("seed", [*range(60), 109, 205, 319, 335, 1894, 3417, 5327, 10505, 12745, 14609, 14678, 15126])
 def test_wandering_ends_find_each_other(seed: int) -> None:
     """One end wanders, through routers too, while both rekey, over a bad network: the tunnel that was made stays.
 
@@ -388,6 +388,65 @@ def test_wandering_ends_find_each_other(seed: int) -> None:
     seen, ports = (router[0], Encapsulation(4500, 4500)) if router else (a.address, None)
     assert outer(a) == {(a.address, b.address, ports)}
     assert outer(b) == {(b.address, seen, Encapsulation(4500, 4500 + router[1]) if router else None)}
+
+
+def test_mapping_that_changes_before_the_peer_has_our_answer_to_its_rekey_is_found_by_the_old_sa() -> None:
+    """The answer is lost, and so is each repeat of the request, as it goes to the mapping that was:
+
+    <-- SA, Ni   --> SA, Nr (lost)   <-- SA, Ni (to nobody)   --> N(NAT_DETECTION_*)   <--   --> N(UPDATE_SA_ADDRESSES)
+    """
+    network, a, b = ends(retransmission=Retransmission())
+    network.nat["192.168.1.5"] = ("203.0.113.9", 1000)
+    network.move(a, "192.168.1.5")
+    network.run(5)
+    (child,) = established(a)[0].children.values()
+    network.cut.add(("192.168.1.5", "192.0.2.2"))
+    network.perform(b, b.engine.rekey("left", None, network.now)[1])
+    network.run(0.5)
+    network.cut.clear()
+    network.nat["192.168.1.5"] = ("203.0.113.9", 2000)
+    network.run(60)
+    assert_agree(a, b)
+    assert list(established(a)[0].children.values()) == [child]
+    assert outer(b) == {("192.0.2.2", "203.0.113.9", Encapsulation(4500, 6500))}
+
+
+def test_who_moves_while_both_rekey_tells_by_the_sa_that_the_peer_knows() -> None:
+    """The peer's nonces win, and it has not our answer yet: it hears where we are by the SA that both replace.
+
+    --> SA, Ni   <-- SA, Ni   we move   --> SA, Nr (lost)   <-- SA, Nr   --> N(UPDATE_SA_ADDRESSES) by the old SA
+    """
+    for seed in range(8):
+        network, a, b = ends(retransmission=Retransmission())
+        (child,) = established(a)[0].children.values()
+        for host, salt in ((a, seed), (b, seed + 100)):
+            host.engine.core.random = random.Random(salt).randbytes
+        network.cut = {("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")}
+        for host, other in ((a, "right"), (b, "left")):
+            network.perform(host, host.engine.rekey(other, None, network.now)[1])
+        network.cut.discard(("192.0.2.2", "192.0.2.1"))
+        network.run(2.5)
+        network.nat["192.168.1.5"] = ("203.0.113.9", 1000)
+        network.move(a, "192.168.1.5")
+        network.run(40)
+        assert_agree(a, b)
+        assert list(established(a)[0].children.values()) == [child]
+
+
+def test_peer_that_moves_on_is_waited_for_as_long_as_it_tells() -> None:
+    """Our patience is short; where it went first it is no more, and what it says from there on is lost for a while."""
+    network, a, b = ends(retransmission=Retransmission())
+    (child,) = established(a)[0].children.values()
+    network.move(b, "203.0.113.2")
+    network.run(0.015)
+    network.cut.add(("203.0.113.3", "192.0.2.1"))
+    network.move(b, "203.0.113.3")
+    network.run(22)
+    network.cut.clear()
+    network.run(40)
+    assert_agree(a, b)
+    assert list(established(a)[0].children.values()) == [child]
+    assert outer(a) == {("192.0.2.1", "203.0.113.3", None)}
 
 
 def test_new_sa_of_a_rekey_is_not_used_before_the_peer_has_it() -> None:

@@ -11,12 +11,14 @@ from gateway.ike.nat import detect_nat, detection_of, keep_alive, must_encapsula
 from gateway.ike.path import Nat, Path
 from gateway.ike.plane import Refused
 from gateway.ike.sa import IkeSa, Task
+from gateway.policy.peers import Retransmission
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType
 from gateway.wire.outcome import Close, Reject
 
 _TRIES = 3
+_MOST_TRIES = 20
 _COOKIE_OCTETS = 16
 
 
@@ -120,11 +122,11 @@ def _put_first(sa: IkeSa, task: Task) -> None:
 
 
 def _updating(core: Core) -> Task:
-    return Task("updating the addresses", lambda sa: update_addresses(core, sa))
+    return Task("updating the addresses", lambda sa: update_addresses(core, sa), about_addresses=True)
 
 
 def _announcing(core: Core) -> Task:
-    return Task("announcing our addresses", lambda sa: announce(core, sa))
+    return Task("announcing our addresses", lambda sa: announce(core, sa), about_addresses=True)
 
 
 def _checking(core: Core, path: Path) -> Task:
@@ -134,11 +136,28 @@ def _checking(core: Core, path: Path) -> Task:
 async def _ask(core: Core, sa: IkeSa, payloads: list[wire.Payload], again: Task) -> Message:
     """The response; when the SA was rekeyed and ends unanswered, the new one begins `again`."""
     try:
-        return await ask_peer(ExchangeType.INFORMATIONAL, payloads)
+        return await ask_peer(ExchangeType.INFORMATIONAL, payloads, tries=_tries(sa))
     except Closed:
         if (living := _living(sa)) is not sa:
             start(core, living, again)
         raise
+
+
+def _tries(sa: IkeSa) -> int:
+    """Transmissions before we give up the peer; 0 for as many as configured, where it is known to be where we ask.
+
+    A peer that moved, or that we look for elsewhere, may be gone from there already, and telling us so: it is waited
+    for as long as a peer tells by itself (RFC 4555 3.11: there should be enough time to detect and to recover).
+    """
+    if sa.peer is None or all(child.outbound.destination == sa.path.remote for child in _living(sa).children.values()):
+        return 0
+    asking, telling = sa.peer.retransmission, Retransmission()
+    patience = sum(telling.wait(sent, 1.0) for sent in range(1, telling.tries + 1))
+    tries, waited = 0, 0.0
+    while tries < asking.tries or (waited < patience and tries < _MOST_TRIES):
+        tries += 1
+        waited += asking.wait(tries, 0.0)
+    return tries
 
 
 async def update_addresses(core: Core, sa: IkeSa) -> None:
@@ -240,22 +259,22 @@ def arrived(core: Core, sa: IkeSa, path: Path) -> None:
 
 def hashes_for_liveness(core: Core, sa: IkeSa) -> list[wire.Payload]:
     """RFC 4555 3.8: from behind a NAT, who leads asks besides whether the mapping is still the same."""
-    return detection_of(core, sa, sa.path) if sa.mobility and sa.mobility.leads and sa.nat.here else []
+    return detection_of(core, sa, sa.path) if sa.mobility and sa.mobility.leads and _living(sa).nat.here else []
 
 
 def compare_mapping(core: Core, sa: IkeSa, response: Message) -> None:
     """The peer sees us elsewhere than before: our NAT has a new mapping, which it must be told of.
 
     The hash covers the SPIs: after a rekey, as at the very first look, there is nothing to compare with, and an update
-    does no harm.
+    does no harm. A peer that may not have the new SA yet is told by the old one.
     """
-    sa = _living(sa)
+    living = _living(sa)
     destination = response.notify(NotifyType.NAT_DETECTION_DESTINATION_IP)
-    if sa.mobility is None or destination is None:
+    if living.mobility is None or destination is None:
         return
-    before, sa.mobility.seen_as = sa.mobility.seen_as, destination.data
+    before, living.mobility.seen_as = living.mobility.seen_as, destination.data
     if before != destination.data:
-        _put_first(sa, _updating(core))
+        _put_first(sa if living.requests.silent else living, _updating(core))
 
 
 # --- what the peer sends ---
@@ -340,5 +359,7 @@ def _go_after(core: Core, sa: IkeSa, path: Path) -> None:
     living = _living(sa)
     for one in {sa.id: sa, living.id: living}.values():
         one.path = path
+        if one.requests.pending is not None:
+            one.requests.pending.tries = _tries(one) or one.requests.pending.tries
         resend(core, one)
-    _put_first(living, _updating(core))
+    _put_first(sa if living.requests.silent else living, _updating(core))

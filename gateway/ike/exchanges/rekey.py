@@ -73,7 +73,7 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
     _conclude_attempt(core, sa)
     rival = sa.renewal.rival
     if sa.state != Lifecycle.ESTABLISHED or (rival is not None and new.lowest < rival.lowest):
-        adopt(core, sa)
+        adopt(core, sa, silent=True)
         new.replaced_by = sa.replaced_by or sa
         delete_sa(core, new, "the peer rekeyed the IKE SA at the same moment")
         return
@@ -113,7 +113,7 @@ def _waits(core: Core, sa: IkeSa) -> bool:
 
 def _stands(core: Core, sa: IkeSa) -> bool:
     """Our rekey was refused: whether the peer's own has taken, or takes now, the old SA's place."""
-    return adopt(core, sa) or sa.state != Lifecycle.ESTABLISHED
+    return adopt(core, sa, silent=True) or sa.state != Lifecycle.ESTABLISHED
 
 
 def _conclude_attempt(core: Core, sa: IkeSa) -> None:
@@ -246,7 +246,7 @@ def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
         if sa.renewal is not None:
             stand_by(core, sa, new)
         else:
-            inherit(core, sa, new)
+            inherit(core, sa, new, silent=True)
         return offer_token(core, new)
 
     payloads: list[wire.Payload] = [wire.SA([chosen.to_wire(spi)]), wire.Nonce(ours), wire.KE(ke.method, public)]
