@@ -6,65 +6,30 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.ike.eap_lab import SERVER, issue
-from tests.interop.eap_ends import (
-    NOW,
-    PASSWORD,
-    ROOT,
-    TLS_CARD,
-    USER,
-    assert_works,
-    give_files,
-    key,
-    load,
-    pem,
-    they_call,
-)
+from tests.ike.eap_lab import CLIENT, issue
+from tests.interop.eap_ends import NOW, PASSWORD, TLS_CARD, USER, assert_works, give_files, key, pem
 from tests.interop.planes import userspace_only
+from tests.interop.radius_ends import load_asking, passed_through, radius_in, user_by
 from tests.interop.test_refusals import failed
-from tests.interop.tunnels import Pair, Settings, Tunnel, text_of
+from tests.interop.tunnels import Pair, text_of
 from tests.lab.appliance import until
 from tests.lab.freeradius import FreeRadius, radclient
 
 pytestmark = [userspace_only, pytest.mark.requires("freeradius")]
 
-USERS = f"""
-{USER} Cleartext-Password := "{PASSWORD}"
-  Class = "staff"
-hasty Cleartext-Password := "{PASSWORD}"
-  Session-Timeout = 4
-anna@lab Auth-Type := EAP
-"""
+CARD = {**TLS_CARD, "aaa_id": "aaa.lab"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def radius(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreeRadius]:
     """FreeRADIUS beside our gateway; the gateway's own users are of no matter."""
     give_files(pair, tmp_path_factory.mktemp("certificates"))
-    folder: Path = tmp_path_factory.mktemp("radius")
-    server = issue("aaa", ROOT, san=(x509.DNSName("aaa.lab"),), usage=SERVER, now=NOW)
-    (folder / "server.pem").write_text(pem(server))
-    (folder / "server.key").write_text(key(server))
-    (folder / "root.pem").write_text(pem(ROOT))
-    with FreeRadius(folder, USERS, ns=pair.left) as running:
-        yield running
-
-
-def load_asking(pair: Pair, tunnel: Tunnel, radius: FreeRadius, password: str = PASSWORD, **more: object) -> None:
-    """Of the users we know none."""
-    ports = {"port": radius.port, "accounting_port": radius.accounting_port}
-    server = {"name": "one", "address": "127.0.0.1", "secret": radius.secret.decode(), **ports, **more}
-    load(pair, tunnel, password, users=(), radius=[server])
-
-
-def passed_through(name: str, local: Settings) -> Tunnel:
-    return they_call(name, {"local": local}, {"remote_auth": [{"method": "eap", "eap_methods": ["radius"]}]})
+    yield from radius_in(pair.left, tmp_path_factory.mktemp("radius"))
 
 
 @pytest.mark.parametrize("method", ["mschapv2", "md5", "ttls"])
 def test_a_password_that_only_the_server_knows(pair: Pair, radius: FreeRadius, method: str) -> None:
-    local = {"auth": f"eap-{method}", "eap_id": USER, "id": "laptop.lab", "aaa_id": "aaa.lab"}
-    tunnel = passed_through(f"radius-{method}", local)
+    tunnel = passed_through(f"radius-{method}", user_by(method))
     load_asking(pair, tunnel, radius)
     assert_works(pair, tunnel, "theirs")
     assert pair.gateway.attempt()["remote_id"] == USER
@@ -72,18 +37,34 @@ def test_a_password_that_only_the_server_knows(pair: Pair, radius: FreeRadius, m
 
 
 def test_a_certificate_that_the_server_judges(pair: Pair, radius: FreeRadius) -> None:
-    tunnel = passed_through("radius-tls", {**TLS_CARD, "aaa_id": "aaa.lab"})
+    tunnel = passed_through("radius-tls", CARD)
     load_asking(pair, tunnel, radius)
     assert_works(pair, tunnel, "theirs")
     assert pair.gateway.attempt()["remote_id"] == "anna@lab"
 
 
-def test_a_password_that_the_server_refuses(pair: Pair, radius: FreeRadius) -> None:
-    local = {"auth": "eap-md5", "eap_id": USER, "id": "laptop.lab"}
-    tunnel = passed_through("radius-wrong", local)
+@pytest.mark.parametrize("method", ["mschapv2", "md5", "ttls"])
+def test_a_password_that_the_server_refuses(pair: Pair, radius: FreeRadius, method: str) -> None:
+    tunnel = passed_through(f"radius-wrong-{method}", user_by(method))
     load_asking(pair, tunnel, radius, "no")
-    attempt = failed(pair, tunnel, "theirs", charon_says="EAP_FAILURE")
-    assert attempt["cause"] == "eap-radius" and "refused" in attempt["reason"]
+    attempt = failed(pair, tunnel, "theirs", charon_says="received EAP_FAILURE")
+    assert (attempt["cause"], attempt["eap_identity"]) == ("eap-radius", USER)
+    assert attempt["reason"] == "EAP with anna failed: the RADIUS server one refused"
+
+
+def test_a_certificate_that_the_server_refuses(pair: Pair, radius: FreeRadius, tmp_path: Path) -> None:
+    """It is of an authority that is not the server's."""
+    root = issue("Another root", ca=True, now=NOW)
+    card = issue("card", root, san=(x509.RFC822Name("foreign@lab"),), usage=CLIENT, now=NOW)
+    (tmp_path / "foreign.pem").write_text(pem(card))
+    (tmp_path / "foreign.key").write_text(key(card))
+    pair.charon.certificate(tmp_path / "foreign.pem", tmp_path / "foreign.key")
+    tunnel = passed_through("radius-foreign", {**CARD, "eap_id": "foreign@lab"})
+    load_asking(pair, tunnel, radius)
+    before = len(radius.log())
+    attempt = failed(pair, tunnel, "theirs", charon_says="received EAP_FAILURE")
+    assert attempt["reason"] == "EAP with foreign@lab failed: the RADIUS server one refused"
+    assert "unable to get local issuer certificate" in radius.log()[before:]
 
 
 # --- accounting, and a server that ends a session ---

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab import freeradius, libreswan5, openiked, strongswan6
+from tests.lab import eap_peap, freeradius, libreswan5, openiked, strongswan6
 from tests.lab.charon import DAEMON
 from tests.lab.kernel import kernel_available
 from tests.lab.libreswan import unpacked
@@ -82,6 +82,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "netns": _netns,
     "charon": _charon,
     "libreswan": unpacked,
+    "eap-peap": eap_peap.built,
     "freeradius": freeradius.unpacked,
     "openiked": openiked.unpacked,
     "libreswan5": libreswan5.unpacked,
@@ -99,8 +100,8 @@ CHECKS: dict[str, Callable[[], str]] = {
 def missing(need: str) -> str:
     """Why a need is not met here, or "" when it is.
 
-    A need is a name in `CHECKS` (root, tun, netns, charon, libreswan, libreswan5, strongswan6, freeradius, openiked,
-    guest, esp, xfrm-interface, nft-nat, nft-queue, netem) or a command's.
+    A need is a name in `CHECKS` (root, tun, netns, charon, eap-peap, libreswan, libreswan5, strongswan6, freeradius,
+    openiked, guest, esp, xfrm-interface, nft-nat, nft-queue, netem) or a command's.
     """
     if need in CHECKS:
         return CHECKS[need]()

@@ -1,0 +1,49 @@
+"""FreeRADIUS beside a gateway, which asks it about users of whom the gateway itself knows nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+
+from tests.ike.eap_lab import SERVER, issue
+from tests.interop.eap_ends import NOW, PASSWORD, ROOT, USER, key, load, pem, they_call
+from tests.interop.tunnels import Pair, Settings, Tunnel
+from tests.lab.freeradius import FreeRadius
+from tests.lab.namespaces import Namespace
+
+USERS = f"""
+{USER} Cleartext-Password := "{PASSWORD}"
+  Class = "staff"
+hasty Cleartext-Password := "{PASSWORD}"
+  Session-Timeout = 4
+anna@lab Auth-Type := EAP
+foreign@lab Auth-Type := EAP
+"""
+
+
+def radius_in(ns: Namespace, folder: Path, *, method: str = "mschapv2", name: str = "aaa.lab") -> Iterator[FreeRadius]:
+    """The server for as long as the iterator stands; `method` is what it begins with, `name` in its certificate."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = issue("aaa", ROOT, san=(x509.DNSName(name),), usage=SERVER, now=NOW)
+    (folder / "server.pem").write_text(pem(server))
+    (folder / "server.key").write_text(key(server))
+    (folder / "root.pem").write_text(pem(ROOT))
+    with FreeRadius(folder, USERS, ns=ns, method=method) as running:
+        yield running
+
+
+def load_asking(pair: Pair, tunnel: Tunnel, radius: FreeRadius, password: str = PASSWORD, **more: object) -> None:
+    """Of the users we know none."""
+    ports = {"port": radius.port, "accounting_port": radius.accounting_port}
+    server = {"name": "one", "address": "127.0.0.1", "secret": radius.secret.decode(), **ports, **more}
+    load(pair, tunnel, password, users=(), radius=[server])
+
+
+def passed_through(name: str, local: Settings) -> Tunnel:
+    """strongSwan is the client, and each EAP message goes through us."""
+    return they_call(name, {"local": local}, {"remote_auth": [{"method": "eap", "eap_methods": ["radius"]}]})
+
+
+def user_by(method: str) -> Settings:
+    """strongSwan's end of a user with a password, who believes the server by its certificate where it has one."""
+    return {"auth": f"eap-{method}", "eap_id": USER, "id": "laptop.lab", "aaa_id": "aaa.lab"}
