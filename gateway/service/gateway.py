@@ -311,19 +311,26 @@ class Gateway:
         return any(child is None or child in {one.name for one in sa.children.values()} for sa in sas)
 
     async def rekey(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
-        """Rekey the IKE SA of a peer, or one child of it. Raises NotFound."""
+        """Rekey the IKE SA of a peer, or one child of it; a refusal is told as soon as it is known. Raises NotFound."""
         self._known(peer, child)
-        before = self._generation(peer, child)
+        before, failed = self._generation(peer, child), self._finished(peer)
         begun, effects = self._engine.rekey(peer, child, self._runner.clock())
         self._runner.perform(effects)
         label = f"{peer}/{child}" if child else peer
         if not begun:
             return Done(ok=False, text=f"{label} is not up: there is nothing to rekey")
         if wait:
-            await self._until(lambda: self._generation(peer, child) != before, wait)
-            done = self._generation(peer, child) != before
-            return Done(ok=done, text=f"{label} is rekeyed" if done else f"{label} is still being rekeyed")
+            await self._until(lambda: self._generation(peer, child) != before or self._finished(peer) > failed, wait)
+            if self._generation(peer, child) != before:
+                return Done(ok=True, text=f"{label} is rekeyed")
+            return self._not_rekeyed(peer, label, failed)
         return Done(ok=True, text=f"{label} is being rekeyed")
+
+    def _not_rekeyed(self, peer: str, label: str, failed: int) -> Done:
+        attempt = self._engine.core.attempts.last(peer)
+        if attempt is None or self._finished(peer) <= failed:
+            return Done(ok=False, text=f"{label} is still being rekeyed")
+        return Done(ok=False, text=f"{label} is not rekeyed: {attempt.reason}. {attempt.advice}", attempt=attempt.id)
 
     async def redirect(self, peer: str, to: str, wait: float = 0) -> Done:
         """Send a peer that called us on to another gateway: an address, or a DNS name (RFC 5685). Raises NotFound.

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -237,6 +238,28 @@ async def test_an_attempt_says_why_it_failed(client: httpx2.AsyncClient, far: Ga
     assert (await client.get(f"{V1}/attempts?before={number}&peer=sun")).json()["items"] == []
     problem(await client.get(f"{V1}/attempts/999999"), 404, "not-found")
     problem(await client.get(f"{V1}/attempts/999999/messages"), 404, "not-found")
+
+
+async def test_a_rekey_that_the_peer_refuses_is_told_at_once_and_why(
+    api: Api, client: httpx2.AsyncClient, far: Gateway
+) -> None:
+    """IKE_AUTH agrees on no key exchange for the first child (RFC 7296 1.2); only its rekey shows that none fits."""
+    for gateway, suite in ((api.gateway, "aes128gcm16-x25519"), (far, "aes128gcm16")):
+        esp = {"name": "net-esp", "protocol": "esp", "suites": [suite]}
+        await gateway.config.apply({"apiVersion": "ikegate/v1", "proposals": [esp]}, ME)
+    await _configure(client, far)
+    await client.patch(f"{V1}/peers/sun/children/net", json={"esp_proposals": ["net-esp"]})
+    await far.config.patch("children", "moon/net", {"esp_proposals": ["net-esp"]}, ME)
+    up = await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    assert up.json()["ok"], up.text
+    begun = time.monotonic()
+    done = (await client.post(f"{V1}/peers/sun/children/net/actions/rekey?wait=20")).json()
+    assert time.monotonic() - begun < 10
+    attempt = (await client.get(f"{V1}/attempts/{done['attempt']}")).json()
+    assert (attempt["outcome"], attempt["cause"]) == ("failed", "no-esp-proposal")
+    assert done["ok"] is False
+    assert done["text"] == f"sun/net is not rekeyed: {attempt['reason']}. {attempt['advice']}"
+    assert len((await client.get(f"{V1}/child-sas")).json()["items"]) == 1
 
 
 @pytest.mark.parametrize(
