@@ -79,7 +79,7 @@ async def list_post_quantum(
     return Page(items=items, next_cursor=following)
 
 
-@router.get("/peers/{name}/outages", responses=LIST)
+@router.get("/peers/{name}/outages", responses=READ)
 async def list_outages(
     request: Request, _: ReadState, name: ObjectName, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[Outage]:
