@@ -157,7 +157,8 @@ class CrossSiteGuard:
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
             connection = HTTPConnection(scope)
             if bearer_token(connection) is None and not came_from_us(connection):
-                await _refusal(connection, 403, *_CROSS_SITE)(scope, receive, send)
+                told = _FROM_ELSEWHERE if _named_its_page(connection) else _FROM_NOWHERE
+                await _refusal(connection, 403, *_CROSS_SITE, told)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -174,10 +175,15 @@ def came_from_us(connection: HTTPConnection) -> bool:
     return SESSION_COOKIE not in connection.cookies
 
 
-_CROSS_SITE = (
-    "cross-site",
-    "Request from another site",
-    "The browser says that this request was not made by a page of this gateway.",
+def _named_its_page(connection: HTTPConnection) -> bool:
+    return "sec-fetch-site" in connection.headers or "origin" in connection.headers
+
+
+_CROSS_SITE = ("cross-site", "Request from another site")
+_FROM_ELSEWHERE = "The browser says that this request was not made by a page of this gateway."
+_FROM_NOWHERE = (
+    "The request brings a session's cookie, but does not say which page made it (Origin). What is no browser sends a "
+    "token in an Authorization: Bearer header instead, or our own address as Origin."
 )
 _TOO_LARGE = ("too-large", "Request too large")
 
