@@ -41,7 +41,7 @@ def answer_request(core: Core, sa: IkeSa, header: Header, datagram: bytes, path:
     head = _open(core, sa, message, datagram, path)
     if not head:
         return
-    sa.last_heard, sa.requests.silent = core.now, False
+    sa.last_heard, sa.requests.silent = core.now, b""
     heard(core, sa, message)
     if sa.state == Lifecycle.CONNECTING:
         sa.path = path if path.local == sa.path.local else sa.path

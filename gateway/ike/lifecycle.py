@@ -133,8 +133,8 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         except (Closed, StopIteration):
             continue
         script.close()
-    if sa.replaced_by is not None and sa.replaced_by.requests.silent:
-        sa.replaced_by.requests.silent = False
+    if sa.replaced_by is not None and sa.replaced_by.requests.silent == sa.our_spi:
+        sa.replaced_by.requests.silent = b""
         sa.replaced_by.tasks[:0] = here
         core.timers.set(("retransmit", sa.replaced_by), core.now)  # nothing is under way: it goes on
     if not passing:

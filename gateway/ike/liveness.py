@@ -16,7 +16,7 @@ def check_liveness(core: Core, sa: IkeSa) -> None:
     """The peer was quiet for its `dpd_delay`: ESP that came from it is life too, else it is asked."""
     if sa.state != Lifecycle.ESTABLISHED or sa.peer is None or not sa.peer.dpd_delay:
         return
-    if sa.requests.silent and sa.nat.here and (old := _before(core, sa)):
+    if sa.nat.here and (old := core.sas.get(sa.requests.silent)):
         if not old.requests.busy:
             _ask(core, old)
         expect_confirmation(core, sa)
@@ -34,11 +34,6 @@ def check_liveness(core: Core, sa: IkeSa) -> None:
     step = delay / 2 if sa.children else delay
     wait = step - quiet if quiet < step else delay - quiet
     core.timers.set(("liveness", sa), core.now + max(wait, 0.5))
-
-
-def _before(core: Core, sa: IkeSa) -> IkeSa | None:
-    """The SA that the peer wanted to be replaced by this one, as long as it stands."""
-    return next((old for old in core.leftovers(sa) if old.replaced_by is sa and old.state == Lifecycle.REKEYED), None)
 
 
 def _ask(core: Core, sa: IkeSa, spi: int = 0) -> None:

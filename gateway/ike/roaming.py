@@ -17,11 +17,11 @@ def network_changed(core: Core, addresses: tuple[str, ...]) -> None:
     """Our addresses are `addresses` now, and the routes may be others: look again where each peer is reached from."""
     core.addresses = addresses
     for sa in list(core.sas.values()):
-        if sa.replaced_by is not None and sa.replaced_by.requests.silent and sa.path.local not in addresses:
+        gone, living = sa.path.local not in addresses, sa.replaced_by
+        if gone and living is not None and living.requests.silent == sa.our_spi:
             ask(core, Relocation(sa, places(sa)))
         if sa.state not in _STANDING or sa.peer is None or not sa.path.local or sa.requests.waiting is not None:
             continue
-        gone = sa.path.local not in addresses
         if sa.mobility is not None and not sa.mobility.leads and not gone:
             tell_addresses(core, sa)
         elif sa.mobility is not None or (gone and sa.peer.dialable):
@@ -48,7 +48,7 @@ def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None)
             _check(core, sa)
     elif relocation.probe:
         _probe(core, sa, *found)
-    elif relocation.sa is not sa and sa.requests.silent:
+    elif relocation.sa is not sa and sa.requests.silent == relocation.sa.our_spi:
         tell_on(core, relocation.sa, sa.path._replace(local=found[0], remote=found[1]))
     elif found != (sa.path.local, sa.path.remote):
         _move(core, sa, *found)

@@ -27,7 +27,7 @@ def inherit(core: Core, old: IkeSa, new: IkeSa, *, silent: bool = False) -> None
         if due is not None:
             core.timers.set(("rekey-child", new, spi), due)
     old.children = {}
-    new.requests.silent = silent
+    new.requests.silent = old.our_spi if silent else b""
     here = [task for task in old.tasks if silent and task.about_addresses]
     new.tasks, old.tasks = [task for task in old.tasks if task not in here], here
     new.leases, new.virtual, old.leases, old.virtual = old.leases, old.virtual, (), ()

@@ -55,13 +55,13 @@ class Requests(Window):
     pending: Pending | None = None
     waiting: Script[None] | None = None
     """A script that waits for something other than the peer."""
-    silent: bool = False
-    """The SA came of a rekey that the peer asked for, and it may not have our response yet: it would not know the SA,
-    and tell us that it is lost (RFC 6290)."""
+    silent: bytes = b""
+    """Our SPI of the SA that this one replaced because the peer asked for it, as long as the peer may not have our
+    response: it would not know this one, and tell us that it is lost (RFC 6290)."""
 
     @property
     def busy(self) -> bool:
-        return self.pending is not None or self.waiting is not None or self.silent
+        return self.pending is not None or self.waiting is not None or self.silent != b""
 
     @property
     def unused(self) -> int:

@@ -74,7 +74,7 @@ def answers(core: Core, sa: IkeSa, header: Header, datagram: bytes, path: Path) 
     asked, skip = _read_request(sa, message)
     told = _Ids(asked.nonce, max(asked.expects, sa.requests.unused), asked.sends)
     sa.responses.renumber(asked.sends)
-    sa.last_heard, sa.requests.silent = core.now, False
+    sa.last_heard, sa.requests.silent = core.now, b""
     core.count("message-ids-synchronised")
     response = Message(sa.spi_i, sa.spi_r, header.exchange, sa.initiator, True, 0, [])
     core.send(sa.protection.seal(response, [told.notify()]), path, sa.dscp)

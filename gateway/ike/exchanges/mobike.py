@@ -274,7 +274,7 @@ def compare_mapping(core: Core, sa: IkeSa, response: Message) -> None:
         return
     before, living.mobility.seen_as = living.mobility.seen_as, destination.data
     if before != destination.data:
-        _put_first(sa if living.requests.silent else living, _updating(core))
+        _put_first(core.sas.get(living.requests.silent, living), _updating(core))
 
 
 # --- what the peer sends ---
@@ -362,4 +362,4 @@ def _go_after(core: Core, sa: IkeSa, path: Path) -> None:
         if one.requests.pending is not None:
             one.requests.pending.tries = _tries(one) or one.requests.pending.tries
         resend(core, one)
-    _put_first(sa if living.requests.silent else living, _updating(core))
+    _put_first(core.sas.get(living.requests.silent, living), _updating(core))
