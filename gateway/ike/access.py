@@ -174,7 +174,11 @@ def _differs(core: Core, before: Snapshot, sa: IkeSa) -> str:
     if not holds_what_it_may(core, sa):
         return f"{sa.remote_id} is given addresses of other pools"
     user = (before.user_by_identity(sa.remote_id) if sa.remote_id else None) or sa.guest
+    if user is not None and user_of(core, sa) is None:
+        return f"{sa.remote_id} is no user any more"
     was, now = before.access_of(user) if user else None, access_of(core, sa)
+    if was is not None and now is None:
+        return f"{sa.remote_id} has no access profile any more"
     for made in sa.children.values():
         config = sa.peer.child(made.name) if sa.peer else None
         if config is None or made.superseded:

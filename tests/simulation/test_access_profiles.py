@@ -131,6 +131,36 @@ def test_other_networks_end_the_session_which_comes_again_with_them() -> None:
     assert rules(gate) == {}
 
 
+def test_a_session_ends_with_its_profile_even_where_its_child_carried_all_the_same() -> None:
+    network = Network(42)
+    gate = gateway(network)
+    some = AccessProfile("some", nets("10.1.0.0/28"), groups=("staff",), full_tunnel=True)
+    configure(network, gate, some)
+    device(network, 1)
+    network.run(1)
+    assert reached(gate) == {"user1": ["10.1.0.0/24", "fd01::/64"]}
+    (before,) = sas(gate)
+    configure(network, gate)
+    network.run(1)
+    assert before.reason == "user1@people.example has no access profile any more"
+    network.run(20)
+    (after,) = sas(gate)
+    assert after is not before
+    assert rules(gate) == {}
+
+
+def test_who_is_no_user_any_more_comes_again_as_what_his_key_makes_him() -> None:
+    network = Network(43)
+    gate = gateway(network)
+    configure(network, gate)
+    device(network, 1)
+    network.run(1)
+    (before,) = sas(gate)
+    configure(network, gate, users=(BERT,))
+    network.run(1)
+    assert before.reason == "user1@people.example is no user any more"
+
+
 def test_a_session_that_we_rekeyed_ourselves_is_narrowed_and_followed_all_the_same() -> None:
     network = Network(5)
     gate = gateway(network)
