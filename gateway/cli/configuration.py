@@ -85,6 +85,8 @@ def _show_differences(written: dict[str, Any]) -> None:
             click.echo(safe(f"    {field['pointer']}: {old} -> {new}"))
     if written["differences"]:
         click.echo(safe(written["impact"]["text"]))
+    for warning in written["warnings"]:
+        click.echo(safe(f"Mind: {warning}"))
 
 
 @click.command()

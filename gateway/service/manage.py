@@ -302,6 +302,9 @@ class Configuration:
             self._journal.write(
                 revision.at, "config.changed", sentence, revision=revision.number, author=terms.author, summary=text
             )
+            for warning in plan.warnings:
+                _log.warning("%s", warning)
+                self._journal.write(revision.at, "access.wider", warning, revision=revision.number)
             return written(plan, target, terms, impact)
 
     def _worked_out(self, old: Inventory, edit: Edit, target: Target, document: Mapping[str, Any] | None) -> Plan:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.policy.snapshot import Changes, Snapshot
+from gateway.policy.widening import widened
 from gateway.service.differences import SINGULAR, Difference, differences
 from gateway.service.documents import API_VERSION, Document, as_document, places, pointer_of, validated
 from gateway.service.edits import numbered, with_document, with_losses_revoked
@@ -60,8 +61,8 @@ class Written:
     """What a change did, or in a dry run would do.
 
     `document` is the object as it is then (None when it is gone, and for whole documents), `secret` whether one is
-    kept of it, `impact` what it means for tunnels, `revision` the configuration's number afterwards. Nothing differed:
-    `changed` is False.
+    kept of it, `impact` what it means for tunnels, `warnings` who reaches more than before, `revision` the
+    configuration's number afterwards. Nothing differed: `changed` is False.
     """
 
     changed: bool
@@ -73,6 +74,7 @@ class Written:
     secret: bool = False
     differences: tuple[Difference, ...] = ()
     impact: Changes = field(default_factory=Changes)
+    warnings: tuple[str, ...] = ()
 
 
 Edit = Callable[[Inventory], Inventory]
@@ -87,6 +89,7 @@ class Plan:
     new: Inventory
     snapshot: Snapshot
     differences: tuple[Difference, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def work_out(
@@ -101,7 +104,7 @@ def work_out(
         snapshot = compile_snapshot(new, pointers, (old, present), now)
     except Invalid as error:
         raise _inside_child(error, edited, target) from None
-    return Plan(old, new if found else old, snapshot, found)
+    return Plan(old, new if found else old, snapshot, found, widened(present, snapshot) if found else ())
 
 
 def _pointers(target: Target) -> Pointers:
@@ -138,6 +141,7 @@ def written(plan: Plan, target: Target, terms: Terms, impact: Changes) -> Writte
         secret=target in plan.new.secrets,
         differences=plan.differences,
         impact=impact,
+        warnings=plan.warnings,
     )
 
 

@@ -211,6 +211,19 @@ def exported(gateway: Served) -> dict[str, object]:
     return found
 
 
+def test_what_a_document_opens_is_said(lone: Served) -> None:
+    wanted = document("moon", "sun", 500)
+    name = wanted["peers"][0]["remote_id"]
+    profile = {"name": "web", "networks": ["192.0.2.1/32"], "groups": ["staff"]}
+    people = {"access_profiles": [profile], "users": [{"name": "sun", "login": name, "groups": ["staff"]}]}
+    assert lone.ask("apply", "-f", "-", stdin=yaml.safe_dump(wanted | people)).exit_code == 0
+    alone = {"apiVersion": "ikegate/v1", "users": [{"name": "sun", "login": name}]}
+    shown = lone.ask("diff", "-f", "-", stdin=yaml.safe_dump(alone))
+    assert shown.exit_code == 2, shown.stderr
+    assert f"Mind: {name} has no access profile any more (web until now), and reaches" in shown.stdout
+    assert lone.ask("apply", "-f", "-", "--prune", stdin="apiVersion: ikegate/v1\n").exit_code == 0
+
+
 def test_a_document_goes_in_and_comes_out(lone: Served) -> None:
     wanted = document("moon", "sun", 500)
     text = yaml.safe_dump(wanted)

@@ -7,8 +7,8 @@ import pytest
 
 from tests.web.console_markup import Page
 from tests.web.console_person import Person, setup, visiting
-from tests.web.test_console_forms import values
-from tests.web.test_console_people import USER
+from tests.web.test_console_forms import NEW, values
+from tests.web.test_console_people import POOL, USER
 from tests.web.test_console_rules import said
 
 PROFILE = {
@@ -63,3 +63,23 @@ async def test_mistakes_stand_under_their_fields(person: Person) -> None:
     assert "no pool 'nowhere'" in said(wrong)["pools"]
     wrong = Page((await person.send("/access/profiles/new", PROFILE | {"esp_proposals": "modern-ike"}, 422)).text)
     assert "is for ike, not for esp" in said(wrong)["esp_proposals"]
+
+
+async def test_what_is_opened_is_said_when_a_profile_is_taken_away(person: Person) -> None:
+    await person.send("/access/pools/new", POOL)
+    calls = {"name": "people", "side": "calls", "address": "", "remote_id": "*@example.com", "advanced": "yes"}
+    await person.send("/tunnels/new", NEW | calls | {"pools": "people", "child-0-remote": ""})
+    await person.send("/access/profiles/new", PROFILE | {"networks": "10.1.0.0/28"})
+    await person.send("/access/users/new", USER | {"groups": ""})
+    form = values(await person.look("/access/users/anna"))
+    await person.send("/access/users/anna", form | {"access_profile": "web"})
+    form = values(await person.look("/access/users/anna"))
+    await person.send("/access/users/anna", form | {"access_profile": ""})
+    told = (await person.look("/access")).source
+    assert "anna@example.com has no access profile any more (web until now), and reaches" in told
+    deleting = (await person.look("/access/users/anna/delete")).source
+    assert "is no user any more, but by a pre-shared key whoever proves to be that still comes in" in deleting
+    form = values(await person.look("/access/users/anna"))
+    await person.send("/access/users/anna", form | {"groups": "staff"})
+    deleting = (await person.look("/access/profiles/web/delete")).source
+    assert "anna@example.com has no access profile any more (web until now), and reaches" in deleting

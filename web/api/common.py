@@ -158,6 +158,10 @@ class WriteAnswer(BaseModel, Generic[T]):
     object: T | None = Field(None, description="The object as it is then; null once it is deleted")
     differences: list[DifferenceAnswer]
     impact: ImpactAnswer
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="Who reaches more than before, or comes in without being a user any more; a sentence each",
+    )
 
 
 def differences_answer(found: Sequence[Difference]) -> list[DifferenceAnswer]:
@@ -241,4 +245,5 @@ def write_answer(written: Written, response: Response, shown: T | None) -> Write
         object=shown,
         differences=differences_answer(written.differences),
         impact=impact_answer(written.impact),
+        warnings=list(written.warnings),
     )

@@ -204,6 +204,7 @@ def _delete_page(
         back=tunnel(name),
         action=f"{tunnel(name)}/delete",
         consequence=f"{drops} Its settings are forgotten.",
+        warnings=(),
         blockers=(),
         refused=False,
         confirm=view.busy,

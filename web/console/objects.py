@@ -173,12 +173,23 @@ def _change_pages(router: APIRouter, pages: Pages[Any]) -> None:
         written, now = await store(gateway.config.put(pages.kind, name, document, known), errors, pages.placed)
         if errors or written is None:
             return pages.draw(replace(sheet, etag=etag if now is None else now))
-        told = f"{name} is saved. {impact(written.impact, done=True)}{pages.remark(typed)}"
+        warned = "".join(f"{sentence} " for sentence in written.warnings)
+        told = f"{name} is saved. {warned}{impact(written.impact, done=True)}{pages.remark(typed)}"
         return go(pages.list_path, told if written.changed else UNCHANGED)
 
 
+async def _warnings(session: Session, gateway: Gateway, kind: str, name: str) -> Sequence[str]:
+    """What a deletion would open, or why it would be refused."""
+    try:
+        return (await gateway.config.delete(kind, name, terms(session, dry_run=True))).warnings
+    except Conflict as error:
+        return (str(error),)
+
+
 def _delete_pages(router: APIRouter, pages: Pages[Any]) -> None:
-    def draw(request: Request, session: Session, gateway: Gateway, name: str, typed: Typed, errors: Errors) -> Response:
+    async def draw(
+        request: Request, session: Session, gateway: Gateway, name: str, typed: Typed, errors: Errors
+    ) -> Response:
         told = pages.deletion(gateway, name)
         return page(
             request,
@@ -191,6 +202,7 @@ def _delete_pages(router: APIRouter, pages: Pages[Any]) -> None:
             back=f"{pages.path}/{name}",
             action=f"{pages.path}/{name}/delete",
             consequence=told.consequence,
+            warnings=() if told.refused and told.users else await _warnings(session, gateway, pages.kind, name),
             blockers=told.users,
             refused=told.refused and bool(told.users),
             confirm=bool(told.users),
@@ -203,7 +215,7 @@ def _delete_pages(router: APIRouter, pages: Pages[Any]) -> None:
     @router.get(pages.path + "/{name}/delete")
     async def ask(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
         gateway.config.object(pages.kind, name)
-        return draw(request, session, gateway, name, {}, {})
+        return await draw(request, session, gateway, name, {}, {})
 
     @router.post(pages.path + "/{name}/delete")
     async def delete(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
@@ -212,9 +224,9 @@ def _delete_pages(router: APIRouter, pages: Pages[Any]) -> None:
         told = pages.deletion(gateway, name)
         if told.users and not told.refused and typed.get("confirm", "").strip() != name:
             errors = {"confirm": f"Type {name} exactly to delete it."}
-            return draw(request, session, gateway, name, typed, errors)
+            return await draw(request, session, gateway, name, typed, errors)
         try:
             await gateway.config.delete(pages.kind, name, terms(session))
         except Conflict as error:
-            return draw(request, session, gateway, name, typed, {"": str(error)})
+            return await draw(request, session, gateway, name, typed, {"": str(error)})
         return go(pages.list_path, f"{name} is deleted.")

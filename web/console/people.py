@@ -64,7 +64,7 @@ def _draw_user(sheet: Sheet[UserObject]) -> Response:
 
 
 def _delete_user(gateway: Gateway, name: str) -> Deletion:
-    return Deletion("user", "His sessions end, and he cannot come in again.")
+    return Deletion("user", "His sessions end, and the certificates of his devices are revoked.")
 
 
 object_pages(
