@@ -105,6 +105,15 @@ async def test_a_tunnel_gives_addresses_of_a_pool_to_a_group(person: Person) -> 
     assert "give them another pool first" in kept.source
 
 
+async def test_a_pool_that_holds_a_users_own_address_stays_and_its_page_says_why(person: Person) -> None:
+    await person.send("/access/pools/new", POOL)
+    await person.send("/access/users/new", USER)
+    assert "10.9.0.3 is in no pool." in (await person.look("/access/pools/people/delete")).source
+    kept = Page((await person.send("/access/pools/people/delete", {"confirm": "people"}, 422)).text)
+    assert "10.9.0.3 is in no pool." in kept.source
+    assert "people" in person.gateway.config.inventory.pools
+
+
 async def test_one_time_codes_are_given_shown_once_and_taken(person: Person) -> None:
     config = person.gateway.config
     await person.send("/access/users/new", USER | {"addresses": ""})

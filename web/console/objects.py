@@ -10,7 +10,7 @@ from gateway.service.access import Session
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Conflict, FieldError, Invalid, PreconditionFailed, Written
 from gateway.storage.fields import Named
-from web.console.forms.fields import Errors, Typed, api_call, impact, typed_in
+from web.console.forms.fields import Errors, Typed, api_call, impact, sentence_of, typed_in
 from web.console.render import go, page
 from web.console.session import CHANGED_MEANWHILE, SignedIn, ThisGateway, terms
 
@@ -182,8 +182,13 @@ async def _warnings(session: Session, gateway: Gateway, kind: str, name: str) ->
     """What a deletion would open, or why it would be refused."""
     try:
         return (await gateway.config.delete(kind, name, terms(session, dry_run=True))).warnings
-    except Conflict as error:
-        return (str(error),)
+    except (Conflict, Invalid) as error:
+        return _refusals(error)
+
+
+def _refusals(error: Conflict | Invalid) -> tuple[str, ...]:
+    """Why a deletion cannot be, in sentences."""
+    return tuple(sentence_of(one, "") for one in error.errors) if isinstance(error, Invalid) else (str(error),)
 
 
 def _delete_pages(router: APIRouter, pages: Pages[Any]) -> None:
@@ -227,6 +232,6 @@ def _delete_pages(router: APIRouter, pages: Pages[Any]) -> None:
             return await draw(request, session, gateway, name, typed, errors)
         try:
             await gateway.config.delete(pages.kind, name, terms(session))
-        except Conflict as error:
-            return await draw(request, session, gateway, name, typed, {"": str(error)})
+        except (Conflict, Invalid) as error:
+            return await draw(request, session, gateway, name, typed, {"": " ".join(_refusals(error))})
         return go(pages.list_path, f"{name} is deleted.")
