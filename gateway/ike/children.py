@@ -39,7 +39,7 @@ LINGER = 6.0
 """Seconds that the states of a replaced CHILD_SA stay: longer than a packet lives, and than it takes to count it."""
 _DEFER = 2.0
 """Seconds until a responder sends on a CHILD_SA that is beside another for the same packets (RFC 7296 2.8)."""
-_TWINS = 30.0
+TWINS = 30.0
 """Seconds after which two CHILD_SAs for the same packets are one too many: by then their makers have had their turn."""
 
 
@@ -189,7 +189,7 @@ def install(
     if not claims.enter(core, child, take=take) and replacing is None:
         core.timers.set(("claim", child), core.now + _DEFER)
     if _twins(sa, child):
-        watch_twins(core, sa, child.name)
+        watch_twins(core, sa, child.name, core.now + TWINS)
     sa.children[child.spi_in] = child
     arm(core, sa, child)
     if core.log_keys:
@@ -309,6 +309,13 @@ def claim(core: Core, child: ChildSa) -> None:
     _hand_over(core, child, [AddPolicy(policy) for policy in policies])
 
 
+def step_aside(core: Core, child: ChildSa) -> None:
+    """Whoever is to come after the child sends from now on: the peer is about to hear that this one ends."""
+    heir = claims.heir(core, child)
+    if heir is not None:
+        claim(core, heir)
+
+
 def end_linger(core: Core, child: ChildSa) -> None:
     """What was under way to a replaced CHILD_SA has arrived by now."""
     core.ownership.lingering.pop(child.inbound.key, None)
@@ -325,10 +332,10 @@ def _twins(sa: IkeSa, child: ChildSa) -> list[ChildSa]:
     return [other for other in sa.children.values() if other is not child and same_traffic(other, child)]
 
 
-def watch_twins(core: Core, sa: IkeSa, name: str) -> None:
-    """See to it, once for all that come meanwhile, that of CHILD_SAs for the same packets one stays."""
-    if core.timers.when(("twins", sa, name)) is None:
-        core.timers.set(("twins", sa, name), core.now + _TWINS)
+def watch_twins(core: Core, sa: IkeSa, name: str, due: float) -> None:
+    """See to it then, or earlier where others are due, that of CHILD_SAs for the same packets one stays."""
+    before = core.timers.when(("twins", sa, name))
+    core.timers.set(("twins", sa, name), due if before is None else min(before, due))
 
 
 def give_back_spi(core: Core, sa: IkeSa, spi: int) -> None:

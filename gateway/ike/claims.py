@@ -39,6 +39,12 @@ def owned(core: Core, child: ChildSa) -> list[Policy]:
     return [policy for policy in child.policies if core.ownership.owners.get(policy.key) is child]
 
 
+def heir(core: Core, child: ChildSa) -> ChildSa | None:
+    """Who takes over what the child owns, when it goes; nobody who is on its way out itself."""
+    waiting = [one for policy in owned(core, child) for one in core.ownership.heirs.get(policy.key, ())]
+    return max((one for one in waiting if not (one.deleting or one.superseded)), key=_rank, default=None)
+
+
 def release(core: Core, child: ChildSa) -> tuple[list[Order], dict[ChildSa, list[Order]], bool]:
     """Take the child out of the books.
 

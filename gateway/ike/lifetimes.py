@@ -1,7 +1,7 @@
 """When an SA has lived long enough, or carried enough: rekeyed in time, made anew where that fails, ended at last."""
 
 from gateway.ike import people, reauth
-from gateway.ike.children import claim, end_linger, remove, same_traffic, watch_twins
+from gateway.ike.children import TWINS, claim, end_linger, remove, same_traffic, watch_twins
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.child import create_child
@@ -110,7 +110,7 @@ def _child_due(core: Core, sa: IkeSa, child: ChildSa) -> None:
 
 
 def _end_twins(core: Core, sa: IkeSa, name: str) -> None:
-    """Two CHILD_SAs for the same packets, and neither end has deleted one: the older goes."""
+    """Two CHILD_SAs for the same packets have stood for long, and neither end has deleted one: the older goes."""
     while sa.replaced_by is not None:
         sa = sa.replaced_by
     if sa.state != Lifecycle.ESTABLISHED:
@@ -118,9 +118,11 @@ def _end_twins(core: Core, sa: IkeSa, name: str) -> None:
     found = [child for child in sa.children.values() if child.name == name]
     for index, child in enumerate(found):
         newer = [other for other in found[index + 1 :] if same_traffic(other, child)]
-        if newer:
-            watch_twins(core, sa, name)
-        if newer and not child.deleting:
+        if not newer:
+            continue
+        due = newer[0].installed + TWINS
+        watch_twins(core, sa, name, due if due > core.now else core.now + TWINS)
+        if due <= core.now and not child.deleting:
             start(core, sa, _deleting(core, child))
 
 

@@ -1,7 +1,7 @@
 """INFORMATIONAL: deletes and liveness (RFC 7296 1.4, 2.4)."""
 
 from gateway.ike import auth_lifetime, reasons, redirects
-from gateway.ike.children import remove, same_traffic
+from gateway.ike.children import remove, same_traffic, step_aside
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.crash_detection import hear_protected
@@ -28,6 +28,7 @@ async def delete_child(core: Core, sa: IkeSa, child: ChildSa, why: str, *, repla
     while one is not None:
         if sa.children.get(one.spi_in) is one and not one.deleting:
             one.deleting = True
+            step_aside(core, one)
             spi = one.inbound.spi.to_bytes(4)
             await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.ESP, [spi])])
             _end(core, sa, one, why, quiet=replaced)
