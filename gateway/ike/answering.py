@@ -112,8 +112,8 @@ def _give(core: Core, sa: IkeSa, held: Held, begin: Callable[[], list[wire.Paylo
         payloads = begin()
         if payloads is None:
             sa.responses.held = held
-            if sa.renewal is not None:
-                sa.renewal.crossing = partial(_give, core, sa, held, begin)
+            if sa.responses.script is None:
+                sa.responses.crossing = partial(_give, core, sa, held, begin)
             return False
         if request.exchange == ExchangeType.INFORMATIONAL:
             payloads += mobike.answer(core, sa, request, path)

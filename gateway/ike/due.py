@@ -4,8 +4,8 @@ from gateway.ike import driver, lifetimes, losses, requiring
 from gateway.ike.answering import forget_answers, outside_silent
 from gateway.ike.authentication.again import proof_ends
 from gateway.ike.core import Core
+from gateway.ike.exchanges.collisions import answer_crossing
 from gateway.ike.exchanges.informational import delete_sa
-from gateway.ike.exchanges.rekey import answer_crossing
 from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness
 from gateway.ike.mending import mend
@@ -56,7 +56,7 @@ def _in_vain(core: Core, what: str, sa: IkeSa) -> None:
         case "outside":
             outside_silent(core, sa)
         case "crossing":
-            answer_crossing(sa.renewal)
+            answer_crossing(core, sa)
         case _:
             stop_following(core, sa)
 

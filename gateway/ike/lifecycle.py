@@ -123,6 +123,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     sa.tasks.clear()
     withdraw(core, sa)
     answering, sa.responses.script, sa.responses.held = sa.responses.script, None, None
+    sa.responses.crossing = None
     if answering is not None:
         answering.close()
     waiting = [script for script in (sa.requests.pending and sa.requests.pending.script, sa.requests.waiting) if script]

@@ -115,14 +115,9 @@ class Task:
 
 @dataclass(slots=True)
 class Renewal:
-    """Our rekey of an IKE SA under way; `rival` is what the peer made of the same SA meanwhile (RFC 7296 2.8.2).
-
-    `crossing` answers the peer's own rekey of it, which waits for the end of ours as long as we are `patient`.
-    """
+    """Our rekey of an IKE SA under way; `rival` is what the peer made of the same SA meanwhile (RFC 7296 2.8.2)."""
 
     rival: "IkeSa | None" = None
-    crossing: Callable[[], object] | None = None
-    patient: bool = True
 
 
 @dataclass(slots=True)

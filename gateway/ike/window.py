@@ -1,5 +1,6 @@
 """The two message windows of an IKE SA, each of size one: our requests, and the peer's (RFC 7296 2.1, 2.3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.ike.flow import Script
@@ -90,7 +91,11 @@ class Responses(Window):
     script: Script[list[Payload]] | None = None
     """Answers an exchange of several requests, and waits for the next."""
     held: Held | None = None
-    """The request that waits for an answer from outside, and its script with it."""
+    """The request that waits: for an answer from outside, and its script with it, or for the end of a rekey of ours."""
+    crossing: Callable[[], object] | None = None
+    """Answers the held request, which crossed a rekey of ours."""
+    waited: bool = False
+    """It has waited long enough."""
     synchronised: int = -1
     """The message ID with which the peer meant to go on after its last failover (RFC 6311)."""
 
@@ -115,3 +120,4 @@ class Responses(Window):
         self.last_request = hash(datagram)
         self.last_response = response
         self.repeats = 0
+        self.waited = False

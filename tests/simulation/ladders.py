@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.ike.attempt_log import payload_name
-from gateway.ike.exchanges.rekey import CROSSING
+from gateway.ike.exchanges.collisions import CROSSING
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Start
 from gateway.wire.numbers import ExchangeType
@@ -82,7 +82,7 @@ class Ladder:
         return names
 
     def out_of_patience(self) -> None:
-        """Nobody waits any longer for the answer to his own rekey of the IKE SA before he gives his."""
+        """Nobody waits any longer for the answer to his own rekey before he gives his."""
         self.network.run(CROSSING + 0.01)
 
     def lose(self, sender: Host, exchange: ExchangeType, *, response: bool = False) -> None:

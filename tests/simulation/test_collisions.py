@@ -89,6 +89,7 @@ def test_both_rekey_one_child(loser: str) -> None:
     both_rekey(ladder, loser, "net")
     # A --> N(REKEY_SA), Ni  ><  <-- N(REKEY_SA), Ni
     cross(ladder)
+    ladder.out_of_patience()
     assert_carries(ladder)
     # A <-- Nr  ><  --> Nr
     ladder.response(ladder.b, CHILD)
@@ -109,6 +110,7 @@ def test_both_rekey_one_child_and_one_response_is_late(loser: str) -> None:
     winner = ladder.b if loser == "a" else ladder.a
     both_rekey(ladder, loser, "net")
     cross(ladder)
+    ladder.out_of_patience()
     # A --> Nr(b): B has both, and acts: D(o) or D(b); A still waits for the answer to its own request
     ladder.response(ladder.a, CHILD)
     assert ladder.request(ladder.b, INFO) == ["Delete"]
@@ -126,6 +128,7 @@ def test_the_peer_finished_its_rekey_before_it_saw_ours() -> None:
     # A --> N(REKEY_SA), Ni   (late)
     # A <-- N(REKEY_SA), Ni
     ladder.request(ladder.b, CHILD)
+    ladder.out_of_patience()
     # A --> Nr
     ladder.response(ladder.a, CHILD)
     # A <-- D(o)
@@ -146,6 +149,7 @@ def test_the_peer_deletes_what_we_want_to_rekey_as_it_has_rekeyed_it() -> None:
     both_rekey(ladder, "a", "net")
     # A <-- N(REKEY_SA), Ni ; A --> Nr ; B sends D(o), under way
     ladder.request(ladder.b, CHILD)
+    ladder.out_of_patience()
     ladder.response(ladder.a, CHILD)
     # A --> N(REKEY_SA), Ni: it arrives while B is deleting the old one
     ladder.request(ladder.a, CHILD)

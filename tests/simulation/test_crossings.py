@@ -1,13 +1,27 @@
-"""Two rekeys of an IKE SA that cross: the peer's waits a little for its answer to ours."""
+"""Two rekeys of an SA that cross: the peer's waits a little for its answer to ours.
 
-from gateway.ike.exchanges.rekey import CROSSING
+So that a peer that takes no heed of nonces (libreswan) makes one new SA alone.
+"""
+
+from gateway.ike.exchanges.collisions import CROSSING
 from gateway.ike.sa import Lifecycle
 from tests.simulation.ladders import CHILD, INFO, Ladder
-from tests.simulation.test_collisions import SLOW, assert_ike, both_rekey, cross, finish, holder
+from tests.simulation.test_collisions import (
+    HIGH,
+    LOW,
+    SLOW,
+    assert_carries,
+    assert_ike,
+    both_rekey,
+    cross,
+    finish,
+    holder,
+    sends_on,
+    whose,
+)
 
 
 def test_our_rekey_of_the_ike_sa_is_answered_before_we_answer_the_peers() -> None:
-    """So that a peer that takes no heed of nonces (libreswan) makes one new IKE SA alone."""
     ladder = Ladder(retransmission=SLOW)
     both_rekey(ladder, "b", None)
     # A --> SA, Ni ; B waits ; A <-- SA, Ni, a little later: A waits longer than B
@@ -44,3 +58,65 @@ def test_the_ike_sa_of_the_peer_that_won_is_silent_until_the_peer_has_it() -> No
     ladder.response(ladder.a, CHILD)
     finish(ladder, made_by=ladder.a)
     assert "ike-sa.closed" not in ladder.a.kinds() + ladder.b.kinds()
+
+
+@whose
+def test_our_rekey_of_a_child_is_answered_before_we_answer_the_peers(loser: str) -> None:
+    """With the CHILD_SA that it made last libreswan loses its policies, also where another one stands beside it."""
+    ladder = Ladder(retransmission=SLOW)
+    both_rekey(ladder, loser, "net")
+    # A --> N(REKEY_SA), Ni ; B waits ; A <-- N(REKEY_SA), Ni, a little later: A waits longer than B
+    with ladder.nonces(ladder.a, LOW if loser == "a" else HIGH), ladder.nonces(ladder.b, HIGH):
+        ladder.request(ladder.a, CHILD)
+        ladder.network.run(CROSSING / 2)
+        ladder.request(ladder.b, CHILD)
+        assert not ladder.network.held
+        # A <-- Nr
+        ladder.network.run(CROSSING / 2 + 0.01)
+    ladder.response(ladder.b, CHILD)
+    made = sends_on(ladder.a)
+    assert len(ladder.children(ladder.a)) == len(ladder.children(ladder.b)) == 2
+    assert_carries(ladder)
+    # A --> D(o): the old one, whatever the nonces, and before its answer to the peer, which else might use (o) again
+    (letter,) = ladder.network.held
+    (delete,) = ladder.network.read(letter).payloads
+    assert getattr(delete, "spis", ()) == [ladder.child.spi_in.to_bytes(4)]
+    ladder.request(ladder.a, INFO)
+    assert_carries(ladder)
+    assert ladder.response(ladder.b, INFO) == ["Delete"]
+    # A --> N(CHILD_SA_NOT_FOUND), with the SPI of the child (RFC 7296 2.25)
+    assert ladder.response(ladder.a, CHILD) == ["N(CHILD_SA_NOT_FOUND)"]
+    assert sends_on(ladder.a) == made
+    finish(ladder, made_by=ladder.a)
+    assert not [event for host in (ladder.a, ladder.b) for event in host.events if event.kind == "exchange.failed"]
+
+
+def test_the_peers_rekey_of_a_child_is_answered_at_once_when_ours_is_refused() -> None:
+    ladder = Ladder(retransmission=SLOW)
+    both_rekey(ladder, "a", "net")
+    # A --> N(REKEY_SA), Ni ; B waits ; A <-- N(REKEY_SA), Ni, a little later: A waits longer than B
+    ladder.request(ladder.a, CHILD)
+    ladder.network.run(CROSSING / 2)
+    ladder.request(ladder.b, CHILD)
+    # A <-- N(NO_ADDITIONAL_SAS)
+    ladder.b.plane.fail_next_allocation("there is no room")
+    ladder.network.run(CROSSING / 2 + 0.01)
+    assert ladder.response(ladder.b, CHILD) == ["N(NO_ADDITIONAL_SAS)"]
+    # A --> Nr
+    assert ladder.response(ladder.a, CHILD)[0] == "SA"
+    assert_carries(ladder)
+    finish(ladder, made_by=ladder.b)
+
+
+def test_a_repeat_of_the_peers_rekey_changes_nothing_while_it_waits() -> None:
+    ladder = Ladder(retransmission=SLOW)
+    both_rekey(ladder, "b", "net")
+    ladder.request(ladder.a, CHILD)
+    letter = ladder.network.take(ladder.b, CHILD)
+    for _ in range(3):
+        ladder.network.deliver(letter)
+        ladder.network.run(CROSSING / 4)
+    assert len(ladder.children(ladder.a)) == 1
+    ladder.out_of_patience()
+    assert len(ladder.children(ladder.a)) == 2
+    finish(ladder, made_by=ladder.a)

@@ -232,7 +232,18 @@ async def create_child(
     --> HDR, SK {[N(REKEY_SA),] SA, Ni, [KEi,] TSi, TSr}
     <-- HDR, SK {SA, Nr, [KEr,] TSi, TSr}   or N(INVALID_KE_PAYLOAD)
     (IKE_FOLLOWUP_KE, once for each additional key exchange)
+
+    The peer's own rekey of `replacing` is answered when all is over, our delete of the old one, too.
     """
+    try:
+        await _create_child(core, sa, config, replacing, anew=anew)
+    except (Reject, Refused):
+        collisions.answer_crossing(core, sa)
+        raise
+    collisions.answer_crossing(core, sa)
+
+
+async def _create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa | None, *, anew: bool) -> None:
     if replacing is not None:
         if sa.children.get(replacing.spi_in) is not replacing or replacing.deleting or replacing.superseded:
             return

@@ -27,8 +27,10 @@ from gateway.wire.numbers import NotifyType
 from gateway.wire.outcome import Reject
 
 
-def answer_create_child(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-    """A further or a rekeyed CHILD_SA, as responder."""
+def answer_create_child(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload] | None:
+    """A further or a rekeyed CHILD_SA, as responder; None waits for the end of a rekey of ours."""
+    if collisions.crosses_ours(sa, request) and collisions.waits(core, sa):
+        return None
     attempt = core.begin_attempt(sa, initiator=False)
     before, sa.attempt = sa.attempt, attempt
     try:

@@ -13,8 +13,32 @@ from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType, Protocol
 from gateway.wire.outcome import Close, Reject
 
+CROSSING = 2.0
+"""Seconds for which a rekey by the peer waits for its answer to ours: two of us would wait for each other."""
 PATIENCE = 180.0
 """Seconds of nothing but TEMPORARY_FAILURE after which the IKE SA is out of step and ends: "several minutes"."""
+
+
+def waits(core: Core, sa: IkeSa) -> bool:
+    """Whether the peer's rekey of what we are rekeying is answered only when ours is over, as if it had come later.
+
+    RFC 7296 2.8.1 and 2.8.2 let nonces decide which of two new SAs stays. libreswan does not look at them: with what
+    it made last it loses its policies, or the children of an IKE SA, also where another one would stay. When ours is
+    over there is no second one: the peer's is refused (RFC 7296 2.25.1, 2.25.2).
+    """
+    if sa.responses.waited or sa.requests.pending is None:
+        return False
+    core.timers.set(("crossing", sa), core.now + CROSSING)
+    return True
+
+
+def answer_crossing(core: Core, sa: IkeSa) -> None:
+    """The peer's own rekey, if there is one, has waited long enough for the end of ours."""
+    core.timers.cancel(("crossing", sa))
+    crossing, sa.responses.crossing = sa.responses.crossing, None
+    if crossing is not None:
+        sa.responses.waited = True
+        crossing()
 
 
 def refuse_while_leaving(sa: IkeSa) -> None:
@@ -48,8 +72,7 @@ def replaced_by_request(sa: IkeSa, request: Message) -> ChildSa | None:
     notify = request.notify(NotifyType.REKEY_SA)
     if notify is None:
         return None
-    named = notify.protocol == Protocol.ESP and len(notify.spi) == 4
-    child = sa.child_by_spi_out(int.from_bytes(notify.spi)) if named else None
+    child = _named(sa, notify)
     if child is None:
         why = f"the peer rekeys a CHILD_SA {notify.spi.hex()} that is not there"
         raise Reject(NotifyType.CHILD_SA_NOT_FOUND, why, esp_spi=notify.spi)
@@ -58,6 +81,18 @@ def replaced_by_request(sa: IkeSa, request: Message) -> ChildSa | None:
     if child.superseded:
         raise Reject(NotifyType.TEMPORARY_FAILURE, f"CHILD_SA {child.name} was rekeyed already")
     return child
+
+
+def crosses_ours(sa: IkeSa, request: Message) -> bool:
+    """Whether the peer rekeys a CHILD_SA that we are rekeying."""
+    notify = request.notify(NotifyType.REKEY_SA)
+    child = _named(sa, notify) if notify else None
+    return child is not None and child.rekeying
+
+
+def _named(sa: IkeSa, notify: wire.Notify) -> ChildSa | None:
+    named = notify.protocol == Protocol.ESP and len(notify.spi) == 4
+    return sa.child_by_spi_out(int.from_bytes(notify.spi)) if named else None
 
 
 def rival_of(sa: IkeSa, replacing: ChildSa | None, config: Child, response: Message, began: float) -> ChildSa | None:

@@ -28,8 +28,6 @@ from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
 from gateway.wire.outcome import Reject
 
-CROSSING = 2.0
-"""Seconds for which a rekey by the peer waits for its answer to ours: two of us would wait for each other."""
 _FORGOTTEN = 15.0
 """Seconds for which the peer may still delete what lost, the old IKE SA being gone: two of its Deletes may be lost."""
 
@@ -62,7 +60,7 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
         response, offer = await _negotiate(core, sa)
         new = await _conclude(core, sa, response, offer)
     except Reject as refused:
-        answer_crossing(sa.renewal)
+        collisions.answer_crossing(core, sa)
         if not _stands(core, sa):
             sa.renewal = None
             collisions.note_refusal(core, sa, refused)
@@ -79,36 +77,15 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
         return
     if rival is not None:
         discard(core, rival, new)
-    renewal, sa.renewal, sa.refused_since = sa.renewal, None, None
+    sa.renewal = sa.refused_since = None
     inherit(core, sa, new)
-    answer_crossing(renewal)
+    collisions.answer_crossing(core, sa)
     start(core, new, Task("giving a crash detection token", lambda new: present_token(core, new)))
     await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
     if rival is not None and rival.state == Lifecycle.REKEYED:
         # with the old SA the peer may have forgotten its own rekey, and does not know what we made of it
         core.timers.set(("linger", rival), core.now + _FORGOTTEN)
     close(core, sa, "rekeyed", "replaced")
-
-
-def answer_crossing(renewal: Renewal | None) -> None:
-    """The peer's own rekey has waited long enough."""
-    if renewal is not None:
-        renewal.patient = False
-        crossing, renewal.crossing = renewal.crossing, None
-        if crossing is not None:
-            crossing()
-
-
-def _waits(core: Core, sa: IkeSa) -> bool:
-    """Whether the peer's rekey is answered only when it has answered ours, as if it had come later.
-
-    RFC 7296 2.8.2 lets nonces decide which of two new SAs stays. libreswan does not look at them, and loses its
-    children with one of the two. When ours is done there is no second one: the peer's is refused (RFC 7296 2.25.2).
-    """
-    if sa.renewal is None or not sa.renewal.patient or sa.requests.pending is None:
-        return False
-    core.timers.set(("crossing", sa), core.now + CROSSING)
-    return True
 
 
 def _stands(core: Core, sa: IkeSa) -> bool:
@@ -205,7 +182,7 @@ def answer_rekey_sa(core: Core, sa: IkeSa, request: Message) -> list[wire.Payloa
 
     Raises Reject, with TEMPORARY_FAILURE where the moment is wrong (RFC 7296 2.25.1, 2.25.2).
     """
-    if _waits(core, sa):
+    if sa.renewal is not None and collisions.waits(core, sa):
         return None
     attempt = core.begin_attempt(sa, initiator=False)
     try:
