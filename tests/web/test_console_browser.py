@@ -393,3 +393,29 @@ def test_an_authority_a_certificate_and_a_tunnel_by_it(lab: Lab, browser: Browse
         expect(page.locator("ol.lines > li").last).to_contain_text("Revoked")
         width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert width <= 0, "nothing sticks out sideways"
+
+
+@pytest.mark.parametrize(("script", "phone"), [(True, True), (False, False)], ids=["script-phone", "plain"])
+def test_a_tunnel_for_people_whom_radius_lets_in(lab: Lab, browser: Browser, script: bool, phone: bool) -> None:
+    with visitor(browser, lab, script=script, phone=phone) as context:
+        page = context.new_page()
+        set_up(page, lab, script=script)
+        page.goto("/tunnels/new")
+        page.get_by_label("Name", exact=True).fill("people")
+        page.get_by_label("It calls us, from wherever it is").check()
+        page.get_by_label("Its identity").fill("%any")
+        page.get_by_label("Our identity").fill("here.example")
+        page.get_by_label("On this side").fill("10.1.0.0/16")
+        page.get_by_label("On the other side").fill("10.2.0.0/24")
+        if script:
+            expect(page.get_by_label("EAP asks for")).to_be_hidden()
+        page.get_by_label("The other side, by").select_option("eap")
+        page.get_by_label("EAP asks for").select_option("radius")
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, "nothing sticks out sideways"
+        page.get_by_role("button", name="Save", exact=False).first.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("people")
+        asked = lab.here.config.peer("people").remote_auth[0]
+        assert (asked.method, asked.eap_methods) == ("eap", ("radius",))
+        page.goto("/tunnels/people/settings")
+        expect(page.get_by_label("EAP asks for")).to_have_value("radius")

@@ -18,7 +18,10 @@ from gateway.service.authorities import facts_of
 from gateway.service.manage import Terms
 from gateway.storage.identity import RevokedFields
 from tests.web.console_lab import LAB
+from tests.web.console_markup import Page
 from tests.web.console_person import Person, setup, visiting
+from tests.web.test_console_forms import values
+from tests.web.test_console_rules import said
 from web.api.authorities import CreateBody
 from web.console.forms import certificates as forms
 from web.console.views import certificates as view
@@ -127,6 +130,42 @@ async def test_a_tunnel_that_proves_itself_by_certificates(person: Person) -> No
     raw = {**TUNNEL, "remote_method": "public-key", "remote_keys": pem * 2, "enabled": "yes"}
     await person.send("/tunnels/sun/settings", raw)
     assert len(person.gateway.config.peer("sun").remote_auth[0].public_keys) == 2
+
+
+@pytest.mark.parametrize("method", ["", "mschapv2", "tls", "md5", "radius"])
+async def test_a_tunnel_whose_other_side_proves_itself_by_eap(person: Person, method: str) -> None:
+    await issued(person)
+    form = {**TUNNEL, "remote_method": "eap", "eap_method": method}
+    await person.send("/tunnels/new", form)
+    asked = person.gateway.config.peer("sun").remote_auth[0]
+    wanted = ("eap", (method,) if method else (), ("ca",), "strict")
+    assert (asked.method, asked.eap_methods, asked.authorities, asked.revocation) == wanted
+    settings = values(await person.look("/tunnels/sun/settings"))
+    assert (settings["remote_method"], settings["eap_method"]) == ("eap", method)
+    before = person.gateway.config.revision
+    await person.send("/tunnels/sun/settings", settings | {"action": "save"})
+    assert person.gateway.config.revision == before
+    await person.send("/tunnels/sun/settings", settings | {"action": "save", "remote_method": "certificate"})
+    asked = person.gateway.config.peer("sun").remote_auth[0]
+    assert (asked.method, asked.eap_methods) == ("certificate", ())
+
+
+async def test_several_methods_of_eap_stay_as_they_are(person: Person) -> None:
+    await issued(person)
+    await person.send("/tunnels/new", TUNNEL)
+    both = [{"method": "eap", "eap_methods": ["mschapv2", "tls"]}]
+    await person.gateway.config.patch("peers", "sun", {"remote_auth": both}, LAB)
+    settings = values(await person.look("/tunnels/sun/settings"))
+    assert settings["remote_method"] == "keep"
+    await person.send("/tunnels/sun/settings", settings | {"action": "save", "description": "two methods"})
+    peer = person.gateway.config.peer("sun")
+    assert (peer.remote_auth[0].eap_methods, peer.description) == (("mschapv2", "tls"), "two methods")
+
+
+async def test_a_method_of_eap_that_is_none_is_said_beside_its_field(person: Person) -> None:
+    await issued(person)
+    wrong = await person.send("/tunnels/new", {**TUNNEL, "remote_method": "eap", "eap_method": "leap"}, 422)
+    assert "radius" in said(Page(wrong.text))["eap_method"]
 
 
 async def test_a_form_keeps_the_proofs_that_it_does_not_ask(person: Person) -> None:

@@ -1,6 +1,6 @@
 """How both sides of a tunnel prove themselves, as its form asks it: one round a side.
 
-What the form does not ask (several rounds, EAP, a signature scheme) stays as it is: the choice `keep`.
+What the form does not ask (several rounds, our own EAP, a signature scheme) stays as it is: the choice `keep`.
 """
 
 from typing import Any
@@ -19,6 +19,7 @@ FIELDS = (
     (r"/remote_auth/[0-9]+/authorities(/.*)?", "remote_authority"),
     (r"/remote_auth/[0-9]+/public_keys(/.*)?", "remote_keys"),
     (r"/remote_auth/[0-9]+/revocation", "revocation"),
+    (r"/remote_auth/[0-9]+/eap_methods(/.*)?", "eap_method"),
 )
 _KEY_BREAK = "-----END PUBLIC KEY-----"
 
@@ -38,13 +39,15 @@ def _typed_local(rounds: tuple[LocalAuthFields, ...]) -> Typed:
 
 def _typed_remote(rounds: tuple[RemoteAuthFields, ...]) -> Typed:
     first = rounds[0]
-    if len(rounds) > 1 or first.method == "eap" or first.eap_methods or first.sha1 or len(first.authorities) > 1:
+    asked = len(first.eap_methods) <= (first.method == "eap") and len(first.authorities) <= 1
+    if len(rounds) > 1 or not asked or first.sha1 or (first.method == "eap" and first.public_keys):
         return {"remote_method": KEEP, "revocation": first.revocation}
     return {
         "remote_method": first.method,
         "remote_authority": next(iter(first.authorities), ""),
         "remote_keys": "\n".join(first.public_keys),
         "revocation": first.revocation,
+        "eap_method": next(iter(first.eap_methods), ""),
     }
 
 
@@ -56,7 +59,8 @@ def document_of(typed: Typed, base: PeerObject | None) -> dict[str, Any]:
         certificate = typed.get("local_certificate", "") if local != "psk" else ""
         document["local_auth"] = [{"method": local, "certificate": certificate}]
     if remote != KEEP:
-        authority = typed.get("remote_authority", "") if remote == "certificate" else ""
+        authority = typed.get("remote_authority", "") if remote in ("certificate", "eap") else ""
+        eap_method = typed.get("eap_method", "") if remote == "eap" else ""
         keys = _keys(typed.get("remote_keys", "")) if remote == "public-key" else []
         revocation = typed.get("revocation") or "if-reachable"
         document["remote_auth"] = [
@@ -65,6 +69,7 @@ def document_of(typed: Typed, base: PeerObject | None) -> dict[str, Any]:
                 "authorities": [authority] if authority else [],
                 "public_keys": keys,
                 "revocation": revocation,
+                "eap_methods": [eap_method] if eap_method else [],
             }
         ]
     if base is None:

@@ -16,7 +16,16 @@ METHODS = [
     ("certificate", "A certificate"),
     ("public-key", "A key alone (raw public key)"),
 ]
+_REMOTE_METHODS = [*METHODS, ("eap", "EAP, as people do")]
+_EAP_METHODS = [
+    ("", "A password (MSCHAPv2) or a certificate (TLS), as the device can"),
+    ("mschapv2", "A password (MSCHAPv2)"),
+    ("tls", "A certificate (TLS)"),
+    ("md5", "A password (MD5): it makes no key, and is weak"),
+    ("radius", "Whatever the RADIUS servers ask for"),
+]
 _AS_NOW = (KEEP, "As it is now (several rounds, EAP or a scheme)")
+_REMOTE_AS_NOW = (KEEP, "As it is now (several rounds or methods)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +145,12 @@ def ours(inventory: Inventory) -> list[tuple[str, str]]:
 def proof_options(inventory: Inventory, typed: Typed) -> dict[str, Any]:
     """What the tunnel's form offers for its proofs."""
     local = [*METHODS, *([_AS_NOW] if typed.get("local_method") == KEEP else [])]
-    remote = [*METHODS, *([_AS_NOW] if typed.get("remote_method") == KEEP else [])]
+    remote = [*_REMOTE_METHODS, *([_REMOTE_AS_NOW] if typed.get("remote_method") == KEEP else [])]
     held = [(name, name) for name in sorted(inventory.certificates) if ("certificates", name) in inventory.secrets]
     return {
         "local_methods": local,
         "remote_methods": remote,
+        "eap_methods": _EAP_METHODS,
         "certificate_options": held or [("", "none is stored yet")],
         "authority_options": [
             ("", "any authority that is stored"),
