@@ -62,7 +62,9 @@ async def test_what_is_no_json(client: httpx2.AsyncClient, content: str) -> None
 async def test_json_must_say_that_it_is(client: httpx2.AsyncClient, media_type: str) -> None:
     """A form of another site can send these without asking; JSON it cannot."""
     answer = await client.put(f"{V1}/peers/sun", content=b'{"remote_id": "x"}', headers={"content-type": media_type})
-    problem(answer, 422, "invalid")
+    told = problem(answer, 415, "media-type")["detail"]
+    assert "must be application/json" in told  # curl -d says that it sends a form
+    assert f"it says {media_type or 'nothing'}." in told
     problem(await client.get(f"{V1}/peers/sun"), 404, "not-found")
 
 

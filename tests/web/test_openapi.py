@@ -59,6 +59,16 @@ def test_what_is_named_in_a_path_may_be_missing(api: Api) -> None:
                 assert "404" in operation["responses"], (method, path)
 
 
+def test_what_a_body_and_a_precondition_can_be_refused_for_is_told(api: Api) -> None:
+    for path, methods in api.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            told = operation["responses"].keys()
+            if "application/json" in operation.get("requestBody", {}).get("content", {}):
+                assert {"400", "413", "415", "422"} <= told, (method, path)
+            if "if-match" in {one["name"].lower() for one in operation.get("parameters", [])}:
+                assert "412" in told, (method, path)
+
+
 def test_secrets_are_described_as_going_in_only(api: Api) -> None:
     schemas = api.app.openapi()["components"]["schemas"]
     for name, schema in schemas.items():

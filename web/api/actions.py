@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gateway.service.done import Done
-from web.api.common import ACTION, Act, Number, ObjectName, Wait
+from web.api.common import ACTION, BODY, Act, Number, ObjectName, Wait
 from web.dependencies import Caller, current_gateway
 
 router = APIRouter(tags=["actions"])
@@ -49,7 +49,7 @@ class RedirectOrder(BaseModel):
     )
 
 
-@router.post("/peers/{name}/actions/redirect", responses=ANSWERS)
+@router.post("/peers/{name}/actions/redirect", responses={**ANSWERS, **BODY})
 async def redirect_peer(
     request: Request, response: Response, caller: Act, name: ObjectName, order: RedirectOrder, wait: Wait = 0
 ) -> DoneAnswer:

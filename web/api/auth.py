@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from gateway.service.access import Scope, Session, Token
 from gateway.service.credentials import TOKEN_LIFETIME
-from web.api.common import LIST, READ, Administer, Anyone, Page, problems
+from web.api.common import BODY, LIST, READ, Administer, Anyone, Page, problems
 from web.dependencies import Forbidden, current_access, set_up, sign_in, sign_out, source
 from web.security import clear_session_cookie
 
@@ -98,14 +98,14 @@ async def get_setup(request: Request) -> SetupAnswer:
     return SetupAnswer(needed=current_access(request).setup_needed)
 
 
-@router.post("/setup", status_code=201, responses=problems(403, 422, 429))
+@router.post("/setup", status_code=201, responses={**problems(403, 422, 429), **BODY})
 async def post_setup(request: Request, response: Response, body: SetupBody) -> SessionAnswer:
     """Make the first administrator with the token of the setup link, and sign him in."""
     token, password = body.token.get_secret_value(), body.password.get_secret_value()
     return _session(await set_up(request, response, token, body.name, password))
 
 
-@router.post("/auth/session", status_code=201, responses=problems(401, 403, 422, 429))
+@router.post("/auth/session", status_code=201, responses={**problems(401, 403, 422, 429), **BODY})
 async def post_session(request: Request, response: Response, body: Credentials) -> SessionAnswer:
     """Sign in; the session is in a cookie."""
     return _session(await sign_in(request, response, body.name, body.password.get_secret_value()))
@@ -123,7 +123,7 @@ async def delete_session(request: Request, response: Response) -> None:
     await sign_out(request, response)
 
 
-@router.post("/auth/password", status_code=204, responses=problems(401, 403, 422, 429))
+@router.post("/auth/password", status_code=204, responses={**problems(401, 403, 422, 429), **BODY})
 async def post_password(request: Request, response: Response, caller: Anyone, body: PasswordBody) -> None:
     """Change the caller's own password. All of his sessions end, this one too."""
     if caller.session is None:
@@ -138,7 +138,7 @@ def list_tokens(request: Request, _: Administer) -> Page[TokenAnswer]:
     return Page(items=[_token(token) for token in current_access(request).tokens()])
 
 
-@router.post("/tokens", status_code=201, responses=LIST)
+@router.post("/tokens", status_code=201, responses={**LIST, **BODY})
 async def post_token(request: Request, caller: Administer, body: TokenBody) -> NewTokenAnswer:
     """Make a token; it can have no scope that the caller lacks."""
     beyond = [scope for scope in body.scopes if scope not in caller.scopes]

@@ -58,7 +58,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 READ = problems(401, 403, 404, 422)
 LIST = problems(401, 403, 422)
-WRITE = problems(400, 401, 403, 404, 409, 412, 413, 422)
+BODY = problems(400, 413, 415)
+"""What a body by itself can be refused for."""
+WRITE = {**problems(401, 403, 404, 409, 412, 422), **BODY}
 ACTION = problems(401, 403, 404, 422)
 
 

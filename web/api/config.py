@@ -23,7 +23,6 @@ from web.api.common import (
     WriteAnswer,
     WriteConfig,
     differences_answer,
-    problems,
     read_terms,
     write_answer,
 )
@@ -81,7 +80,7 @@ async def export_config(
 
 @router.put(
     "/config",
-    responses={**WRITE, **problems(415)},
+    responses=WRITE,
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/json": _SCHEMA, "application/yaml": _SCHEMA}}
     },

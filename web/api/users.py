@@ -13,7 +13,7 @@ from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit
 from gateway.storage.fields import Name, Named
 from gateway.storage.people import UserFields, UserObject
-from web.api.common import ACTION, READ, WRITE, ObjectName, ReadConfig, WriteConfig
+from web.api.common import ACTION, READ, WRITE, ObjectName, ReadConfig, WriteConfig, problems
 from web.api.resource import AskedTerms, Kind, ReadOnly, routes
 from web.dependencies import current_gateway
 
@@ -78,7 +78,7 @@ class CodesAnswer(BaseModel):
     typed: str = Field(description="The same secret to be typed, in base32")
 
 
-@router.post("/users/{name}/actions/generate-totp", responses=ACTION)
+@router.post("/users/{name}/actions/generate-totp", responses={**ACTION, **problems(412)})
 async def generate_totp(request: Request, caller: WriteConfig, name: ObjectName, terms: AskedTerms) -> CodesAnswer:
     """Give the user one-time codes (RFC 6238), or others than before: from now on a code goes behind the password.
 
