@@ -108,6 +108,16 @@ async def test_invitations_that_are_not_made(admin: httpx2.AsyncClient, body: di
     assert [error["pointer"] for error in wrong["errors"]] == [pointer]
 
 
+async def test_invitations_are_not_made_or_revoked_on_trial(api: Api, admin: httpx2.AsyncClient) -> None:
+    trial = {"dry_run": True}
+    wrong = problem(await admin.post(f"{PHONE}/invites", json={}, params=trial), 422, "invalid")
+    assert [error["pointer"] for error in wrong["errors"]] == ["/query/dry_run"]
+    assert not api.gateway.invitations.all()
+    number = (await admin.post(f"{PHONE}/invites", json={}, params={"dry_run": False})).json()["id"]
+    problem(await admin.delete(f"{V1}/invites/{number}", params=trial), 422, "invalid")
+    assert (await admin.get(f"{V1}/invites/{number}")).json()["state"] == "open"
+
+
 async def test_a_certificate_that_no_device_has_any_more_is_revoked(api: Api, admin: httpx2.AsyncClient) -> None:
     serial = await joined(api, admin)
     kept = await admin.put(PHONE, json={"description": "written anew"})

@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
-from fastapi import Header, Path, Query, Response, Security
+from fastapi import Depends, Header, Path, Query, Response, Security
 from pydantic import BaseModel, Field
 
 from gateway.policy.snapshot import Changes
@@ -110,6 +110,16 @@ def read_terms(
 ) -> Terms:
     """The terms of a change, but for its author."""
     return Terms("", comment, dry_run, if_match, if_none_match)
+
+
+def refuse_trial(dry_run: Annotated[bool, Query(description="Refused: this cannot be tried")] = False) -> None:
+    """Of what is done or not. Raises Invalid."""
+    if dry_run:
+        why = "this is done at once, and cannot be tried: leave out dry_run"
+        raise Invalid([FieldError("/query/dry_run", "not-here", why)])
+
+
+NoTrial = Annotated[None, Depends(refuse_trial)]
 
 
 class FieldChangeAnswer(BaseModel):

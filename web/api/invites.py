@@ -16,6 +16,7 @@ from web.api.common import (
     WRITE,
     Cursor,
     Limit,
+    NoTrial,
     Page,
     ReadConfig,
     WriteConfig,
@@ -99,7 +100,7 @@ def invitation_link(request: Request, gateway: Gateway, token: str) -> str:
     responses=WRITE,
 )
 async def create_invite(
-    request: Request, caller: WriteConfig, address: DeviceAddress, body: InviteBody | None = None
+    request: Request, caller: WriteConfig, _: NoTrial, address: DeviceAddress, body: InviteBody | None = None
 ) -> NewInviteAnswer:
     """A link by which the user makes this device ready, once. Older open ones of the device are good no more."""
     gateway, asked = current_gateway(request), body or InviteBody()
@@ -141,7 +142,7 @@ async def get_invite(request: Request, _: ReadConfig, id: InviteId) -> InviteAns
 
 
 @router.delete("/invites/{id}", status_code=204, responses=WRITE)
-async def revoke_invite(request: Request, caller: WriteConfig, id: InviteId) -> Response:
+async def revoke_invite(request: Request, caller: WriteConfig, _: NoTrial, id: InviteId) -> Response:
     """Make its link good for nothing; a file that was taken already stays good."""
     await current_gateway(request).invitations.revoke(id, caller.name)
     return Response(status_code=204)

@@ -13,7 +13,7 @@ from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit
 from gateway.storage.fields import Name, Named
 from gateway.storage.people import UserFields, UserObject
-from web.api.common import ACTION, READ, WRITE, ObjectName, ReadConfig, WriteConfig, problems
+from web.api.common import ACTION, READ, WRITE, ObjectName, ReadConfig, WriteConfig, problems, refuse_trial
 from web.api.resource import AskedTerms, Kind, ReadOnly, routes
 from web.dependencies import current_gateway
 
@@ -84,9 +84,7 @@ async def generate_totp(request: Request, caller: WriteConfig, name: ObjectName,
 
     His sessions end.
     """
-    if terms.dry_run:
-        why = "a secret is made when it is given: leave out dry_run"
-        raise Invalid([FieldError("/query/dry_run", "not-here", why)])
+    refuse_trial(terms.dry_run)
     made = await current_gateway(request).give_codes(name, replace(terms, author=caller.name))
     return CodesAnswer(uri=made.uri, typed=made.typed)
 
