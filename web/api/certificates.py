@@ -25,8 +25,7 @@ from web.api.common import (
     ReadConfig,
     WriteAnswer,
     WriteConfig,
-    differences_answer,
-    impact_answer,
+    outcome_answer,
     write_answer,
 )
 from web.api.resource import AskedTerms, Kind, ReadOnly, routes
@@ -270,7 +269,6 @@ async def renew_certificate(
 @router.post("/certificates/{name}/actions/revoke", responses=WRITE)
 async def revoke_certificate(
     request: Request,
-    response: Response,
     caller: WriteConfig,
     name: ObjectName,
     terms: AskedTerms,
@@ -280,15 +278,7 @@ async def revoke_certificate(
     gateway = current_gateway(request)
     reason = body.reason if body else "unspecified"
     written = await gateway.issuing.revoke(name, reason, replace(terms, author=caller.name))
-    return WriteAnswer(
-        changed=written.changed,
-        created=False,
-        dry_run=written.dry_run,
-        revision=written.revision,
-        object=answer(gateway.config, gateway.config.inventory.certificates[name]),
-        differences=differences_answer(written.differences),
-        impact=impact_answer(written.impact),
-    )
+    return outcome_answer(written, answer(gateway.config, gateway.config.inventory.certificates[name]))
 
 
 @router.post(

@@ -249,6 +249,11 @@ def write_answer(written: Written, response: Response, shown: T | None) -> Write
         response.status_code = 201
     if written.etag:
         response.headers["etag"] = written.etag
+    return outcome_answer(written, shown)
+
+
+def outcome_answer(written: Written, shown: T | None) -> WriteAnswer[T]:
+    """What a write did, which may have been to another object than the one that is shown."""
     return WriteAnswer(
         changed=written.changed,
         created=written.created,

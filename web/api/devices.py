@@ -24,8 +24,7 @@ from web.api.common import (
     ReadState,
     WriteAnswer,
     WriteConfig,
-    differences_answer,
-    impact_answer,
+    outcome_answer,
     page_of,
 )
 from web.api.resource import AskedTerms, Kind, ReadOnly, object_routes
@@ -119,15 +118,7 @@ async def revoke_device(
     gateway = current_gateway(request)
     reason = body.reason if body else "unspecified"
     written = await gateway.devices.revoke(address, replace(terms, author=caller.name), reason)
-    return WriteAnswer(
-        changed=written.changed,
-        created=False,
-        dry_run=written.dry_run,
-        revision=written.revision,
-        object=show_device(gateway.config, gateway.config.inventory.devices[address]),
-        differences=differences_answer(written.differences),
-        impact=impact_answer(written.impact),
-    )
+    return outcome_answer(written, show_device(gateway.config, gateway.config.inventory.devices[address]))
 
 
 object_routes(
