@@ -62,11 +62,13 @@ async def test_a_device_is_added_invited_revoked_and_removed(person: Person) -> 
     await person.look(PHONE, 404)
 
 
-async def test_a_link_is_taken_back(person: Person) -> None:
+async def test_a_link_is_revoked(person: Person) -> None:
     link = shown_link(Page((await person.send(PHONE + "/invites", LINK, 200)).text))
     (one,) = person.gateway.invitations.all()
+    open_still = (await person.look(PHONE)).source
+    assert f"{one.id}/revoke" in open_still and "Revoked" not in open_still
     await person.send(f"{PHONE}/invites/{one.id}/revoke", {})
-    assert "Taken back" in (await person.look(PHONE)).source
+    assert "Revoked" in (await person.look(PHONE)).source
     await person.look(link.removeprefix(BASE), 410)
 
 

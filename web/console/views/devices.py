@@ -16,7 +16,7 @@ from web.console.words import State
 
 _STATES = {
     "used": State("File taken", "up", 0),
-    "revoked": State("Taken back", "disabled", 0),
+    "revoked": State("Revoked", "disabled", 0),
     "expired": State("Run out", "disabled", 0),
 }
 
