@@ -10,7 +10,6 @@ from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import PASSPHRASE, Person, configure, setup, visiting
 from web.console.render import NOTICE_COOKIE, html
-from web.console.views.access_profiles import rules_text, why
 from web.console.views.attempts import attempt_page, attempt_rows
 from web.console.views.overview import overview
 from web.console.views.sessions import sessions
@@ -230,7 +229,7 @@ def hostile_pages() -> list[str]:
         html("tunnels.html", **plain, rows=rows, total=6, pages=2, page_number=1),
         html("tunnel.html", **plain, view=acme, failed=failed, outages=outage_rows(samples.OUTAGES)),
         html("tunnel_history.html", **plain, view=acme, rows=attempt_rows(both)),
-        html("sessions.html", **plain, view=sessions(samples.STATUS), rules_text=rules_text, why=why),
+        html("sessions.html", **plain, view=sessions(samples.STATUS)),
         html("attempts.html", **plain, rows=attempt_rows(both)),
         html("attempt.html", **plain, view=failed),
         html("attempt.html", **plain, view=attempt_page(samples.KNOCK)),

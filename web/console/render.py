@@ -36,6 +36,22 @@ _SECTIONS = tuple(address for _, entries in NAVIGATION for _, address in entries
 _INSIDE = dict.fromkeys(("/psks", "/ppks", "/certificates", "/authorities"), "/credentials")
 
 
+_FILTERS = (
+    "access_rules",
+    "capital",
+    "clock",
+    "duration",
+    "grouped",
+    "iso",
+    "left",
+    "moment",
+    "octets",
+    "profile_reason",
+    "sentence",
+    "tunnel",
+)
+
+
 @cache
 def asset(name: str) -> str:
     """The address of a static file, which changes when the file does, so that browsers may keep it for ever."""
@@ -51,7 +67,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("capital", "clock", "duration", "grouped", "iso", "left", "moment", "octets", "sentence", "tunnel"):
+    for name in _FILTERS:
         environment.filters[name] = getattr(words, name)
     environment.filters["segment"] = lambda text: quote(str(text), safe="")
     environment.globals.update(asset=asset, navigation=NAVIGATION, counted=words.counted)

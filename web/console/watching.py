@@ -21,7 +21,6 @@ from web.console.views import attempts as attempt_views
 from web.console.views import events as event_views
 from web.console.views import quantum
 from web.console.views import tunnels as tunnel_views
-from web.console.views.access_profiles import rules_text, why
 from web.console.views.overview import overview
 from web.console.views.sessions import sessions
 from web.console.words import OUTCOMES
@@ -150,8 +149,6 @@ async def list_sessions(request: Request, session: SignedIn, gateway: ThisGatewa
         title="Sessions",
         user=session.admin,
         view=sessions(status, q),
-        why=why,
-        rules_text=rules_text,
         status=status,
         q=q,
         now=status.at,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from gateway.ike.attempts import Outcome
-from gateway.service.status import TunnelState
+from gateway.service.status import AccessStatus, TunnelState
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,17 @@ def moment(at: float, now: float) -> str:
 def tunnel(name: str) -> str:
     """The address of a tunnel's page."""
     return "/tunnels/" + quote(name, safe="")
+
+
+def profile_reason(group: str) -> str:
+    """Why a user has his access profile."""
+    return f"by the group {group}" if group else "his own"
+
+
+def access_rules(access: AccessStatus) -> str:
+    """What a session's rules let through, in a sentence's end."""
+    networks = ", ".join(access.networks) or "anywhere"
+    return f"{access.tunnel} tunnel, {networks}{', masqueraded' if access.masquerade else ''}"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.policy.snapshot import Snapshot
-from gateway.service.status import AccessStatus
 from gateway.storage.objects import Inventory
 from gateway.storage.people import UserObject
+from web.console.words import profile_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,7 @@ def reach_of(snapshot: Snapshot, user: UserObject) -> Reach:
     access = snapshot.access_of(compiled) if compiled else None
     if access is None:
         return Reach("", "no profile is for him: he reaches all that the peer's children let in")
-    return Reach(access.profile.name, why(access.group))
-
-
-def why(group: str) -> str:
-    return f"by the group {group}" if group else "his own"
+    return Reach(access.profile.name, profile_reason(access.group))
 
 
 def users_of(inventory: Inventory, snapshot: Snapshot, profile: str) -> tuple[str, ...]:
@@ -65,9 +61,3 @@ def choices(inventory: Inventory, chosen: str) -> Sequence[tuple[str, str]]:
     """What the form of a user offers; `chosen` too, should it have gone meanwhile."""
     names = sorted(inventory.access_profiles.keys() | ({chosen} if chosen else set()))
     return [("", "That of his groups, if any"), *((name, name) for name in names)]
-
-
-def rules_text(access: AccessStatus) -> str:
-    """What a session's rules let through, in a sentence's end."""
-    networks = ", ".join(access.networks) or "anywhere"
-    return f"{access.tunnel} tunnel, {networks}{', masqueraded' if access.masquerade else ''}"
