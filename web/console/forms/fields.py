@@ -5,6 +5,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from fastapi import Request
@@ -61,6 +62,23 @@ def number(typed: Typed, name: str, errors: Errors, *, whole: bool = False) -> f
 def plain(value: float) -> str:
     """A number as people type it: 30, not 30.0."""
     return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def typed_day(at: float | None) -> str:
+    """The day of a moment, in UTC; empty for none."""
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
+def typed_moment(typed: Typed, name: str, errors: Errors, *, stored: float | None, hour: time) -> float | None:
+    """That hour of the day in a field, in UTC; a day that was not touched stays the stored moment."""
+    text = typed.get(name, "").strip()
+    if text == typed_day(stored):
+        return stored
+    try:
+        return datetime.combine(date.fromisoformat(text), hour, UTC).timestamp() if text else None
+    except ValueError:
+        errors[name] = "Write a day such as 2027-01-31."
+        return None
 
 
 def place(errors: Iterable[FieldError], fields: Iterable[tuple[str, str]]) -> Errors:

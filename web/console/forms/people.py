@@ -1,12 +1,12 @@
 """The forms of users, of pools of addresses, and of RADIUS servers."""
 
-from datetime import UTC, date, datetime, time
+from datetime import time
 from typing import Any
 
 from gateway.service.documents import as_document
 from gateway.storage.objects import FieldError
 from gateway.storage.people import PoolObject, RadiusObject, UserObject
-from web.console.forms.fields import Errors, Typed, entries, lines, number, place, plain
+from web.console.forms.fields import Errors, Typed, entries, lines, number, place, plain, typed_day, typed_moment
 
 _USER_FIELDS = (
     (r"/(name|description|login|password|expires_at|sessions|access_profile)", r"\1"),
@@ -28,19 +28,19 @@ _RADIUS_NUMBERS = {
 _RADIUS_CHECKS = ("accounting", "dynamic", "unsigned_rejects")
 _RADIUS_CHOICES = (*_RADIUS_NUMBERS, *_RADIUS_CHECKS)
 _RADIUS_FIELDS = ((rf"/(name|description|address|secret|{'|'.join(_RADIUS_CHOICES)})", r"\1"),)
+_DAY_END = time(23, 59, 59)
 NEW_USER: Typed = {"enabled": "yes", "sessions": "0"}
 _POOL_LISTS = ("networks", "excluded", "dns", "nbns", "domains", "subnets")
 
 
 def typed_of_user(user: UserObject) -> Typed:
-    end = "" if user.expires_at is None else datetime.fromtimestamp(user.expires_at, UTC).strftime("%Y-%m-%d")
     return {
         "name": user.name,
         "description": user.description,
         "enabled": "yes" if user.enabled else "",
         "login": user.login,
         "identities": "\n".join(user.identities),
-        "expires_at": end,
+        "expires_at": typed_day(user.expires_at),
         "groups": "\n".join(user.groups),
         "addresses": "\n".join(user.addresses),
         "sessions": str(user.sessions),
@@ -51,12 +51,13 @@ def typed_of_user(user: UserObject) -> Typed:
 def user_document(typed: Typed, base: UserObject | None, errors: Errors) -> dict[str, Any]:
     """The user's document; with no password typed, the stored one stays."""
     document: dict[str, Any] = as_document(base) if base else {"name": typed.get("name", "").strip()}
+    stored = base.expires_at if base else None
     document |= {
         "description": typed.get("description", "").strip(),
         "enabled": bool(typed.get("enabled")),
         "login": typed.get("login", "").strip(),
         "identities": lines(typed.get("identities", "")),
-        "expires_at": _end(typed, base, errors),
+        "expires_at": typed_moment(typed, "expires_at", errors, stored=stored, hour=_DAY_END),
         "groups": entries(typed.get("groups", "")),
         "access_profile": typed.get("access_profile", ""),
         "addresses": entries(typed.get("addresses", "")),
@@ -66,21 +67,6 @@ def user_document(typed: Typed, base: UserObject | None, errors: Errors) -> dict
     if password := typed.get("password", ""):
         document["password"] = password
     return document
-
-
-def _end(typed: Typed, base: UserObject | None, errors: Errors) -> float | None:
-    """The last moment of the day that was typed, in UTC; a day that was not touched keeps its hour."""
-    text = typed.get("expires_at", "").strip()
-    if not text:
-        return None
-    if base is not None and text == typed_of_user(base)["expires_at"]:
-        return base.expires_at
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        errors["expires_at"] = "Write a day such as 2027-01-31."
-        return None
-    return datetime.combine(day, time(23, 59, 59), UTC).timestamp()
 
 
 def placed_user(found: list[FieldError]) -> Errors:
