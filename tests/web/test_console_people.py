@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ike.path import Path as IkePath
+from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.policy.identities import Identity
 from tests.web.console_markup import Page
 from tests.web.console_person import Person, setup, visiting
 from tests.web.test_console_forms import NEW, values
@@ -112,6 +115,19 @@ async def test_a_pool_that_holds_a_users_own_address_stays_and_its_page_says_why
     kept = Page((await person.send("/access/pools/people/delete", {"confirm": "people"}, 422)).text)
     assert "10.9.0.3 is in no pool." in kept.source
     assert "people" in person.gateway.config.inventory.pools
+
+
+async def test_who_is_on_the_way_out_is_not_connected(person: Person) -> None:
+    await person.send("/access/users/new", USER | {"addresses": ""})
+    core = person.gateway._engine.core
+    path = IkePath("127.0.0.1", "192.0.2.9")
+    sa = IkeSa(core.number("ike-sa"), False, path, core.now, bytes(8), b"ours" * 2, state=Lifecycle.DELETING)
+    sa.remote_id = Identity.parse(USER["login"])
+    core.sas[sa.spi_r] = sa
+    (one,) = person.gateway.status().ike_sas
+    assert one.user == USER["login"]
+    assert "Not connected" in (await person.look("/access")).source
+    del core.sas[sa.spi_r]
 
 
 async def test_one_time_codes_are_given_shown_once_and_taken(person: Person) -> None:

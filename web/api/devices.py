@@ -100,7 +100,7 @@ async def get_device_status(request: Request, _: ReadState, address: DeviceAddre
     seen = gateway.devices.sighting(address)
     return DeviceStatus(
         device=address,
-        ike_sas=[sa.id for sa in gateway.status().ike_sas if sa.device == address],
+        ike_sas=[sa.id for sa in gateway.observer.ike_sas() if sa.device == address],
         first_seen_at=seen.first if seen else None,
         last_seen_at=seen.last if seen else None,
     )

@@ -62,7 +62,7 @@ def _draw(
         user=session.admin,
         person=user,
         address=_address(user, device),
-        row=view.device_row(gateway, found, gateway.status().ike_sas),
+        row=view.device_row(gateway, found, gateway.observer.ike_sas()),
         invites=view.invite_rows(gateway, name),
         peers=view.peers_for_persons(gateway),
         typed=typed,

@@ -138,7 +138,7 @@ def _watching(request: Request, gateway: Gateway, invite: Invite, watch: Watch) 
 
 def standing(gateway: Gateway, invite: Invite) -> IkeSaStatus | None:
     """By what the invited device is in now; one without a certificate is known by its user alone."""
-    sas = [sa for sa in gateway.status().ike_sas if sa.established_at is not None]
+    sas = gateway.observer.ike_sas()
     if gateway.invitations.needs_key(invite):
         return next((sa for sa in sas if sa.device == invite.device), None)
     user = gateway.config.inventory.users.get(invite.device.partition("/")[0], UserObject(name="nobody"))

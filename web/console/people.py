@@ -33,7 +33,7 @@ async def show_access(request: Request, session: SignedIn, gateway: ThisGateway)
         "access.html",
         title="Remote access",
         user=session.admin,
-        users=people.user_rows(inventory, snapshot, gateway.status().ike_sas, leases, time.time()),
+        users=people.user_rows(inventory, snapshot, gateway.observer.ike_sas(), leases, time.time()),
         profiles=access_profiles.profile_rows(inventory, snapshot),
         pools=people.pool_rows(inventory, snapshot, leases),
         leases=people.lease_rows(leases),

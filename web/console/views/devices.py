@@ -51,7 +51,7 @@ class InviteRow:
 
 def device_rows(gateway: Gateway, user: str) -> list[DeviceRow]:
     """The devices of a user, by name."""
-    sas = gateway.status().ike_sas
+    sas = gateway.observer.ike_sas()
     devices = gateway.config.inventory.devices
     return [device_row(gateway, one, sas) for _, one in sorted(devices.items()) if one.user == user]
 
