@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.crypto.authority import DAY
+from gateway.service.devices import LIFE
 from gateway.service.gateway import Gateway
 from gateway.service.invitations import GOOD_FOR, LONGEST, Invite
 from gateway.storage.fields import Flag, Reference, Seconds
@@ -25,6 +26,8 @@ from web.api.common import (
 from web.api.devices import DeviceAddress
 from web.dependencies import current_gateway
 
+MOST_DAYS = 3650
+"""For which a device's certificate can be made valid."""
 router = APIRouter(tags=["remote access"])
 InviteId = Annotated[str, Path(pattern=r"^[0-9a-z]{1,32}$")]
 
@@ -66,23 +69,31 @@ class InviteBody(BaseModel):
     good_for: Annotated[Seconds, Field(ge=60, le=LONGEST, description="Seconds after which the link has run out")] = (
         GOOD_FOR
     )
-    days: Annotated[float, Field(gt=0, le=3650, description="How long the device's certificate is valid")] = 398
+    days: Annotated[float, Field(gt=0, le=MOST_DAYS, description="How long the device's certificate is valid")] = (
+        LIFE / DAY
+    )
     on_demand: Annotated[
         Flag, Field(description="The device connects by itself whenever it has a network; Apple's alone can be told so")
     ] = False
 
 
+def first_seen(gateway: Gateway, invite: Invite) -> float | None:
+    """When the device came in first by what the invitation gave it, Unix seconds."""
+    seen = gateway.devices.sighting(invite.device)
+    if seen is None or invite.used_at is None or seen.first < invite.used_at:
+        return None
+    return seen.first
+
+
 def show_invite(gateway: Gateway, invite: Invite) -> dict[str, Any]:
     """The invitation as the API shows it."""
-    seen = gateway.devices.sighting(invite.device)
-    later = seen is not None and invite.used_at is not None and seen.first >= invite.used_at
     hidden = ("digest", "life")
     fields = {name: getattr(invite, name) for name in Invite.__dataclass_fields__ if name not in hidden}
     return {
         **fields,
         "days": invite.life / DAY,
         "state": invite.state(time.time()),
-        "first_seen_at": seen.first if later and seen else None,
+        "first_seen_at": first_seen(gateway, invite),
     }
 
 

@@ -4,11 +4,12 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.crypto.authority import DAY
 from gateway.service.access import Session
+from gateway.service.devices import LIFE
 from gateway.service.gateway import Gateway
 from gateway.service.invitations import GOOD_FOR, LONGEST
 from gateway.service.manage import Invalid, PreconditionFailed
 from gateway.storage.devices import DeviceObject
-from web.api.invites import invitation_link
+from web.api.invites import MOST_DAYS, invitation_link
 from web.console.forms.fields import Errors, Typed, api_call, number, place, typed_in
 from web.console.qr import qr_code
 from web.console.render import go, page
@@ -19,7 +20,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _PATH = "/access/users/{user}/devices/{device}"
 _FIELDS = ((r"/(name|description|peer)", r"\1"),)
 _HOURS = LONGEST / 3600
-_NEW: Typed = {"hours": f"{GOOD_FOR / 3600:g}", "days": "398"}
+_NEW: Typed = {"hours": f"{GOOD_FOR / 3600:g}", "days": f"{LIFE / DAY:g}"}
 
 
 def _address(user: str, device: str) -> str:
@@ -78,7 +79,7 @@ async def invite(request: Request, session: SignedIn, gateway: ThisGateway, user
     typed, _ = await typed_in(request)
     name, errors = f"{user}/{device}", Errors()
     gateway.config.object("devices", name)
-    hours, days = _within(typed, "hours", errors, _HOURS), _within(typed, "days", errors, 3650)
+    hours, days = _within(typed, "hours", errors, _HOURS), _within(typed, "days", errors, MOST_DAYS)
     if errors:
         return _draw(request, session, gateway, name, typed, errors)
     try:

@@ -20,17 +20,11 @@ from gateway.storage.people import UserObject
 from web.console.forms.fields import typed_in
 from web.console.render import page
 from web.console.session import PageRoute, ThisGateway
+from web.console.views.devices import PLATFORMS
 from web.dependencies import source
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 WATCH_COOKIE = "__Host-ikegate-join"
-PLATFORMS = (
-    ("apple", "iPhone, iPad or Mac"),
-    ("android", "Android"),
-    ("windows", "Windows"),
-    ("networkmanager", "Linux, NetworkManager"),
-    ("swanctl", "Linux, swanctl"),
-)
 _SIGNS = (
     ("iPhone", "apple"),
     ("iPad", "apple"),

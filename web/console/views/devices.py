@@ -11,9 +11,16 @@ from gateway.service.gateway import Gateway
 from gateway.service.invitations import Invite
 from gateway.service.status import IkeSaStatus
 from gateway.storage.devices import DeviceObject
-from web.console.joining import PLATFORMS
+from web.api.invites import first_seen
 from web.console.words import State
 
+PLATFORMS = (
+    ("apple", "iPhone, iPad or Mac"),
+    ("android", "Android"),
+    ("windows", "Windows"),
+    ("networkmanager", "Linux, NetworkManager"),
+    ("swanctl", "Linux, swanctl"),
+)
 _STATES = {
     "used": State("File taken", "up", 0),
     "revoked": State("Revoked", "disabled", 0),
@@ -86,16 +93,13 @@ def device_row(gateway: Gateway, device: DeviceObject, sas: Iterable[IkeSaStatus
 
 def invite_rows(gateway: Gateway, device: str) -> list[InviteRow]:
     """The invitations of a device, the newest first."""
-    now, seen = time.time(), gateway.devices.sighting(device)
-    rows = []
+    now, rows = time.time(), []
     for one in gateway.invitations.of_device(device):
-        kept = one.state(now)
-        state = State("Opened" if one.opened_at else "Not opened yet", "connecting", 0)
-        state = _STATES.get(kept, state)
-        came = seen is not None and one.used_at is not None and seen.first >= one.used_at
-        if came:
+        kept, connected = one.state(now), first_seen(gateway, one)
+        state = _STATES.get(kept) or State("Opened" if one.opened_at else "Not opened yet", "connecting", 0)
+        if connected is not None:
             state = State("Connected", "up", 0)
-        rows.append(InviteRow(one, state.css, state.word, kept == "open", seen.first if seen and came else None))
+        rows.append(InviteRow(one, state.css, state.word, kept == "open", connected))
     return rows
 
 
