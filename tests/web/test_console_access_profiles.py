@@ -42,7 +42,7 @@ async def test_a_profile_is_made_given_changed_and_deleted(person: Person) -> No
     await person.send("/access/users/anna", form | {"access_profile": "web"})
     assert config.inventory.users["anna"].access_profile == "web"
     assert "his own" in (await person.look("/access/users/anna")).source
-    assert "anna" in (await person.look("/access/profiles/web")).source
+    assert "/access/users/anna" in (await person.look("/access/profiles/web")).source
     form = values(await person.look("/access/profiles/web"))
     await person.send("/access/profiles/web", {key: text for key, text in form.items() if key != "masquerade"})
     assert config.inventory.access_profiles["web"].masquerade is False
@@ -54,11 +54,23 @@ async def test_a_profile_is_made_given_changed_and_deleted(person: Person) -> No
     assert not config.inventory.access_profiles
 
 
+async def test_a_change_shows_all_its_mistakes_at_once(person: Person) -> None:
+    await person.send("/access/profiles/new", PROFILE)
+    form = values(await person.look("/access/profiles/web"))
+    wrong = Page((await person.send("/access/profiles/web", form | {"networks": "", "sessions": "-1"}, 422)).text)
+    assert said(wrong).keys() == {"networks", "sessions"}
+    assert person.gateway.config.inventory.access_profiles["web"].sessions == 2
+
+
 async def test_mistakes_stand_under_their_fields(person: Person) -> None:
     wrong = Page((await person.send("/access/profiles/new", PROFILE | {"networks": "10.1.0.1/24"}, 422)).text)
     assert "10.1.0.0/24" in said(wrong)["networks"]
     wrong = Page((await person.send("/access/profiles/new", PROFILE | {"networks": ""}, 422)).text)
     assert "full tunnel" in said(wrong)["networks"]
+    both = {"networks": "10.1.0.1/24", "sessions": "-1"}
+    wrong = Page((await person.send("/access/profiles/new", PROFILE | both, 422)).text)
+    assert said(wrong)["sessions"] == "Should be greater than or equal to 0."
+    assert "10.1.0.0/24" in said(wrong)["networks"]
     wrong = Page((await person.send("/access/profiles/new", PROFILE | {"pools": "nowhere"}, 422)).text)
     assert "no pool 'nowhere'" in said(wrong)["pools"]
     wrong = Page((await person.send("/access/profiles/new", PROFILE | {"esp_proposals": "modern-ike"}, 422)).text)

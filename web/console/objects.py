@@ -122,6 +122,18 @@ async def store_new(write: Awaitable[Written], errors: Errors, placed: Callable[
         errors["name"] = _TAKEN
 
 
+def _without_wrong_numbers(document: dict[str, Any], base: Named | None, errors: Errors) -> dict[str, Any] | None:
+    """The document with the stored numbers, or none, where those in it cannot be; None when all of them can.
+
+    A number out of its bounds is found before anything else is looked at, and would hide every other mistake.
+    """
+    wrong = {name for name in errors if type(document.get(name)) in (int, float)}
+    if not wrong:
+        return None
+    kept = {name: getattr(base, name) for name in wrong} if base else {}
+    return {name: value for name, value in document.items() if name not in wrong} | kept
+
+
 def object_pages(router: APIRouter, pages: Pages[Any]) -> None:
     """New, change and delete."""
     _new_pages(router, pages)
@@ -150,6 +162,9 @@ def _new_pages(router: APIRouter, pages: Pages[Any]) -> None:
         name = str(document["name"])
         known = terms(session, dry_run=bool(errors), create=True)
         await store_new(gateway.config.put(pages.kind, name, document, known), errors, pages.placed)
+        if (rest := _without_wrong_numbers(document, None, errors)) is not None:
+            trial = replace(known, dry_run=True)
+            await store_new(gateway.config.put(pages.kind, name, rest, trial), errors, pages.placed)
         return pages.draw(sheet) if errors else go(pages.list_path, f"{name} {pages.made}{pages.remark(typed)}")
 
 
@@ -171,6 +186,8 @@ def _change_pages(router: APIRouter, pages: Pages[Any]) -> None:
         document = pages.document(typed, base, errors)
         known = terms(session, etag, dry_run=bool(errors))
         written, now = await store(gateway.config.put(pages.kind, name, document, known), errors, pages.placed)
+        if (rest := _without_wrong_numbers(document, base, errors)) is not None:
+            await store(gateway.config.put(pages.kind, name, rest, replace(known, dry_run=True)), errors, pages.placed)
         if errors or written is None:
             return pages.draw(replace(sheet, etag=etag if now is None else now))
         warned = "".join(f"{sentence} " for sentence in written.warnings)
