@@ -1,4 +1,4 @@
-"""The API of a real gateway, and callers of it."""
+"""The API of a real gateway, and callers of it; and a person before its console."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from tests.web.api_lab import Api, served
+from tests.web.console_person import Person, setup, visiting
 
 
 @pytest.fixture
@@ -26,3 +27,11 @@ async def client(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
 async def nobody(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
     async with api.client() as made:
         yield made
+
+
+@pytest.fixture
+async def person(tmp_path: Path) -> AsyncIterator[Person]:
+    """The first administrator, who has just made the account."""
+    async with visiting(tmp_path) as found:
+        await setup(found)
+        yield found

@@ -1,12 +1,7 @@
 """Access profiles in the console, as a person uses it without script."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from tests.web.console_markup import Page
-from tests.web.console_person import Person, setup, visiting
+from tests.web.console_person import Person
 from tests.web.test_console_forms import NEW, values
 from tests.web.test_console_people import POOL, USER
 from tests.web.test_console_rules import said
@@ -20,13 +15,6 @@ PROFILE = {
     "dns": "10.1.0.53",
     "sessions": "2",
 }
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 async def test_a_profile_is_made_given_changed_and_deleted(person: Person) -> None:

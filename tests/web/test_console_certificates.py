@@ -1,9 +1,7 @@
 """Certificates and authorities by forms alone: made, issued, used by a tunnel, revoked, handed out."""
 
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,7 @@ from gateway.service.manage import Terms
 from gateway.storage.identity import RevokedFields
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
-from tests.web.console_person import Person, setup, visiting
+from tests.web.console_person import Person
 from tests.web.test_console_forms import values
 from tests.web.test_console_rules import said
 from web.api.authorities import CreateBody
@@ -53,13 +51,6 @@ TUNNEL = {
     "revocation": "strict",
     "action": "save",
 }
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 async def issued(person: Person) -> None:

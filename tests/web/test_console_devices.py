@@ -1,14 +1,12 @@
 """A user's devices and their links in the console, as a person uses it without script."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import segno
 
 from tests.web.console_markup import Page
-from tests.web.console_person import BASE, Person, setup, visiting
+from tests.web.console_person import BASE, Person
 from tests.web.joining_lab import CERTIFICATE, ME, PASSWORD, people, welcome
 from tests.web.test_console_rules import said
 from web.console.qr import qr_code
@@ -18,11 +16,9 @@ LINK = {"peer": "people", "hours": "24", "days": "398"}
 
 
 @pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        await welcome(found.gateway)
-        yield found
+async def person(person: Person) -> Person:
+    await welcome(person.gateway)
+    return person
 
 
 def shown_link(page: Page) -> str:

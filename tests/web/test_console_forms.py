@@ -1,8 +1,5 @@
 """Forms: what is typed is stored, what is wrong is said beside the field and nothing typed is lost."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from gateway.policy.peers import Shunt, ShuntAction
@@ -12,7 +9,7 @@ from gateway.storage.objects import FieldError
 from gateway.storage.peers import ChildObject, PeerObject
 from tests.web.console_lab import LAB, SECRET
 from tests.web.console_markup import Page
-from tests.web.console_person import PASSPHRASE, Person, configure, setup, visiting
+from tests.web.console_person import PASSPHRASE, Person, configure
 from web.console.forms import tunnel
 from web.console.forms.fields import entries, impact, place, remark_on
 
@@ -32,13 +29,6 @@ NEW = {
     "policy": "modern-pq",
     "action": "save",
 }
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 def values(page: Page) -> dict[str, str]:

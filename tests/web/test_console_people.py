@@ -1,16 +1,12 @@
 """The pages of remote access, as a person uses them without script."""
 
 import base64
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from gateway.ike.path import Path as IkePath
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.identities import Identity
 from tests.web.console_markup import Page
-from tests.web.console_person import Person, setup, visiting
+from tests.web.console_person import Person
 from tests.web.test_console_forms import NEW, values
 from tests.web.test_console_rules import said
 
@@ -31,13 +27,6 @@ USER = {
     "groups": "staff, lab",
     "sessions": "2",
 }
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 async def test_a_pool_and_a_user_are_made_changed_and_deleted(person: Person) -> None:

@@ -1,19 +1,7 @@
 """Policies, demands and the report on post-quantum keys, as a person uses them without script."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from tests.web.console_person import Person, configure, setup, visiting
+from tests.web.console_person import Person, configure
 from tests.web.test_console_forms import NEW, values
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 async def test_a_policy_is_one_choice_and_says_what_it_offers(person: Person) -> None:

@@ -1,26 +1,17 @@
 """Post-quantum pre-shared keys, and what a tunnel says of them, as a person writes it without script."""
 
 import base64
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
-from tests.web.console_person import Person, configure, setup, visiting
+from tests.web.console_person import Person, configure
 from tests.web.test_console_forms import NEW, values
 from tests.web.test_console_rules import said
 
 SECRET = "0x" + bytes(range(100, 132)).hex()
 NAMED = {"advanced": "yes", "ppks": "this-year"}
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 async def made(person: Person, name: str = "this-year", **more: str) -> str:

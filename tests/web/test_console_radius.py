@@ -1,13 +1,10 @@
 """RADIUS servers, as a person sets them up without script."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
-from tests.web.console_person import Person, setup, visiting
+from tests.web.console_person import Person
 from tests.web.test_console_forms import values
 from tests.web.test_console_rules import said
 
@@ -19,13 +16,6 @@ PEOPLE = {
     "remote_auth": [{"method": "eap", "eap_methods": ["radius"]}],
     "children": [{"name": "net", "local_selectors": ["10.8.0.0/16"], "remote_selectors": ["10.9.0.0/16"]}],
 }
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 async def test_a_server_is_made_changed_and_deleted(person: Person) -> None:

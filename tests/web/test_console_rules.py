@@ -1,16 +1,12 @@
 """The pages of shunts, blocked sources and settings, as a person uses them without script."""
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from gateway.storage.fields import LATEST
 from gateway.storage.rules import SettingsObject
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
-from tests.web.console_person import Person, configure, setup, visiting
+from tests.web.console_person import Person, configure
 from tests.web.test_console_forms import values
 
 SHUNT = {
@@ -21,13 +17,6 @@ SHUNT = {
     "remote_selectors": "10.1.0.0/16, fd00::/64",
     "priority": "7",
 }
-
-
-@pytest.fixture
-async def person(tmp_path: Path) -> AsyncIterator[Person]:
-    async with visiting(tmp_path) as found:
-        await setup(found)
-        yield found
 
 
 def said(page: Page) -> dict[str, str]:

@@ -33,10 +33,9 @@ PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    async with served(tmp_path) as found:
-        await welcome(found.gateway)
-        yield found
+async def api(api: Api) -> Api:
+    await welcome(api.gateway)
+    return api
 
 
 @pytest.fixture
