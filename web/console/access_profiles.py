@@ -9,7 +9,7 @@ from gateway.storage.access_profiles import AccessProfileObject
 from web.console.forms import access_profiles as form
 from web.console.objects import Deletion, Pages, Sheet, object_pages
 from web.console.session import PageRoute
-from web.console.views.access_profiles import users_of
+from web.console.views.access_profiles import users_by_profile
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TUNNELS = (
@@ -27,7 +27,7 @@ def _draw(sheet: Sheet[AccessProfileObject]) -> Response:
         form.profile_document(sheet.typed, sheet.base, {}),
         new="New access profile",
         tunnels=_TUNNELS,
-        used_by=users_of(config.inventory, config.snapshot(), name) if name else (),
+        used_by=users_by_profile(config.inventory, config.snapshot()).get(name, ()) if name else (),
     )
 
 
@@ -38,7 +38,7 @@ def _delete(gateway: Gateway, name: str) -> Deletion:
     if own:
         text = "These users have it as their own; choose another for them first:"
         return Deletion("access profile", text, _linked(own), refused=True)
-    by_group = users_of(inventory, gateway.config.snapshot(), name)
+    by_group = users_by_profile(inventory, gateway.config.snapshot()).get(name, [])
     text = "No user has it."
     if by_group:
         text = "These users have it by a group. Without it they reach all that the peer's children let in:"

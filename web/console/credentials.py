@@ -13,7 +13,7 @@ from gateway.storage.post_quantum import PpkObject
 from web.api.ppks import random_ppk
 from web.console.forms import keys as form
 from web.console.forms.fields import Typed, random_secret, remark_on
-from web.console.objects import Deletion, Pages, Sheet, object_pages
+from web.console.objects import Deletion, Pages, Sheet, object_pages, unless_needed
 from web.console.render import page
 from web.console.session import PageRoute, SignedIn, ThisGateway
 from web.console.views import certificates, keys
@@ -104,10 +104,9 @@ def _draw_ppk(sheet: Sheet[PpkObject]) -> Response:
 
 
 def _delete_ppk(gateway: Gateway, name: str) -> Deletion:
-    """A key that a peer names stays."""
     users = keys.peers_of_ppk(gateway.config.inventory, name)
-    text = "These tunnels name it; take it out of them first:" if users else "No tunnel uses it."
-    return Deletion("post-quantum pre-shared key", text, [(user, tunnel(user)) for user in users], refused=True)
+    needed = "These tunnels name it; take it out of them first:"
+    return unless_needed("post-quantum pre-shared key", users, needed)
 
 
 object_pages(
@@ -166,10 +165,8 @@ def _with_picks(sheet: Sheet[ProposalObject]) -> Sheet[ProposalObject] | None:
 
 
 def _delete_proposal(gateway: Gateway, name: str) -> Deletion:
-    """A proposal that is referred to stays."""
     users = keys.users(gateway.config.inventory, name)
-    text = "These tunnels refer to it; give them another proposal first:" if users else "No tunnel uses it."
-    return Deletion("proposal", text, [(user, tunnel(user)) for user in users], refused=True)
+    return unless_needed("proposal", users, "These tunnels refer to it; give them another proposal first:")
 
 
 _NEW_PROPOSAL: Typed = {"protocol": "ike"}

@@ -1,6 +1,6 @@
 """The pages that every kind of object has (new, change, delete), made from one description of the kind."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from gateway.storage.fields import Named
 from web.console.forms.fields import Errors, Typed, api_call, impact, sentence_of, typed_in
 from web.console.render import go, page
 from web.console.session import CHANGED_MEANWHILE, SignedIn, ThisGateway, terms
+from web.console.words import tunnel
 
 Stored = TypeVar("Stored", bound=Named)
 _TAKEN = "There is one of this name already."
@@ -79,6 +80,12 @@ class Deletion:
     consequence: str
     users: Sequence[tuple[str, str]] = ()
     refused: bool = False
+
+
+def unless_needed(what: str, users: Iterable[str], needed: str, free: str = "No tunnel uses it.") -> Deletion:
+    """What stays while tunnels need it: `needed` is said before they are named, `free` when there are none."""
+    links = [(user, tunnel(user)) for user in users]
+    return Deletion(what, needed if links else free, links, refused=True)
 
 
 @dataclass(frozen=True)

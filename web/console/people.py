@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from gateway.service.gateway import Gateway
 from gateway.storage.people import PoolObject, RadiusObject, UserObject
 from web.console.forms import people as form
-from web.console.objects import Deletion, Pages, Sheet, object_pages
+from web.console.objects import Deletion, Pages, Sheet, object_pages, unless_needed
 from web.console.render import go, page
 from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views import access_profiles, people
@@ -110,10 +110,9 @@ def _draw_pool(sheet: Sheet[PoolObject]) -> Response:
 
 
 def _delete_pool(gateway: Gateway, name: str) -> Deletion:
-    """A pool that a peer gives from stays."""
     users = people.peers_of_pool(gateway.config.inventory, name)
-    text = "These peers give addresses from it; give them another pool first:" if users else "No peer gives from it."
-    return Deletion("pool", text, [(user, tunnel(user)) for user in users], refused=True)
+    needed = "These peers give addresses from it; give them another pool first:"
+    return unless_needed("pool", users, needed, "No peer gives from it.")
 
 
 object_pages(

@@ -1,5 +1,6 @@
 """Access profiles as pages show them, and which of them a user has."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,13 +38,17 @@ def reach_of(snapshot: Snapshot, user: UserObject) -> Reach:
     return Reach(access.profile.name, profile_reason(access.group))
 
 
-def users_of(inventory: Inventory, snapshot: Snapshot, profile: str) -> tuple[str, ...]:
-    users = sorted(inventory.users.items())
-    return tuple(name for name, user in users if reach_of(snapshot, user).profile == profile)
+def users_by_profile(inventory: Inventory, snapshot: Snapshot) -> dict[str, list[str]]:
+    """Who has each profile now, by name; a profile that nobody has is missing."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, user in sorted(inventory.users.items()):
+        found[reach_of(snapshot, user).profile].append(name)
+    return dict(found)
 
 
 def profile_rows(inventory: Inventory, snapshot: Snapshot) -> list[ProfileRow]:
     """By name."""
+    users = users_by_profile(inventory, snapshot)
     return [
         ProfileRow(
             name,
@@ -51,7 +56,7 @@ def profile_rows(inventory: Inventory, snapshot: Snapshot) -> list[ProfileRow]:
             profile.tunnel,
             profile.networks,
             profile.masquerade,
-            users_of(inventory, snapshot, name),
+            tuple(users.get(name, ())),
         )
         for name, profile in sorted(inventory.access_profiles.items())
     ]
