@@ -129,7 +129,7 @@ async def store_new(write: Awaitable[Written], errors: Errors, placed: Callable[
         errors["name"] = _TAKEN
 
 
-def _without_wrong_numbers(document: dict[str, Any], base: Named | None, errors: Errors) -> dict[str, Any] | None:
+def _without_wrong_numbers(document: dict[str, Any], base: object, errors: Errors) -> dict[str, Any] | None:
     """The document with the stored numbers, or none, where those in it cannot be; None when all of them can.
 
     A number out of its bounds is found before anything else is looked at, and would hide every other mistake.
