@@ -28,8 +28,12 @@ def codes(secret: bytes, unix: float) -> dict[int, bytes]:
 
 
 def uri(secret: bytes, account: str, issuer: str) -> str:
-    """What an authenticator app takes, typed or as a QR code (Key URI Format); it holds the secret."""
-    name = quote(f"{issuer}:{account}", safe=":@")
+    """What an authenticator app takes, as a link or a QR code (Key URI Format); it holds the secret.
+
+    A colon parts the issuer from the account, so that those of an IPv6 address become dots.
+    """
+    issuer = issuer.replace(":", ".")
+    name = f"{quote(issuer, safe='')}:{quote(account, safe='@')}"
     return (
         f"otpauth://totp/{name}?secret={text(secret)}&issuer={quote(issuer, safe='')}"
         f"&algorithm=SHA1&digits={DIGITS}&period={STEP}"

@@ -1,5 +1,7 @@
 """EAP's two ends by themselves: who is let in by which method, and who is not."""
 
+from urllib.parse import parse_qs
+
 import pytest
 from cryptography import x509
 from OpenSSL import SSL
@@ -159,6 +161,21 @@ def test_a_secret_is_written_as_apps_read_it():
         "otpauth://totp/vpn.example:anna@example.com?secret=AAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQT&issuer=vpn.example"
         "&algorithm=SHA1&digits=6&period=30"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "issuer", "label"),
+    [
+        ("anna", "2001:db8::1", "2001.db8..1:anna"),
+        ("DOM:anna b", "vpn.example", "vpn.example:DOM%3Aanna%20b"),
+        ("anna&secret=x", "a&b", "a%26b:anna%26secret%3Dx"),
+    ],
+)
+def test_one_colon_parts_the_issuer_from_the_account(name, issuer, label):
+    uri = one_time.uri(bytes(20), name, issuer)
+    assert uri.partition("?")[0] == f"otpauth://totp/{label}"
+    asked = parse_qs(uri.partition("?")[2])
+    assert asked["issuer"] == [label.partition(":")[0].replace("%26", "&")] and len(asked["secret"]) == 1
 
 
 def test_wrong_tries_lock_this_source_out_and_nobody_else():

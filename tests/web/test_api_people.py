@@ -3,6 +3,7 @@
 import base64
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ from gateway.policy.pools import Pool
 from gateway.policy.users import User
 from tests.pki import issue, root
 from tests.web.api_lab import SUN, Api, problem, running
+from web.qr import qr_code
 
 V1 = "/api/v1"
 ROOT = root("O=Lab, CN=People Root")
@@ -197,6 +199,8 @@ async def test_one_time_codes_are_shown_once_and_taken_away(client: httpx2.Async
     assert made["typed"] == base64.b32encode(secret).decode()
     begins = f"otpauth://totp/gw.example:anna@example.com?secret={made['typed']}&issuer=gw.example"
     assert made["uri"].startswith(begins)
+    assert made["qr"] == qr_code(made["uri"]).svg
+    assert ET.fromstring(made["qr"]).tag == "{http://www.w3.org/2000/svg}svg"
     shown = await client.get(f"{V1}/users/anna")
     assert shown.json()["totp_set"] is True
     everything = shown.text + (await client.get(f"{V1}/config")).text

@@ -9,7 +9,7 @@ from tests.web.console_markup import Page
 from tests.web.console_person import BASE, Person
 from tests.web.joining_lab import CERTIFICATE, ME, PASSWORD, people, welcome
 from tests.web.test_console_rules import said
-from web.console.qr import qr_code
+from web.qr import qr_code
 
 PHONE = "/access/users/anna/devices/phone"
 LINK = {"peer": "people", "hours": "24", "days": "398"}

@@ -9,6 +9,7 @@ from tests.web.console_markup import Page
 from tests.web.console_person import Person
 from tests.web.test_console_forms import NEW, values
 from tests.web.test_console_rules import said
+from web.qr import qr_code
 
 POOL = {
     "name": "people",
@@ -128,9 +129,14 @@ async def test_one_time_codes_are_given_shown_once_and_taken(person: Person) -> 
     typed = base64.b32encode(secret).decode()
     assert typed in shown.text
     assert f":anna@example.com?secret={typed}" in shown.text
+    drawn = Page(shown.text)
+    (path,) = [one.attributes["d"] for one in drawn.all("path") if one.attributes.get("fill") == "#000"]
+    (uri,) = [one.text for one in drawn.all("dd") if one.attributes.get("id") == "uri"]
+    assert path == qr_code(uri).path
+    assert shown.headers["cache-control"] == "no-store"
     page = await person.look("/access/users/anna")
     assert "Make another secret" in page.source
-    assert typed not in page.source
+    assert typed not in page.source and path not in page.source
     await person.send("/access/users/anna/totp/delete", {})
     assert config.snapshot().users["anna@example.com"].totp_secret == b""
     assert "Give him one-time codes" in (await person.look("/access/users/anna")).source

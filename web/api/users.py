@@ -16,6 +16,7 @@ from gateway.storage.people import UserFields, UserObject
 from web.api.common import ACTION, READ, WRITE, ObjectName, ReadConfig, WriteConfig, problems, refuse_trial
 from web.api.resource import AskedTerms, Kind, ReadOnly, routes
 from web.dependencies import current_gateway
+from web.qr import qr_code
 
 router = APIRouter(tags=["remote access"])
 
@@ -74,7 +75,8 @@ async def get_profile(
 class CodesAnswer(BaseModel):
     """A new secret of one-time codes, which is shown this once: for the app that makes them."""
 
-    uri: str = Field(description="As a QR code or a link (otpauth://)")
+    uri: str = Field(description="As a link (otpauth://)")
+    qr: str = Field(description="The link as a QR code, an SVG image")
     typed: str = Field(description="The same secret to be typed, in base32")
 
 
@@ -86,7 +88,7 @@ async def generate_totp(request: Request, caller: WriteConfig, name: ObjectName,
     """
     refuse_trial(terms.dry_run)
     made = await current_gateway(request).give_codes(name, replace(terms, author=caller.name))
-    return CodesAnswer(uri=made.uri, typed=made.typed)
+    return CodesAnswer(uri=made.uri, qr=qr_code(made.uri).svg, typed=made.typed)
 
 
 @router.delete("/users/{name}/totp", status_code=204, responses=WRITE)

@@ -11,10 +11,10 @@ from gateway.service.manage import Invalid, PreconditionFailed
 from gateway.storage.devices import DeviceObject
 from web.api.invites import MOST_DAYS, invitation_link
 from web.console.forms.fields import Errors, Typed, api_call, number, place, typed_in
-from web.console.qr import qr_code
 from web.console.render import go, page
 from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views import devices as view
+from web.qr import qr_code
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _PATH = "/access/users/{user}/devices/{device}"

@@ -13,6 +13,7 @@ from web.console.session import PageRoute, SignedIn, ThisGateway, terms
 from web.console.views import access_profiles, people
 from web.console.views.devices import device_rows
 from web.console.words import tunnel
+from web.qr import qr_code
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _LIST = "/access"
@@ -87,7 +88,8 @@ object_pages(
 async def give_codes(request: Request, session: SignedIn, gateway: ThisGateway, name: str) -> Response:
     """The new secret is on the answer's page and nowhere else."""
     codes = await gateway.give_codes(name, terms(session))
-    return page(request, "codes.html", title=f"One-time codes of {name}", user=session.admin, name=name, codes=codes)
+    title, qr = f"One-time codes of {name}", qr_code(codes.uri)
+    return page(request, "codes.html", title=title, user=session.admin, name=name, codes=codes, qr=qr)
 
 
 @router.post("/access/users/{name}/totp/delete")

@@ -1,4 +1,4 @@
-"""A text as a QR code (ISO/IEC 18004), for a page that allows no inline style and no image from elsewhere."""
+"""A text as a QR code (ISO/IEC 18004): for pages that allow no inline style and no image from elsewhere, or alone."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,15 @@ class Drawing:
 
     size: int
     path: str
+
+    @property
+    def svg(self) -> str:
+        """As an image by itself, black on white."""
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.size} {self.size}" '
+            f'shape-rendering="crispEdges"><rect width="{self.size}" height="{self.size}" fill="#fff"/>'
+            f'<path fill="#000" d="{self.path}"/></svg>'
+        )
 
 
 def qr_code(text: str) -> Drawing:
