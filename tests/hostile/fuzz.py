@@ -25,7 +25,7 @@ from gateway.wire.outcome import Drop
 from tests.hostile.abuses import ABUSES
 from tests.hostile.mutation import damaged, rearranged, with_true_length
 from tests.hostile.rogue import AUTH, CREATE, INFORM, INTERMEDIATE, STATES, Inner, Rogue, delete, mixing
-from tests.hostile.scene import GATE, HONEST, PPK, ROGUE, Scene
+from tests.hostile.scene import BY_PEER, GATE, HONEST, PPK, ROGUE, Scene
 from tests.simulation.network import Weather
 
 MOST = 4000
@@ -186,6 +186,7 @@ class Story:
             self.chance.choice(self.steps)()
             sizes = self.scene.books()
             assert max(sizes.values()) < MOST, max(sizes.items(), key=lambda entry: entry[1])
+            assert not [name for name in BY_PEER if sizes[f"extensions.{name}"]], "of a peer that is gone"
         self.end()
 
     def appear(self) -> None:

@@ -33,9 +33,6 @@ MAY_GROW = {
     "held",
     "_heap",
     "_counters",
-    "redirects",
-    "offers",
-    "seen",
     "single_pairs",
     "kept",
     "_gone",
@@ -43,6 +40,9 @@ MAY_GROW = {
     "_keys",
 }
 """What the core keeps by design: bounded by other means, as budgets are too, or by the configuration."""
+
+BY_PEER = ("offers", "redirects", "seen")
+"""The books of `Extensions` that may have an entry for each configured peer; `books` counts what they have beyond."""
 
 
 class Scene:
@@ -84,8 +84,10 @@ class Scene:
 
     def books(self) -> dict[str, int]:
         """The size of everything that the core and its data plane keep, whatever its name."""
-        plane = self.gate.plane
-        found = dict(_sizes("", self.engine.core))
+        plane, core = self.gate.plane, self.engine.core
+        found = dict(_sizes("", core))
+        for name in BY_PEER:
+            found[f"extensions.{name}"] = len(getattr(core.extensions, name).keys() - core.snapshot.peers.keys())
         lying = {"states": plane.states(), "policies": plane.policies(), "held": plane.held, "routes": plane.routes()}
         return found | {f"plane.{name}": len(kept) for name, kept in lying.items()}
 
