@@ -9,11 +9,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.ocsp import OCSPCertStatus
 
 from gateway.crypto.signatures import PrivateKey
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Changes, Snapshot, changes
+from tests.crypto.test_revocation import response
 from tests.policy.test_snapshot import peer
 
 CERTIFICATE = (LocalAuth(Method.CERTIFICATE, "gw"),)
@@ -94,6 +96,8 @@ def test_another_way_of_proof_renegotiates(auth: dict[str, object]) -> None:
         (),
         (office(certificate=b"another root"),),
         (office(crls=(b"list",)),),
+        (office(ocsp=(response(OCSPCertStatus.REVOKED),)),),
+        (office(ocsp=(response(OCSPCertStatus.UNKNOWN),)),),
         (office(intermediates=(b"below",)),),
     ],
 )
@@ -101,6 +105,12 @@ def test_what_is_trusted_otherwise_is_looked_at_again(other: tuple[Authority, ..
     old = config(THEM, authorities=(office(),))
     assert changes(old, config(THEM, authorities=other)) == Changes(trust=("a",))
     assert changes(config(peer("a"), authorities=(office(),)), config(peer("a"), authorities=other)).empty
+
+
+@pytest.mark.parametrize("answer", [response(), b"answer"], ids=["good", "none"])
+def test_an_answer_that_takes_nothing_away_is_nothing_to_look_at(answer: bytes) -> None:
+    old = config(THEM, authorities=(office(),))
+    assert changes(old, config(THEM, authorities=(office(ocsp=(answer,)),))).empty
 
 
 def test_authorities_that_a_peer_does_not_name_are_nothing_to_it() -> None:
