@@ -364,16 +364,25 @@ def wander(network: Network, a: Host, b: Host, chance: random.Random, *, far: bo
             network.perform(host, host.engine.rekey(other, None, network.now)[1])
 
 
+LONGER = (109, 205, 319, 335, 1894, 3417, 5327, 10505, 12745, 14609, 14678, 15126, 27028)
+BY_ITSELF = Retransmission()
+"""The patience that a peer has by itself; that of `peer` ends before a liveness check does."""
+
+
 @pytest.mark.parametrize(
-    "seed", [*range(60), 109, 205, 319, 335, 1894, 3417, 5327, 10505, 12745, 14609, 14678, 15126, 27028]
+    ("seed", "more"),
+    [
+        *((seed, {}) for seed in range(60)),
+        *((seed, {"retransmission": BY_ITSELF}) for seed in LONGER),
+    ],
 )
-def test_wandering_ends_find_each_other(seed: int) -> None:
+def test_wandering_ends_find_each_other(seed: int, more: dict[str, Retransmission]) -> None:
     """One end wanders, through routers too, while both rekey, over a bad network: the tunnel that was made stays.
 
-    Who is not behind the routers has the patience that a peer has by itself: it hears of a new mapping when the other
-    end checks whether it is alive.
+    Some find each other only by patience: who is not behind the routers hears of a new mapping when the other end
+    checks whether it is alive.
     """
-    network, a, b = ends(retransmission=Retransmission())
+    network, a, b = ends(**more)
     chance = random.Random(seed)
     network.random.seed(seed)
     network.weather = Weather(loss=chance.random() * 0.25, duplicate=0.2, delay=0.05, jitter=chance.random())
