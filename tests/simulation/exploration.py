@@ -32,6 +32,7 @@ class Story:
     """What this seed makes of two gateways."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.chance = random.Random(seed)
         self.network = Network(seed, self.weather())
         self.log: list[str] = []
@@ -238,14 +239,13 @@ def live(host: Host) -> list[ChildSa]:
     return [child for sa in host.engine.ike_sas() for child in sa.children.values()]
 
 
-def explore(seed: int) -> None:
+def explore(story: Story) -> None:
     """Raises AssertionError, with the seed and what happened, where the story ends badly."""
-    story = Story(seed)
     try:
         story.tell()
     except Exception as problem:
         told = "\n  ".join(story.log)
-        raise AssertionError(f"network {seed}: {problem!r}\n  {told}") from problem
+        raise AssertionError(f"network {story.seed}: {problem!r}\n  {told}") from problem
 
 
 def failing(seeds: range) -> list[str]:
@@ -253,7 +253,7 @@ def failing(seeds: range) -> list[str]:
     found = []
     for seed in seeds:
         try:
-            explore(seed)
+            explore(Story(seed))
         except AssertionError as problem:
             found.append(str(problem))
     return found
