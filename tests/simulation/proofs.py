@@ -8,7 +8,7 @@ from gateway.policy.authentication import Authority, Credential, LocalAuth, Meth
 from gateway.policy.peers import Peer, Start
 from gateway.policy.snapshot import Snapshot
 from tests.pki import NOW, Issued, issue, private, root
-from tests.simulation.network import Host, Network, peer, psk
+from tests.simulation.network import Host, Network, Weather, peer, psk
 
 ROOT = root()
 CERTIFICATE, KEY = Method.CERTIFICATE, Method.PUBLIC_KEY
@@ -67,6 +67,15 @@ class Pair:
         self.apply(self.a, self.left, self.credential(self.ours, self.left.local_auth[0].method))
         self.network.run(seconds)
         return self
+
+    def come_back(self) -> None:
+        """Nobody hears the other until both have given up; then `a` comes back by its ticket."""
+        self.network.weather = Weather(loss=1.0)
+        self.network.run(200)
+        self.network.weather = Weather()
+        self.network.run(300)
+        assert self.stands
+        assert self.b.engine.core.counters["resumed"] == 1
 
     @property
     def stands(self) -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import ocsp
+from cryptography.x509.ocsp import OCSPCertStatus
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from gateway.ike.authentication.revocation import PATIENCE, AskRevocation, Told
@@ -16,6 +15,7 @@ from gateway.ike.flow import NoAnswer
 from gateway.policy.authentication import Revocation
 from gateway.policy.peers import Start
 from gateway.wire.numbers import NotifyType
+from tests.crypto.test_revocation import response as ocsp_response
 from tests.pki import NOW, Issued, authority, issue, private
 from tests.simulation.network import Outside, Weather
 from tests.simulation.proofs import ROOT, Pair
@@ -40,12 +40,8 @@ def holder(side: str, by: Issued = ROOT, **more: Any) -> Issued:
 
 
 def response(about: Issued, by: Issued = ROOT, *, revoked: bool = False, until: dt.datetime = AT + HOUR) -> bytes:
-    status = ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD
-    builder = ocsp.OCSPResponseBuilder().add_response(
-        about.certificate, by.certificate, hashes.SHA256(), status, AT - HOUR, until, AT if revoked else None, None
-    )
-    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, by.certificate)
-    return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    status = OCSPCertStatus.REVOKED if revoked else OCSPCertStatus.GOOD
+    return ocsp_response(status, leaf=about, issuer=by, begins=AT - HOUR, ends=until, digest=hashes.SHA256())
 
 
 @dataclass
@@ -269,12 +265,7 @@ def test_a_session_ends_with_its_peer_s_certificate(who: str, rekeyed: bool) -> 
 def test_one_that_came_back_by_a_ticket_ends_with_it_too(who: str) -> None:
     ends = short("left", 1800) if who == "left" else None, short("right", 1800) if who == "right" else None
     pair = Pair(*ends).run()
-    pair.network.weather = Weather(loss=1.0)
-    pair.network.run(200)
-    pair.network.weather = Weather()
-    pair.network.run(300)
-    assert pair.stands
-    assert pair.b.engine.core.counters["resumed"] == 1
+    pair.come_back()
     pair.network.run(1400)
     judging, name = (pair.b, "left") if who == "left" else (pair.a, "right")
     assert judging.engine.core.established(name) is None

@@ -13,7 +13,7 @@ from gateway.policy.authentication import Credential, Method, RemoteAuth, Revoca
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.numbers import NotifyType
 from tests.pki import CLIENT, CODE, Issued, authority, issue, private, revocation_list, root
-from tests.simulation.network import Weather, psk
+from tests.simulation.network import psk
 from tests.simulation.proofs import CERTIFICATE, KEY, ROOT, Pair
 
 FAILED = NotifyType.AUTHENTICATION_FAILED
@@ -313,12 +313,7 @@ def test_a_public_key_that_is_taken_away_cuts_its_sa() -> None:
 
 def test_what_came_back_by_a_ticket_shows_its_certificate_again() -> None:
     pair = Pair().run()
-    pair.network.weather = Weather(loss=1.0)
-    pair.network.run(200)
-    pair.network.weather = Weather()
-    pair.network.run(300)
-    assert pair.stands
-    assert pair.b.engine.core.counters["resumed"] == 1
+    pair.come_back()
     pair.apply(pair.b, pair.right, pair.theirs.credential(), (ELSEWHERE.authority(),))
     pair.network.run(1)
     assert pair.b.engine.core.established("left") is None
