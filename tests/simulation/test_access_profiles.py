@@ -5,13 +5,13 @@ from typing import Any
 
 from gateway.ike.plane import AddressRules, RulesLost
 from gateway.policy.access import AccessProfile
+from gateway.policy.peers import Peer
 from gateway.policy.pools import Pool
 from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
 from gateway.service.observe import Observer
-from gateway.wire import payloads as wire
-from gateway.wire.numbers import CfgAttribute, ExchangeType, Protocol
+from gateway.wire.numbers import CfgAttribute, Protocol
 from tests.simulation.kinds import nets
 from tests.simulation.network import ESP, Host, Network, psk
 from tests.simulation.test_virtual_addresses import (
@@ -22,6 +22,7 @@ from tests.simulation.test_virtual_addresses import (
     gate_peer,
     gateway,
     sas,
+    told_to,
 )
 
 WEB = AccessProfile("web", nets("10.1.0.0/28", "10.1.0.80/32[tcp/443]"), groups=("staff",))
@@ -30,12 +31,41 @@ BERT = User("user2@people.example")
 
 
 def configure(
-    network: Network, gate: Host, *profiles: AccessProfile, users: tuple[User, ...] = (ANNA, BERT), **more: Any
+    network: Network,
+    gate: Host,
+    *profiles: AccessProfile,
+    users: tuple[User, ...] = (ANNA, BERT),
+    pools: tuple[Pool, ...] = (),
+    people: Peer | None = None,
 ) -> None:
-    pools = (OFFICE, *more.pop("pools", ()))
     number = network.random.getrandbits(30)
-    more |= {"pools": pools, "users": users, "access_profiles": profiles}
-    network.apply(gate, Snapshot.build(number, [gate_peer()], [psk()], **more))
+    more: dict[str, Any] = {"pools": (OFFICE, *pools), "users": users, "access_profiles": profiles}
+    network.apply(gate, Snapshot.build(number, [people or gate_peer()], [psk()], **more))
+
+
+def one_in(seed: int) -> tuple[Network, Host, Host]:
+    """A gateway with the profile of the web, and anna's device, which is in."""
+    network = Network(seed)
+    gate = gateway(network)
+    configure(network, gate, WEB)
+    anna = device(network, 1)
+    network.run(1)
+    assert reached(gate) == {"user1": ["10.1.0.0/28", "10.1.0.80/32"]}
+    return network, gate, anna
+
+
+def without_pool(seed: int, profile: AccessProfile) -> tuple[Network, Host]:
+    """A gateway whose people bring addresses of their own, and anna's device, which calls."""
+    network = Network(seed)
+    gate = gateway(network)
+    child = replace(gate_peer().children[0], remote=nets("10.50.0.0/24"))
+    configure(network, gate, profile, people=replace(gate_peer(), children=(child,), pools=()))
+    host = network.host("device1", "198.51.0.2")
+    base = device_peer("user1")
+    mine = replace(base, virtual_ip=False, children=(replace(base.children[0], local=child.remote),))
+    network.apply(host, Snapshot.build(1, [mine], [psk()]))
+    network.run(3)
+    return network, gate
 
 
 def reached(gate: Host) -> dict[str, list[str]]:
@@ -76,10 +106,7 @@ def test_a_full_tunnel_carries_all_and_lets_in_what_is_allowed() -> None:
     some = AccessProfile("some", nets("10.1.0.0/28"), full_tunnel=True)
     users = (replace(ANNA, access_profile="everywhere"), replace(BERT, access_profile="some"))
     child = replace(gate_peer().children[0], local=nets("0.0.0.0/0", "::/0"))
-    number = network.random.getrandbits(30)
-    peers = [replace(gate_peer(), children=(child,))]
-    snapshot = Snapshot.build(number, peers, [psk()], pools=[OFFICE], users=users, access_profiles=[everywhere, some])
-    network.apply(gate, snapshot)
+    configure(network, gate, everywhere, some, users=users, people=replace(gate_peer(), children=(child,)))
     anna, bert = device(network, 1), device(network, 2)
     network.run(1)
     assert reached(gate) == {"user1": ["0.0.0.0/0", "::/0"], "user2": ["0.0.0.0/0", "::/0"]}
@@ -101,11 +128,7 @@ def test_a_users_own_profile_wins_over_those_of_his_groups_and_the_first_group_o
 
 
 def test_other_ports_are_other_rules_and_nobody_is_cut_off() -> None:
-    network = Network(3)
-    gate = gateway(network)
-    configure(network, gate, WEB)
-    anna = device(network, 1)
-    network.run(1)
+    network, gate, anna = one_in(3)
     (before,) = sas(gate)
     mail = nets("10.1.0.0/28[tcp/25]", "10.1.0.80/32")
     configure(network, gate, replace(WEB, networks=mail, masquerade=True))
@@ -115,11 +138,7 @@ def test_other_ports_are_other_rules_and_nobody_is_cut_off() -> None:
 
 
 def test_other_networks_end_the_session_which_comes_again_with_them() -> None:
-    network = Network(4)
-    gate = gateway(network)
-    configure(network, gate, WEB)
-    device(network, 1)
-    network.run(1)
+    network, gate, _ = one_in(4)
     wider = replace(WEB, networks=nets("10.1.0.0/27"))
     configure(network, gate, wider)
     assert reached(gate) == {}
@@ -162,11 +181,7 @@ def test_who_is_no_user_any_more_comes_again_as_what_his_key_makes_him() -> None
 
 
 def test_a_session_that_we_rekeyed_ourselves_is_narrowed_and_followed_all_the_same() -> None:
-    network = Network(5)
-    gate = gateway(network)
-    configure(network, gate, WEB)
-    device(network, 1)
-    network.run(1)
+    network, gate, _ = one_in(5)
     network.perform(gate, gate.engine.rekey("people", None, network.now)[1])
     network.run(5)
     network.perform(gate, gate.engine.rekey("people", "net", network.now)[1])
@@ -244,25 +259,12 @@ def test_whose_rules_are_lost_goes_at_once_and_whoever_needs_none_stays() -> Non
 
 
 def test_rules_are_for_addresses_of_pools() -> None:
-    network = Network(8)
-    gate = gateway(network)
-    child = replace(gate_peer().children[0], remote=nets("10.50.0.0/24"))
-    peers = [replace(gate_peer(), children=(child,), pools=())]
-    network.apply(gate, Snapshot.build(9, peers, [psk()], users=[ANNA], access_profiles=[WEB]))
-    host = network.host("device1", "198.51.0.2")
-    base = device_peer("user1")
-    mine = replace(base, virtual_ip=False, children=(replace(base.children[0], local=nets("10.50.0.0/24")),))
-    network.apply(host, Snapshot.build(1, [mine], [psk()]))
-    network.run(3)
+    _, gate = without_pool(8, WEB)
     assert not gate.plane.states()
     assert failure(gate).cause == "no-rules"
 
 
 def test_what_is_masqueraded_by_no_address_is_not_told_to_be() -> None:
-    network = Network(41)
-    gate = gateway(network)
-    child = replace(gate_peer().children[0], remote=nets("10.50.0.0/24"))
-    peers = [replace(gate_peer(), children=(child,), pools=())]
     wide = AccessProfile("wide", nets("10.1.0.0/28"), groups=("staff",), masquerade=True)
     network.apply(gate, Snapshot.build(9, peers, [psk()], users=[ANNA], access_profiles=[wide]))
     host = network.host("device1", "198.51.0.2")
@@ -271,6 +273,8 @@ def test_what_is_masqueraded_by_no_address_is_not_told_to_be() -> None:
     network.apply(host, Snapshot.build(1, [mine], [psk()]))
     network.run(3)
     observer = Observer(gate.engine, gate.plane, lambda: network.now, lambda: 0.0)
+    network, gate = without_pool(41, wide)
+    observer = Observer(gate.engine, gate.plane, lambda: network.now, 0.0)
     observer.refresh(force=True)
     (told,) = [sa.access for sa in observer.status((), ()).ike_sas]
     assert told is not None
@@ -282,12 +286,9 @@ def test_no_child_brings_packets_from_addresses_without_rules() -> None:
     gate = gateway(network)
     base = gate_peer()
     behind = replace(base.children[0], name="behind", remote=nets("10.50.0.0/24", "10.9.0.0/24"))
-    more: dict[str, Any] = {"pools": [OFFICE], "users": [ANNA]}
 
-    def configured(*profiles: AccessProfile) -> list[list[str]]:
-        peers = [replace(base, children=(behind,))]
-        number = network.random.getrandbits(30)
-        network.apply(gate, Snapshot.build(number, peers, [psk()], **more, access_profiles=profiles))
+    def configured(profile: AccessProfile) -> list[list[str]]:
+        configure(network, gate, profile, people=replace(base, children=(behind,)))
         network.run(30)
         return [[one.text for one in made.remote] for sa in sas(gate) for made in sa.children.values()]
 
@@ -305,16 +306,9 @@ def test_pools_and_dns_of_a_profile_take_the_place_of_the_peers() -> None:
     network = Network(9)
     gate = gateway(network)
     guests = Pool("guests", ("10.8.0.0/24",), dns=("10.1.0.1",), subnets=("10.66.0.0/16",))
-    configure(
-        network, gate, replace(WEB, pools=("guests",), dns=("10.1.0.9",), domains=("web.example",)), pools=[guests]
-    )
-    one = device(network, 1)
-    network.holding = True
-    network.run(1)
-    network.deliver(network.take(one, ExchangeType.IKE_SA_INIT))
-    network.deliver(network.take(gate, ExchangeType.IKE_SA_INIT, response=True))
-    network.deliver(network.take(one, ExchangeType.IKE_AUTH))
-    reply = network.read(network.take(gate, ExchangeType.IKE_AUTH, response=True)).one(wire.CP)
+    profile = replace(WEB, pools=("guests",), dns=("10.1.0.9",), domains=("web.example",))
+    configure(network, gate, profile, pools=(guests,))
+    reply = told_to(network, gate, device(network, 1))
     assert [(attribute.type, attribute.value) for attribute in reply.attributes] == [
         (CfgAttribute.INTERNAL_IP4_ADDRESS, bytes((10, 8, 0, 1))),
         (CfgAttribute.INTERNAL_IP4_DNS, bytes((10, 1, 0, 9))),
@@ -323,11 +317,7 @@ def test_pools_and_dns_of_a_profile_take_the_place_of_the_peers() -> None:
 
 
 def test_other_pools_end_the_session() -> None:
-    network = Network(11)
-    gate = gateway(network)
-    configure(network, gate, WEB)
-    device(network, 1)
-    network.run(1)
+    network, gate, _ = one_in(11)
     guests = Pool("guests", ("10.8.0.0/24", "fd00:8::/64"))
     configure(network, gate, replace(WEB, pools=("guests",)), pools=(guests,))
     assert reached(gate) == {}
@@ -337,12 +327,8 @@ def test_other_pools_end_the_session() -> None:
 
 
 def test_a_profile_has_esp_algorithms_of_its_own() -> None:
-    network = Network(12)
-    gate = gateway(network)
+    network, gate, _ = one_in(12)
     strong = (Proposal.parse("chacha20poly1305", Protocol.ESP),)
-    configure(network, gate, WEB)
-    device(network, 1)
-    network.run(1)
     configure(network, gate, replace(WEB, esp=strong))
     assert reached(gate) == {}
     network.run(3)
@@ -353,13 +339,8 @@ def test_a_profile_has_esp_algorithms_of_its_own() -> None:
 
 
 def test_an_ike_sa_with_other_algorithms_than_the_profile_asks_for_is_refused() -> None:
-    network = Network(10)
-    gate = gateway(network)
+    network, gate, _ = one_in(10)
     strong = (Proposal.parse("chacha20poly1305-prfsha512-x25519", Protocol.IKE),)
-    configure(network, gate, WEB)
-    device(network, 1)
-    network.run(1)
-    assert reached(gate)
     configure(network, gate, replace(WEB, ike=strong))
     assert reached(gate) == {}
     network.run(10)
@@ -374,11 +355,7 @@ def test_an_address_that_two_pools_have_is_held_by_one_user_whose_rules_stay() -
     twin = replace(OFFICE, name="twin")
     other = AccessProfile("other", nets("10.1.0.0/24[tcp/80]"), pools=("twin",))
     users = (ANNA, replace(BERT, access_profile="other"))
-    number = network.random.getrandbits(30)
-    pools = (OFFICE, twin)
-    peers = [gate_peer()]
-    snapshot = Snapshot.build(number, peers, [psk()], pools=pools, users=users, access_profiles=[WEB, other])
-    network.apply(gate, snapshot)
+    configure(network, gate, WEB, other, users=users, pools=(twin,))
     anna, bert = device(network, 1), device(network, 2)
     network.run(1)
     assert not set(held(anna)) & set(held(bert))

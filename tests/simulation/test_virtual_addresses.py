@@ -74,6 +74,16 @@ def addresses(host: Host) -> tuple[str, ...]:
     return sa.virtual
 
 
+def told_to(network: Network, gate: Host, one: Host) -> wire.CP:
+    """What the gateway tells a device, which calls now, of its addresses and of what goes with them."""
+    network.holding = True
+    network.run(1)
+    network.deliver(network.take(one, ExchangeType.IKE_SA_INIT))
+    network.deliver(network.take(gate, ExchangeType.IKE_SA_INIT, response=True))
+    network.deliver(network.take(one, ExchangeType.IKE_AUTH))
+    return network.read(network.take(gate, ExchangeType.IKE_AUTH, response=True)).one(wire.CP)
+
+
 def failure(host: Host) -> Attempt:
     return next(one for one in host.engine.core.attempts.latest(5) if one.cause)
 
@@ -93,12 +103,7 @@ def test_a_device_gets_an_address_of_each_version_and_a_child_for_these() -> Non
 def test_what_goes_with_the_addresses_is_told_to_who_asks() -> None:
     network = Network(2)
     gate, one = gateway(network), device(network, 1)
-    network.holding = True
-    network.run(1)
-    network.deliver(network.take(one, ExchangeType.IKE_SA_INIT))
-    network.deliver(network.take(gate, ExchangeType.IKE_SA_INIT, response=True))
-    network.deliver(network.take(one, ExchangeType.IKE_AUTH))
-    reply = network.read(network.take(gate, ExchangeType.IKE_AUTH, response=True)).one(wire.CP)
+    reply = told_to(network, gate, one)
     assert reply.cfg_type == CfgType.CFG_REPLY
     assert [(attribute.type, attribute.value) for attribute in reply.attributes] == [
         (CfgAttribute.INTERNAL_IP4_ADDRESS, bytes((10, 9, 0, 1))),
