@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,15 +55,21 @@ class Ends:
         return self.left.ping(there, source=here, count=2) and self.right.ping(here, source=there, count=2)
 
 
-@pytest.fixture(scope="module")
-def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
-    folder = tmp_path_factory.mktemp("libreswan")
+@contextmanager
+def meeting(folder: Path, pluto: type[Libreswan] = Libreswan, gateway: type[Appliance] = Appliance) -> Iterator[Ends]:
+    """Both ends of a cable, which forget all at the end."""
     with ExitStack() as stack:
         left, right = two_sites(stack.enter_context(Network()))
         right.route(INNER[4][0], "via", OUTER[4][0], "src", HOSTS[4][1])  # pluto's own script is not run
-        pluto = stack.enter_context(Libreswan(right, folder / "pluto"))
-        gateway = stack.enter_context(Appliance(left, folder / "gateway", "kernel"))
-        yield Ends(left, right, gateway, pluto)
+        daemon = stack.enter_context(pluto(right, folder / "pluto"))
+        appliance = stack.enter_context(gateway(left, folder / "gateway", "kernel"))
+        yield Ends(left, right, appliance, daemon)
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
+    with meeting(tmp_path_factory.mktemp("libreswan")) as found:
+        yield found
 
 
 def load(

@@ -1,18 +1,17 @@
 """Post-quantum pre-shared keys in IKE_INTERMEDIATE with libreswan 5 (RFC 9867), both roles, over the kernel's ESP."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from tests.interop.planes import roles
-from tests.interop.test_libreswan import Ends, load
+from tests.interop.test_libreswan import Ends, load, meeting
 from tests.interop.test_ppk_libreswan import SUITE, WORDS
-from tests.interop.tunnels import HOSTS, INNER, OUTER, SECRET, Net, Tunnel
+from tests.interop.test_resumption import come_back
+from tests.interop.tunnels import SECRET, Net, Tunnel
 from tests.lab.appliance import Appliance, until
 from tests.lab.libreswan5 import Libreswan5
-from tests.lab.namespaces import Network, two_sites
 
 pytestmark = [pytest.mark.in_kernel, pytest.mark.requires("root", "netns", "esp", "libreswan5", "ping")]
 
@@ -28,13 +27,8 @@ class DraftAppliance(Appliance):
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
-    folder = tmp_path_factory.mktemp("ppk")
-    with ExitStack() as stack:
-        left, right = two_sites(stack.enter_context(Network()))
-        right.route(INNER[4][0], "via", OUTER[4][0], "src", HOSTS[4][1])  # pluto's own script is not run
-        pluto = stack.enter_context(Libreswan5(right, folder / "pluto"))
-        gateway = stack.enter_context(DraftAppliance(left, folder / "gateway", "kernel"))
-        yield Ends(left, right, gateway, pluto)
+    with meeting(tmp_path_factory.mktemp("ppk"), Libreswan5, DraftAppliance) as found:
+        yield found
 
 
 def prepare(ends: Ends, tunnel: Tunnel, theirs: dict[str, str], ppk: str, **more: str) -> None:
@@ -122,13 +116,7 @@ def test_we_come_back_by_a_ticket_with_the_key_still_in_it(ends: Ends, exchange:
     tunnel = tunnel_of(f"int-back-{exchange}", {"2026.lab": WORDS}, **ours)
     prepare(ends, tunnel, {"2026.lab": WORDS}, "insist", **{"session-resumption": "yes"})
     before = up(ends, tunnel, "ours")
-    ends.left.ip("link", "set", "to-right", "down")
-    until(lambda: not ends.gateway.ike_sas(tunnel.name), "our end has given it up")
-    ends.left.ip("link", "set", "to-right", "up")
-    ends.left.ip("route", "replace", INNER[4][1], "via", OUTER[4][1], "src", HOSTS[4][0])
-    assert not ends.gateway.connect(tunnel.name)["ok"]  # it wants a shorter proof than RFC 5723 4.3.3 does
-    done = ends.gateway.connect(tunnel.name)
-    assert done["ok"], f"{done['text']}\n{ends.pluto.tail()}"
+    come_back(ends, tunnel)
     assert ends.gateway.ike_sas(tunnel.name)[-1]["key_exchange"] == f"{before}, of the IKE SA that it resumes"
     assert ends.pings()
     down(ends, tunnel)

@@ -1,16 +1,14 @@
 """Libreswan 5: session resumption (RFC 5723), and rekeys without end; both over the kernel's ESP."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.interop.test_libreswan import CROSSINGS, Ends, endure, load
+from tests.interop.test_libreswan import CROSSINGS, Ends, endure, load, meeting
 from tests.interop.tunnels import HOSTS, INNER, OUTER, Net, Tunnel
-from tests.lab.appliance import Appliance, until
+from tests.lab.appliance import until
 from tests.lab.libreswan5 import Libreswan5
-from tests.lab.namespaces import Network, two_sites
 
 pytestmark = [pytest.mark.in_kernel, pytest.mark.requires("root", "netns", "esp", "libreswan5", "ping")]
 
@@ -19,13 +17,8 @@ SUITE = ("aes256gcm16-prfsha512-ecp256", "aes_gcm256-sha2_512;dh19", "aes256gcm1
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
-    folder = tmp_path_factory.mktemp("libreswan5")
-    with ExitStack() as stack:
-        left, right = two_sites(stack.enter_context(Network()))
-        right.route(INNER[4][0], "via", OUTER[4][0], "src", HOSTS[4][1])  # pluto's own script is not run
-        pluto = stack.enter_context(Libreswan5(right, folder / "pluto"))
-        gateway = stack.enter_context(Appliance(left, folder / "gateway", "kernel"))
-        yield Ends(left, right, gateway, pluto)
+    with meeting(tmp_path_factory.mktemp("libreswan5"), Libreswan5) as found:
+        yield found
 
 
 def established(ends: Ends, name: str) -> int:
@@ -39,12 +32,8 @@ def tunnel_of(name: str) -> Tunnel:
     return Tunnel(name=name, ike=SUITE[0], nets=(Net(esp=SUITE[2]),), ours={"dpd_delay": 1, "retransmit": quick})
 
 
-def test_we_come_back_to_libreswan_with_its_ticket(ends: Ends) -> None:
-    tunnel = tunnel_of("to-pluto")
-    load(ends, tunnel, SUITE[1], SUITE[3], **{"session-resumption": "yes"})
-    ends.up(tunnel, "ours")
-    assert ends.pings()
-    before = established(ends, tunnel.name)
+def come_back(ends: Ends, tunnel: Tunnel) -> None:
+    """Our end gives it up while the cable is cut, and calls again with the ticket that it has."""
     ends.left.ip("link", "set", "to-right", "down")
     until(lambda: not ends.gateway.ike_sas(tunnel.name), "our end has given it up")
     ends.left.ip("link", "set", "to-right", "up")
@@ -52,6 +41,15 @@ def test_we_come_back_to_libreswan_with_its_ticket(ends: Ends) -> None:
     assert not ends.gateway.connect(tunnel.name)["ok"]  # it wants a shorter proof than RFC 5723 4.3.3 does
     done = ends.gateway.connect(tunnel.name)
     assert done["ok"], f"{done['text']}\n{ends.pluto.tail()}"
+
+
+def test_we_come_back_to_libreswan_with_its_ticket(ends: Ends) -> None:
+    tunnel = tunnel_of("to-pluto")
+    load(ends, tunnel, SUITE[1], SUITE[3], **{"session-resumption": "yes"})
+    ends.up(tunnel, "ours")
+    assert ends.pings()
+    before = established(ends, tunnel.name)
+    come_back(ends, tunnel)
     assert established(ends, tunnel.name) != before
     attempt = ends.gateway.attempt(tunnel.name)
     assert "resumed" in attempt["steps"][1]["text"], f"{attempt}"
