@@ -12,6 +12,7 @@ from gateway.policy.peers import Psk
 from gateway.policy.snapshot import Snapshot
 from gateway.service.journal import Journal
 from gateway.service.observe import Observer
+from gateway.service.status import TunnelState
 from gateway.wire import payloads as wire
 from gateway.wire.describe import describe
 from gateway.wire.numbers import NotifyType, TransformType
@@ -200,7 +201,6 @@ def test_what_is_absent_can_be_told_of(state: str, caplog: pytest.LogCaptureFixt
     scene = Scene()
     observer = Observer(scene.engine, scene.gate.plane, lambda: scene.network.now, lambda: 0.0)
     rogue = STATES[state](scene)
-    told = 0
     for number, abuse in enumerate((*ABUSES, "", "silence")):
         if rogue.keys is not None and abuse != "silence":
             made = ABUSES[abuse](rogue) if abuse else Inner(0, b"")
@@ -210,12 +210,12 @@ def test_what_is_absent_can_be_told_of(state: str, caplog: pytest.LogCaptureFixt
         else:
             scene.network.run(400)
         status = observer.status((), ())
-        told += len(str(status))
+        assert len(status.peers) == len(scene.engine.core.snapshot.peers)
+        assert all(one.reason and "None" not in one.reason for one in status.peers if one.state is not TunnelState.UP)
         journal = Journal()
         for event in scene.gate.events:
             journal.write(0.0, event.kind, event.text, event.peer, **event.data)
             assert event.text and "None" not in event.text, event
         assert all("None" not in one.reason for one in scene.engine.core.attempts.latest(50))
-    assert told
     assert "Traceback" not in caplog.text
     scene.assert_serves()
