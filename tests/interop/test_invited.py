@@ -16,6 +16,7 @@ import pytest
 from tests.interop.planes import userspace_only
 from tests.interop.tunnels import OUTER, Pair, text_of
 from tests.lab.appliance import ApplianceError, until
+from tests.lab.charon import CharonError
 
 pytestmark = userspace_only
 
@@ -114,7 +115,7 @@ def comes_in(pair: Pair, device: str) -> dict[str, Any]:
 def is_cut_off(pair: Pair) -> None:
     """Within five seconds, and it does not come in again."""
     until(lambda: not pair.charon.list_sas() and not pair.gateway.ike_sas("people"), "it is cut off", seconds=5.0)
-    with pytest.raises(Exception, match="net"):
+    with pytest.raises(CharonError, match="net"):
         pair.charon.initiate("net")
     assert not pair.gateway.ike_sas("people")
 
