@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from benchmarks.end import CLIENTS, HYBRID
-from benchmarks.handshakes import Kind, Target, alternate, charons, middle, ours, print_ratios, side_by_side
+from benchmarks.targets import Kind, Target, alternate, charons, middle, ours, print_ratios, side_by_side
 from tests.lab.charon import CharonError
 from tests.lab.namespaces import CommandFailedError
 from tests.lab.strongswan6 import Charon6, unpacked

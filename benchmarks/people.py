@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.end import CLIENTS, ESP, IKE, NETS, PASSWORDS, SECRET
-from benchmarks.handshakes import SETTINGS, OurEnd, Target, alternate, middle, ours, print_ratios, side_by_side
+from benchmarks.targets import SETTINGS, WHOLE, OurEnd, Target, alternate, middle, ours, print_ratios, side_by_side
 from tests.interop.tunnels import text_of
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Network, two_sites
@@ -45,7 +45,7 @@ def charons(clients: int, folder: Path) -> Iterator[Target]:
         end = OurEnd(left, "initiator", clients, folder / "caller", IKE, keys=PASSWORDS)
         initiator = stack.enter_context(contextlib.closing(end))
         assert charon.process is not None
-        yield Target("charon with kernel-libipsec", charon.process.pid, initiator, lambda: None)
+        yield Target(WHOLE, charon.process.pid, initiator, lambda: None)
 
 
 def compare(rounds: int) -> int:

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.rekeys [--quick]` as root. Our initiator has some IKE SAs with each responder, and rekeys each
 one's CHILD_SA (without a key exchange of its own) or the IKE SA itself (X25519), deletes of what was replaced included.
-The targets are those of `benchmarks.handshakes`. Nothing is asserted.
+The targets are those of `benchmarks.targets`. Nothing is asserted.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from benchmarks.end import CLIENTS
-from benchmarks.handshakes import WHOLE, Round, Target, charons, middle, ours, side_by_side
+from benchmarks.targets import WHOLE, Round, Target, charons, middle, ours, side_by_side
 from tests.lab.charon import CharonError
 from tests.lab.namespaces import CommandFailedError
 from tests.lab.userspace import first_missing, missing

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks.end import CLIENTS, ESP, IKE, NETS
-from benchmarks.handshakes import SETTINGS, OurEnd, Target, alternate, middle, ours, print_ratios
+from benchmarks.targets import SETTINGS, WHOLE, OurEnd, Target, alternate, middle, ours, print_ratios, side_by_side
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Network, two_sites
 from tests.lab.userspace import first_missing, missing
@@ -96,25 +96,24 @@ def charons(clients: int, folder: Path, keys: Path) -> Iterator[Target]:
         end = OurEnd(left, "initiator", clients, folder / "caller", IKE, keys=keys)
         initiator = stack.enter_context(contextlib.closing(end))
         assert charon.process is not None
-        yield Target("charon with kernel-libipsec", charon.process.pid, initiator, lambda: None)
+        yield Target(WHOLE, charon.process.pid, initiator, lambda: None)
 
 
 def measure(kind: str, rounds: int, count: int) -> None:
     """Print one kind of key."""
-    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-        folder = Path(scratch)
-        write_keys(folder, kind)
-        clients = rounds * count + count
-        targets = [stack.enter_context(ours(clients, folder, keys=folder))]
-        if absent := first_missing("root", "tun", "netns") or missing("charon"):
-            print(f"no comparison: {absent}", file=sys.stderr)
-        else:
-            targets.append(stack.enter_context(charons(clients, folder, folder)))
-        alternate(targets, rounds, count)
-        print(f"{kind}, both ends: handshakes a CPU-second of the responder, median (lowest-highest) of the rounds")
-        for target in targets:
-            print(f"  {target.name:36} {middle(target.rates(), '6.0f')}")
-        print_ratios(targets)
+    with tempfile.TemporaryDirectory() as scratch:
+        keys, clients = Path(scratch), count * (rounds + 1)
+        write_keys(keys, kind)
+        with side_by_side(
+            lambda folder: ours(clients, folder, keys=keys),
+            lambda folder: charons(clients, folder, keys),
+            first_missing("root", "tun", "netns") or missing("charon"),
+        ) as targets:
+            alternate(targets, rounds, count)
+            print(f"{kind}, both ends: handshakes a CPU-second of the responder, median (lowest-highest) of the rounds")
+            for target in targets:
+                print(f"  {target.name:36} {middle(target.rates(), '6.0f')}")
+            print_ratios(targets)
 
 
 def main() -> int:
