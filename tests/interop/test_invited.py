@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.interop.planes import userspace_only
+from tests.interop.test_joining import read_android
 from tests.interop.tunnels import OUTER, Pair, text_of
 from tests.lab.appliance import ApplianceError, until
 from tests.lab.charon import CharonError
@@ -157,19 +158,8 @@ def test_the_file_for_android_lets_strongswan_in_until_the_device_is_removed(pai
     said = json.loads(file)
     assert said["type"] == "ikev2-cert"
     (password,) = re.findall(r"password of the certificate: <code>([^<]*)</code>", browser.look(path))
-    pem = "\n".join(("-----BEGIN CERTIFICATE-----", said["remote"]["cert"], "-----END CERTIFICATE-----", ""))
-    (pair.charon.swanctl_folder / "x509ca" / "android.pem").write_text(pem)
     (pair.charon.swanctl_folder / "pkcs12" / "phone.p12").write_bytes(base64.b64decode(said["local"]["p12"]))
-    child = {"remote_ts": ",".join(said["split-tunneling"]["subnets"]), "esp_proposals": said["esp-proposal"]}
-    connection = {
-        "version": "2",
-        "remote_addrs": OUTER[4][0],
-        "vips": "0.0.0.0",
-        "proposals": said["ike-proposal"],
-        "local": {"auth": "pubkey", "id": said["local"]["id"]},
-        "remote": {"auth": "pubkey", "id": said["remote"]["id"], "cacerts": "android.pem"},
-        "children": {"net": child},
-    }
+    connection = read_android(pair, said, {"auth": "pubkey", "id": said["local"]["id"]}, "0.0.0.0")
     secrets = {"pkcs12-phone": {"file": "phone.p12", "secret": password}}
     pair.charon.load(text_of({"connections": {"android": connection}, "secrets": secrets}))
     comes_in(pair, "phone")

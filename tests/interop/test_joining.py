@@ -7,7 +7,7 @@ import pytest
 
 from tests.interop.planes import userspace_only
 from tests.interop.tunnels import OUTER, Pair, text_of
-from tests.lab.appliance import until
+from tests.lab.appliance import Plain, until
 from tests.pki import issue, root
 
 pytestmark = userspace_only
@@ -76,23 +76,28 @@ def test_swanctl_comes_in_with_its_file_and_is_cut_off_when_the_user_is_disabled
     pair.charon.terminate("people")
 
 
+def read_android(pair: Pair, said: dict[str, Any], local: Plain, addresses: str) -> Plain:
+    """The connection that the fields of a file for Android make, with this proof of its own."""
+    pem = "\n".join(("-----BEGIN CERTIFICATE-----", said["remote"]["cert"], "-----END CERTIFICATE-----", ""))
+    (pair.charon.swanctl_folder / "x509ca" / "android.pem").write_text(pem)
+    child = {"remote_ts": ",".join(said["split-tunneling"]["subnets"]), "esp_proposals": said["esp-proposal"]}
+    return {
+        "version": "2",
+        "remote_addrs": OUTER[4][0],
+        "vips": addresses,
+        "proposals": said["ike-proposal"],
+        "local": local,
+        "remote": {"auth": "pubkey", "id": said["remote"]["id"], "cacerts": "android.pem"},
+        "children": {"net": child},
+    }
+
+
 def test_what_the_file_for_android_says_lets_strongswan_in(pair: Pair) -> None:
     """As its client reads it: each field of the file becomes one of a connection."""
     said: dict[str, Any] = json.loads(given(pair, "android"))
     assert said["type"] == "ikev2-eap"
-    pem = "\n".join(("-----BEGIN CERTIFICATE-----", said["remote"]["cert"], "-----END CERTIFICATE-----", ""))
-    (pair.charon.swanctl_folder / "x509ca" / "android.pem").write_text(pem)
     user = said["local"]["eap_id"]
-    child = {"remote_ts": ",".join(said["split-tunneling"]["subnets"]), "esp_proposals": said["esp-proposal"]}
-    connection = {
-        "version": "2",
-        "remote_addrs": OUTER[4][0],
-        "vips": "0.0.0.0,::",
-        "proposals": said["ike-proposal"],
-        "local": {"auth": "eap", "id": user, "eap_id": user},
-        "remote": {"auth": "pubkey", "id": said["remote"]["id"], "cacerts": "android.pem"},
-        "children": {"net": child},
-    }
+    connection = read_android(pair, said, {"auth": "eap", "id": user, "eap_id": user}, "0.0.0.0,::")
     secrets = {"eap-anna": {"id": user, "secret": PASSWORD}}
     pair.charon.load(text_of({"connections": {"android": connection}, "secrets": secrets}))
     comes_in(pair, "android")

@@ -84,26 +84,31 @@ def test_rekeys_with_several_key_exchanges(pair: Pair, kind: str, initiator: str
     pair.load(tunnel)
     pair.up(tunnel, initiator=initiator)
     for _ in range(2):
-        found = pair.gateway.ike_sas(tunnel.name) if kind == "ike" else pair.gateway.children(tunnel.name)
-        old = found[0]["id"]
-        if initiator == "ours":
-            done = pair.gateway.rekey(tunnel.name, None if kind == "ike" else net.name)
-            assert done["ok"], f"{done['text']}\n{pair.charon.tail()}"
-        elif kind == "ike":
-            pair.charon.rekey(ike=tunnel.name)
-        else:
-            pair.charon.rekey(child=tunnel.child_name(net))
-
-        def renewed(old: int = old) -> bool:
-            now = pair.gateway.ike_sas(tunnel.name) if kind == "ike" else pair.gateway.children(tunnel.name)
-            return len(now) == 1 and now[0]["id"] != old
-
-        until(renewed, "one new SA")
+        renew(pair, tunnel, kind, initiator)
         assert pair.pings()
     (child,) = pair.gateway.children(tunnel.name)
     if kind == "child":
         assert child["algorithms"] == net.esp
     pair.down(tunnel, initiator=initiator)
+
+
+def renew(pair: Pair, tunnel: Tunnel, kind: str, initiator: str) -> None:
+    """Rekey the one SA of this kind from one end, and see another one in its place."""
+    (net,) = tunnel.nets
+    old = until(lambda: one_of(pair, tunnel, kind), f"one {kind} SA")
+    if initiator == "ours":
+        done = pair.gateway.rekey(tunnel.name, None if kind == "ike" else net.name)
+        assert done["ok"], f"{done['text']}\n{pair.charon.tail()}"
+    else:
+        pair.charon.rekey(**({"ike": tunnel.name} if kind == "ike" else {"child": tunnel.child_name(net)}))
+    until(lambda: one_of(pair, tunnel, kind) not in (0, old), f"one new {kind} SA")
+
+
+def one_of(pair: Pair, tunnel: Tunnel, kind: str) -> int:
+    """The number of the one SA of this kind; 0 while there are two."""
+    found = pair.gateway.ike_sas(tunnel.name) if kind == "ike" else pair.gateway.children(tunnel.name)
+    number: int = found[0]["id"] if len(found) == 1 else 0
+    return number
 
 
 def test_both_rekey_at_once_with_several_key_exchanges(pair: Pair) -> None:
@@ -139,23 +144,11 @@ def test_rekeys_with_ml_kem_lose_nothing_of_the_traffic(pair: Pair, tmp_path: Pa
     with flood(pair.left, tmp_path):
         time.sleep(0.5)
         for kind in ("child", "ike", "child"):
-            old = one_of(pair, tunnel, kind)
-            if initiator == "ours":
-                assert pair.gateway.rekey(tunnel.name, net.name if kind == "child" else None)["ok"], pair.charon.tail()
-            else:
-                pair.charon.rekey(**({"ike": tunnel.name} if kind == "ike" else {"child": tunnel.child_name(net)}))
-            until(lambda old=old, kind=kind: one_of(pair, tunnel, kind) not in (0, old), f"a new {kind} SA")
+            renew(pair, tunnel, kind, initiator)
             time.sleep(0.3)
     (sa,) = pair.gateway.ike_sas(tunnel.name)
     assert (sa["post_quantum"], sa["children"][0]["algorithms"]) == ("hybrid", net.esp)
     pair.down(tunnel)
-
-
-def one_of(pair: Pair, tunnel: Tunnel, kind: str) -> int:
-    """The number of the one SA of this kind; 0 while there are two."""
-    found = pair.gateway.ike_sas(tunnel.name) if kind == "ike" else pair.gateway.children(tunnel.name)
-    number: int = found[0]["id"] if len(found) == 1 else 0
-    return number
 
 
 @pytest.fixture
