@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.end import CLIENTS
-from benchmarks.handshakes import AT_ONCE, Kind, Target, charons, cpu_seconds, memory, ours
+from benchmarks.targets import AT_ONCE, Kind, Target, charons, cpu_seconds, memory, ours
 from gateway.ike.children import LINGER
 from tests.lab.charon import CharonError
 from tests.lab.kernel import inside_kernel, run_in_kernel
