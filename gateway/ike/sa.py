@@ -16,6 +16,7 @@ from gateway.ike.protect import Protection
 from gateway.ike.standing import Shortfall
 from gateway.ike.window import Requests, Responses
 from gateway.policy.identities import Identity
+from gateway.policy.name_service import NO_NAMES, NameService
 from gateway.policy.peers import Child, Peer
 from gateway.policy.pools import Lease
 from gateway.policy.proposals import Chosen
@@ -225,6 +226,8 @@ class IkeSa:
 
     virtual: tuple[str, ...] = ()
     """The addresses that the peer gave us by it."""
+    name_service: NameService = NO_NAMES
+    """What it told us of DNS with these."""
 
     @property
     def lessee(self) -> str:

@@ -31,6 +31,7 @@ def inherit(core: Core, old: IkeSa, new: IkeSa, *, silent: bool = False) -> None
     here = [task for task in old.tasks if silent and task.about_addresses]
     new.tasks, old.tasks = [task for task in old.tasks if task not in here], here
     new.leases, new.virtual, old.leases, old.virtual = old.leases, old.virtual, (), ()
+    new.name_service = old.name_service
     new.peer, new.path, new.nat, new.encapsulate = old.peer, old.path, old.nat, old.encapsulate
     old.state, old.replaced_by, new.stands_by = Lifecycle.REKEYED, new, None
     new.reauth, ends = old.reauth, core.timers.when(("reauth", old))

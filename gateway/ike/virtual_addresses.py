@@ -7,6 +7,7 @@ from gateway.ike.effects import Leased
 from gateway.ike.leases import Wanted
 from gateway.ike.plane import AddAddress, LiftRules, RemoveAddress
 from gateway.ike.sa import IkeSa
+from gateway.policy.name_service import NameService
 from gateway.policy.peers import Child
 from gateway.policy.pools import Lease, Pool
 from gateway.policy.selectors import Selector
@@ -57,13 +58,23 @@ def let_go(core: Core, sa: IkeSa) -> None:
         )
 
 
-def borrow(core: Core, sa: IkeSa, addresses: tuple[str, ...]) -> None:
-    """The peer lends us these: the data plane has them as long as one of its IKE SAs is there. Raises Refused."""
+def borrow(core: Core, sa: IkeSa, addresses: tuple[str, ...], names: NameService) -> None:
+    """The peer lends us these: the data plane has them as long as one of its IKE SAs is there. Raises Refused.
+
+    What goes with them about names is told, and nothing is done with it.
+    """
     core.plane.apply([AddAddress(address) for address in addresses])
-    sa.virtual = addresses
+    sa.virtual, sa.name_service = addresses, names
     core.extensions.lent[sa.peer_name or ""] = addresses
-    text = ", ".join(addresses)
-    core.event("address.lent", f"{sa.peer_name} gave us {text}", sa.peer_name, ike_sa=sa.id, addresses=list(addresses))
+    core.event(
+        "address.lent",
+        f"{sa.peer_name} gave us {', '.join(addresses)}{names.text and f'; {names.text}'}",
+        sa.peer_name,
+        ike_sa=sa.id,
+        addresses=list(addresses),
+        dns=list(names.dns),
+        domains=list(names.domains),
+    )
 
 
 def give_back(core: Core, sa: IkeSa) -> None:

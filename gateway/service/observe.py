@@ -338,6 +338,8 @@ class Observer:
             device=user.device_of(sa.evidence.chain[0]) if user and sa.evidence and sa.evidence.chain else "",
             leased=tuple(lease.address for lease in sa.leases),
             lent=sa.virtual,
+            dns=sa.name_service.dns,
+            domains=sa.name_service.domains,
             access=self._access(sa),
         )
 

@@ -101,6 +101,10 @@ class IkeSaStatus:
     """Addresses of our pools that the peer holds by it."""
     lent: tuple[str, ...] = ()
     """Addresses that the peer gave us."""
+    dns: tuple[str, ...] = ()
+    """DNS servers that the peer told us with these; we leave it to others to ask them."""
+    domains: tuple[str, ...] = ()
+    """For names of which domains alone these servers are to be asked (RFC 8598); none: for all names."""
     access: AccessStatus | None = None
     """How far its user gets, where an access profile says so; else the children do."""
     post_quantum: Standing | None = None

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from gateway.policy.name_service import domain_of
 from gateway.storage.objects import FieldError, Invalid
 
 T = TypeVar("T")
@@ -12,8 +13,6 @@ Pointers = Callable[[str, str], str]  # where the object of a kind and a name st
 _HOST = re.compile(
     r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?"
 )
-
-_DOMAIN = re.compile(r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}")
 
 
 class Findings:
@@ -69,6 +68,6 @@ def destination(text: str) -> str:
 
 def domain(text: str) -> str:
     """A domain in its one spelling, without the last dot."""
-    if not _DOMAIN.fullmatch(text.rstrip(".")):
+    if not (name := domain_of(text)):
         raise ValueError(f"{text!r} is no domain such as corp.example")
-    return text.rstrip(".").lower()
+    return name

@@ -14,15 +14,13 @@ from tests.lab.freeradius import FreeRadius
 pytestmark = [userspace_only, pytest.mark.requires("freeradius")]
 
 _ASKS = """
-charon-systemd {{
-  plugins {{
-    eap-radius {{
-      servers {{
-        one {{
-          address = 127.0.0.1
-          auth_port = {port}
-          secret = "{secret}"
-        }}
+plugins {{
+  eap-radius {{
+    servers {{
+      one {{
+        address = 127.0.0.1
+        auth_port = {port}
+        secret = "{secret}"
       }}
     }}
   }}
@@ -36,8 +34,7 @@ def radius(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fre
     give_files(pair, tmp_path_factory.mktemp("certificates"))
     for running in radius_in(pair.right, tmp_path_factory.mktemp("radius"), name="right.lab"):
         asks = _ASKS.format(port=running.port, secret=running.secret.decode())
-        pair.charon.configuration.write_text(pair.charon.configuration.read_text() + asks)
-        pair.charon.request("reload-settings")
+        pair.charon.configure(asks)
         yield running
 
 

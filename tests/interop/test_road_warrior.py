@@ -1,5 +1,7 @@
 """Virtual addresses with strongSwan, which calls us from anywhere or is called by us (RFC 7296 2.19)."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,10 +37,16 @@ def warrior(name: str, identity: str, *, unique: str = "replace", **theirs: Any)
     )
 
 
-def load(pair: Pair, *wanted: Tunnel, pool: Plain = POOL) -> None:
+def load(
+    pair: Pair,
+    *wanted: Tunnel,
+    pool: Plain = POOL,
+    users: Sequence[Plain] = (),
+    secrets: Mapping[str, Plain] | None = None,
+) -> None:
     sections = {
         "connections": {tunnel.name: tunnel.connection() for tunnel in wanted},
-        "secrets": {f"ike-{tunnel.name}": tunnel.their_psk() for tunnel in wanted},
+        "secrets": {**{f"ike-{tunnel.name}": tunnel.their_psk() for tunnel in wanted}, **(secrets or {})},
     }
     pair.charon.load(text_of(sections))
     document = {
@@ -46,6 +54,7 @@ def load(pair: Pair, *wanted: Tunnel, pool: Plain = POOL) -> None:
         "peers": [tunnel.peer() for tunnel in wanted],
         "psks": [tunnel.psk() for tunnel in wanted],
         "pools": [pool],
+        "users": list(users),
     }
     pair.gateway.apply(document, prune=True)
 
@@ -99,6 +108,26 @@ def test_a_fixed_address_outlives_rekeys(pair: Pair) -> None:
     pair.down(tunnel)
 
 
+def test_a_user_has_his_fixed_addresses(pair: Pair) -> None:
+    """By EAP; and split DNS is told to who asks for it, which strongSwan never does (RFC 8598 3.1)."""
+    login, password = "anna@people.lab", "open sesame"
+    local = {"auth": "eap-mschapv2", "eap_id": login, "id": "laptop.lab"}
+    tunnel = warrior("user", "laptop.lab", local=local)
+    tunnel = replace(tunnel, ours={**tunnel.ours, "remote_id": "%any", "remote_auth": [{"method": "eap"}]})
+    fixed = ["10.99.0.9", "fd00:99::9"]
+    user = {"name": "anna", "login": login, "password": password, "addresses": fixed}
+    load(pair, tunnel, users=[user], secrets={"eap-anna": {"id": login, "secret": password}})
+    before = len(pair.charon.log())
+    pair.up(tunnel, initiator="theirs")
+    assert sorted(their_addresses(pair, tunnel)) == fixed
+    (ours,) = pair.gateway.ike_sas(tunnel.name)
+    assert (ours["user"], sorted(ours["leased"])) == (login, fixed)
+    assert reached(pair, fixed)
+    told = pair.charon.log()[before:]
+    assert "CPRQ(ADDR ADDR6 DNS DNS6)" in told and "CPRP(ADDR ADDR6 DNS DNS6)" in told, told
+    pair.down(tunnel)
+
+
 def test_a_reauthentication_before_the_old_one_ends_keeps_the_address(pair: Pair) -> None:
     tunnel = warrior("again", "carl@people.lab", unique="never")
     load(pair, tunnel)
@@ -140,21 +169,34 @@ def test_a_full_pool_is_told(pair: Pair) -> None:
     pair.down(first)
 
 
-def test_strongswan_gives_us_an_address(pair: Pair) -> None:
+# --- the other way: we are the road warrior ---
+
+
+def away(name: str, four: str, six: str) -> Tunnel:
+    """We ask for an address of each version, and both networks of theirs; loaded at both ends are these two pools."""
     net = Net(
         left=(),
         right=("10.2.0.0/24", "fd02::/64"),
         ours={"local_selectors": [], "start": "passive"},
         theirs={"remote_ts": "dynamic", "local_ts": "10.2.0.0/24,fd02::/64"},
     )
-    tunnel = Tunnel(name="away", nets=(net,), ours={"virtual_ip": True}, theirs={"pools": "four,six"})
+    return Tunnel(name=name, nets=(net,), ours={"virtual_ip": True}, theirs={"pools": f"{four},{six}"})
+
+
+def load_away(pair: Pair, tunnel: Tunnel, pools: Mapping[str, Plain]) -> None:
     sections = {
         "connections": {tunnel.name: tunnel.connection()},
         "secrets": {f"ike-{tunnel.name}": tunnel.their_psk()},
-        "pools": {"four": {"addrs": "10.97.0.5/32", "dns": "10.2.0.53"}, "six": {"addrs": "fd00:97::5/128"}},
+        "pools": pools,
     }
     pair.charon.load(text_of(sections))
     pair.gateway.apply({"proposals": tunnel.proposals(), "peers": [tunnel.peer()], "psks": [tunnel.psk()]}, prune=True)
+
+
+def test_strongswan_gives_us_an_address(pair: Pair) -> None:
+    tunnel = away("away", "four", "six")
+    four, six = {"addrs": "10.97.0.5/32", "dns": "10.2.0.53"}, {"addrs": "fd00:97::5/128"}
+    load_away(pair, tunnel, {"four": four, "six": six})
     pair.up(tunnel, initiator="ours")
     (child,) = pair.gateway.children(tunnel.name)
     assert sorted(child["local_selectors"]) == ["10.97.0.5/32", "fd00:97::5/128"]
@@ -162,3 +204,27 @@ def test_strongswan_gives_us_an_address(pair: Pair) -> None:
     assert pair.left.ping("10.2.0.1"), "our own packets leave from the address that we were given"
     pair.down(tunnel)
     assert "10.97.0.5" not in pair.left.run("ip", "address").stdout
+
+
+def test_strongswan_tells_us_of_split_dns_and_keeps_our_addresses(pair: Pair) -> None:
+    """Its plugin attr tells any attribute, here number 25, INTERNAL_DNS_DOMAIN (RFC 8598 4.1)."""
+    pair.charon.configure("plugins {\n  attr {\n    25 = corp.example, lab.example\n  }\n}")
+    tunnel = away("names", "four-names", "six-names")
+    four, six = {"addrs": "10.96.0.0/24", "dns": "10.2.0.53"}, {"addrs": "fd00:96::/64", "dns": "fd02::53"}
+    load_away(pair, tunnel, {"four-names": four, "six-names": six})
+
+    def told() -> tuple[list[str], ...]:
+        (sa,) = pair.gateway.ike_sas(tunnel.name)
+        return sa["lent"], sa["dns"], sa["domains"]
+
+    pair.up(tunnel, initiator="ours")
+    first = told()
+    assert first[1:] == (["10.2.0.53", "fd02::53"], ["corp.example", "lab.example"])
+    assert first[0][0].startswith("10.96.0.") and first[0][1].startswith("fd00:96::")
+    assert pair.left.ping("10.2.0.1", source=first[0][0]) and pair.left.ping("fd02::1", source=first[0][1])
+    assert pair.gateway.rekey(tunnel.name)["ok"], pair.gateway.tail()
+    assert told() == first
+    pair.down(tunnel)
+    pair.up(tunnel, initiator="ours")
+    assert told() == first, "they are the same for us when we come back"
+    pair.down(tunnel)

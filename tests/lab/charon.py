@@ -144,6 +144,12 @@ class Charon:
         if key is not None:
             shutil.copy(key, self.swanctl_folder / "private")
 
+    def configure(self, section: str) -> None:
+        """Add a section to charon's part of strongswan.conf (one setting a line); its plugins read it at once."""
+        text = self.configuration.read_text()
+        self.configuration.write_text(f"{text}\ncharon-systemd {{\n{section}\n}}\n")
+        self.request("reload-settings")
+
     def load(self, swanctl_conf: str) -> None:
         """Replace connections, pools and secrets by those of a swanctl.conf text (one setting a line)."""
         (self.swanctl_folder / "swanctl.conf").write_text(swanctl_conf)

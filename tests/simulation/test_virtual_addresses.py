@@ -12,6 +12,7 @@ from gateway.ike.engine import Engine
 from gateway.ike.plane import Direction
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.identities import Identity
+from gateway.policy.name_service import NameService
 from gateway.policy.peers import Child, Peer, Start, Unique
 from gateway.policy.pools import Lease, Pool, Reservation
 from gateway.policy.snapshot import Snapshot
@@ -113,6 +114,20 @@ def test_what_goes_with_the_addresses_is_told_to_who_asks() -> None:
         (CfgAttribute.INTERNAL_DNS_DOMAIN, b"corp.example"),
         (CfgAttribute.INTERNAL_DNS_DOMAIN, b"lab.example"),
     ]
+
+
+def test_what_the_gateway_tells_of_dns_is_known_and_outlives_a_rekey() -> None:
+    network = Network(12)
+    gateway(network)
+    one = device(network, 1)
+    network.run(1)
+    (sa,) = sas(one)
+    told = NameService(("10.1.0.53", "fd01::53"), ("corp.example", "lab.example"))
+    assert sa.name_service == told
+    network.perform(one, one.engine.rekey("gate", None, network.now)[1])
+    network.run(1)
+    (new,) = sas(one)
+    assert new is not sa and new.name_service == told
 
 
 def test_a_hundred_devices_get_a_hundred_addresses() -> None:

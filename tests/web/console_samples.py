@@ -127,7 +127,17 @@ GENEVA = IkeSaStatus(
     children=(GENEVA_NET,),
 )
 ACME = replace(
-    GENEVA, id=5, peer="acme", remote="198.51.100.7:500", remote_id=HOSTILE, children=(ACME_NET,), access=ACCESS
+    GENEVA,
+    id=5,
+    peer="acme",
+    remote="198.51.100.7:500",
+    remote_id=HOSTILE,
+    children=(ACME_NET,),
+    access=ACCESS,
+    leased=("10.99.0.7",),
+    lent=("10.97.0.5", "fd00:97::5"),
+    dns=("10.2.0.53", "fd02::53"),
+    domains=("corp.example", HOSTILE),
 )
 STRANGER = replace(
     GENEVA,

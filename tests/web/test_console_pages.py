@@ -238,6 +238,12 @@ def hostile_pages() -> list[str]:
     ]
 
 
+def test_a_tunnel_shows_the_addresses_and_dns_servers_that_were_given() -> None:
+    text = Page(hostile_pages()[2]).all("main")[0].text
+    for told in ("10.97.0.5, fd00:97::5", "10.2.0.53, fd02::53", "corp.example, ", "10.99.0.7"):
+        assert told in text
+
+
 def test_markup_from_a_peer_stays_text() -> None:
     for source in hostile_pages():
         page = Page(source)

@@ -11,6 +11,7 @@ from gateway.ike.core import Core
 from gateway.ike.leases import Wanted
 from gateway.ike.sa import IkeSa
 from gateway.ike.virtual_addresses import borrow, hold
+from gateway.policy.name_service import NO_NAMES, NameService, domain_of
 from gateway.policy.peers import Child, Peer, Unique
 from gateway.policy.pools import Lease, Pool
 from gateway.policy.selectors import Selector
@@ -26,6 +27,9 @@ _SUBNET = {4: CfgAttribute.INTERNAL_IP4_SUBNET, 6: CfgAttribute.INTERNAL_IP6_SUB
 _MOST_SUBNETS = 64
 """Networks told to a peer: the traffic selectors say the same, and one message has to hold them."""
 _HOST_PREFIX = 128
+_MOST_SERVERS = 8
+_MOST_DOMAINS = 64
+"""DNS servers and domains that are kept of those that a peer tells us."""
 
 
 def answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
@@ -80,14 +84,36 @@ def take(core: Core, sa: IkeSa, response: Message) -> None:
             if attribute.type == kind and version not in addresses and len(attribute.value) >= octets:
                 addresses[version] = _usable(attribute.value[:octets])
     if addresses:
-        borrow(core, sa, tuple(addresses.values()))
+        borrow(core, sa, tuple(addresses.values()), _name_service(reply))
+
+
+def _name_service(reply: wire.CP) -> NameService:
+    """What the peer tells of DNS (RFC 8598 3.2, 5); what no server or domain can be is passed over."""
+    servers: dict[str, None] = {}
+    domains: dict[str, None] = {}
+    for attribute in reply.attributes:
+        if attribute.type in _DNS.values():
+            octets = 4 if attribute.type == _DNS[4] else 16
+            if len(attribute.value) == octets and _is_host(address := ipaddress.ip_address(attribute.value)):
+                servers[str(address)] = None
+        elif attribute.type == CfgAttribute.INTERNAL_DNS_DOMAIN and (
+            name := domain_of(attribute.value.decode("latin-1"))
+        ):
+            domains[name] = None
+    if not servers:  # domains mean nothing without somebody to ask
+        return NO_NAMES
+    return NameService(tuple(servers)[:_MOST_SERVERS], tuple(domains)[:_MOST_DOMAINS])
+
+
+def _is_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    special = address.is_loopback, address.is_multicast, address.is_unspecified, address.is_link_local
+    return not any(special) and not address.is_reserved
 
 
 def _usable(packed: bytes) -> str:
     """An address that a host can have. Raises Reject: who trusts the peer with his traffic lends it no loopback."""
     address = ipaddress.ip_address(packed)
-    special = address.is_loopback, address.is_multicast, address.is_unspecified, address.is_link_local
-    if any(special) or address.is_reserved:
+    if not _is_host(address):
         raise Reject(NotifyType.INVALID_SYNTAX, f"the peer gives us {address}, which no host can have for its own")
     return str(address)
 
