@@ -44,6 +44,9 @@ class AbsentPlane:
     def mend(self) -> Mended:
         return Mended()
 
+    def sweep(self) -> str:
+        return ""
+
     def trouble(self) -> str:
         return self._why
 

@@ -44,7 +44,7 @@ def _open_kernel(why: str) -> Driver:
         raise Refused(f"the kernel's data plane cannot be opened: {failure.strerror}") from failure
     versions = "" if probe_kernel(6) is None else ", over IPv4 only"
     _log.info("data plane: %s%s; %s", plane.describe(), versions, why)
-    if left := plane.sweep():
+    if left := plane.shut():
         _log.warning("data plane: %s", left)
     return plane
 

@@ -26,5 +26,11 @@ class Driver(DataPlane, Protocol):
         Raises Refused.
         """
 
+    def sweep(self) -> str:
+        """Remove what killed processes left, now that what is wanted is ordered; a sentence when there was something.
+
+        Until then what they protected or dropped goes nowhere.
+        """
+
     def trouble(self) -> str:
         """Why no packet of any tunnel can pass at present, as a sentence; "" when they can."""

@@ -16,7 +16,7 @@ from gateway.dataplane.kernel_early import EarlyPackets
 from gateway.dataplane.kernel_events import Events
 from gateway.dataplane.kernel_interfaces import Interfaces
 from gateway.dataplane.kernel_mss import MssClamp
-from gateway.dataplane.kernel_owner import Owner, sweep
+from gateway.dataplane.kernel_owner import Owner, shut, sweep
 from gateway.dataplane.kernel_policies import Policies
 from gateway.dataplane.kernel_queue import FirstPackets
 from gateway.dataplane.kernel_routes import Routes
@@ -95,8 +95,31 @@ class KernelPlane:
     def describe(self) -> str:
         return f"kernel: ESP by XFRM of Linux {os.uname().release}"
 
+    def shut(self) -> str:
+        """Drop from now on what killed processes of ours protected in this network namespace, and remove their states.
+
+        What they dropped stays dropped, and what they routed into XFRM interfaces stays there: until `sweep`, or until
+        what is ordered takes its place, in one step each. A sentence when there was something.
+        """
+        try:
+            states, self._policies.left = shut(self._netlink, self._owner)
+            if self._owner.alone():
+                self._routes.find_left()
+                self._mss.sweep()
+                self._access.sweep()
+        except OSError as failure:
+            _log.warning("what an earlier process left in the kernel cannot be shut: %s", failure)
+            return ""
+        if not states and not self._policies.left:
+            return ""
+        policies = len(self._policies.left)
+        return f"removed {states} states that an earlier process left; its {policies} policies are shut for now"
+
     def sweep(self) -> str:
-        """Remove what killed processes of ours left in this network namespace; a sentence when there was something."""
+        """Remove what killed processes of ours left in this network namespace, and nothing has taken the place of.
+
+        A sentence when there was something.
+        """
         try:
             states, policies = sweep(self._netlink, self._owner)
             routes = self._routes.sweep() if self._owner.alone() else 0
@@ -104,9 +127,7 @@ class KernelPlane:
         except OSError as failure:
             _log.warning("what an earlier process left in the kernel could not be removed: %s", failure)
             return ""
-        if self._owner.alone():
-            self._mss.sweep()
-            self._access.sweep()
+        self._policies.left = {}
         if not states + policies + routes + interfaces:
             return ""
         also = f", {interfaces} XFRM interfaces" if interfaces else ""

@@ -89,10 +89,26 @@ class Interfaces:
 
     def sweep(self) -> int:
         """Remove those that killed processes of ours left; how many. Raises OSError."""
-        left = [link for link in self._all() if (instance := self._ours(link)) is not None and self._orphaned(instance)]
+        left = [link for link in self._all() if self._is_left(link)]
         for link in left:
             self._delete(link)
         return len(left)
+
+    def _is_left(self, link: Link) -> bool:
+        """Whether a killed process of ours made it, and nobody has taken it over."""
+        instance = self._ours(link)
+        return instance is not None and self._orphaned(instance)
+
+    def _free(self, interface: Interface) -> Link | None:
+        """The device of that name, if any; what a killed process left, and has half of what is wanted, goes."""
+        found = None
+        for link in self._all():
+            same = link.name == interface.name, link.interface_id == interface.interface_id
+            if any(same) and not all(same) and self._is_left(link):
+                self._delete(link)
+            elif same[0]:
+                found = link
+        return found
 
     def close(self) -> None:
         for interface in list(self._wanted):
@@ -105,11 +121,14 @@ class Interfaces:
         name, interface_id = interface
         if not 0 < len(name.encode()) <= _LONGEST_NAME or "/" in name or any(octet <= " " for octet in name):
             raise Refused(f"{name!r} cannot name an interface: 1 to {_LONGEST_NAME} octets, no space and no slash")
-        there = self._find(name)
+        there = self._free(interface)
         if there:
             if there.interface_id != interface_id:
                 what = "no XFRM interface" if there.interface_id is None else f"one of id {there.interface_id}"
                 raise Refused(f"an interface {name} exists already, and is {what}: give this one another name")
+            if self._is_left(there):
+                self._mark(there.device)
+                self._made.add(interface)
             self._bring_up(there.device)
             return
         data = attribute(_IFLA_XFRM_IF_ID, _u32.pack(interface_id))

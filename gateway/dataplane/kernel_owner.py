@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.dataplane.kernel_batch import ABSENT
 from gateway.dataplane.netlink import Netlink, Request
 from gateway.dataplane.xfrm_messages import Place, Tag, state_removal, states_dump
-from gateway.dataplane.xfrm_policies import policies_dump, policy_removal, read_policy
+from gateway.dataplane.xfrm_policies import ReadPolicy, Spot, policies_dump, policy_removal, read_policy
 from gateway.dataplane.xfrm_structs import XfrmId, XfrmLifetimeCfg, XfrmUsersaInfo
 
 _log = logging.getLogger(__name__)
@@ -73,18 +73,39 @@ def _instance(lifetime: bytes) -> int | None:
     return limits.hard_byte_limit & 0xFFFF_FFFF
 
 
+def shut(netlink: Netlink, owner: Owner) -> tuple[int, dict[Spot, Request]]:
+    """What killed processes of ours protected is dropped from now on, and their states go; how many. Raises OSError.
+
+    With what drops, or does what it did where that was not to protect: policies that lie there until `sweep`.
+    """
+    policies = _orphans(netlink, owner)
+    places = _orphaned_states(netlink, owner)
+    _send(netlink, [*(policy.shut for policy in policies if policy.template), *map(state_removal, places)])
+    return len(places), {policy.spot: policy.shut for policy in policies}
+
+
 def sweep(netlink: Netlink, owner: Owner) -> tuple[int, int]:
     """Remove the states and policies that killed processes of ours left behind; how many. Raises OSError."""
-    policies = [policy for policy in map(read_policy, netlink.dump(policies_dump())) if owner.orphaned(policy.lifetime)]
+    policies, places = _orphans(netlink, owner), _orphaned_states(netlink, owner)
+    _send(netlink, [*(policy_removal(policy.spot) for policy in policies), *map(state_removal, places)])
+    return len(places), len(policies)
+
+
+def _orphans(netlink: Netlink, owner: Owner) -> list[ReadPolicy]:
+    return [policy for policy in map(read_policy, netlink.dump(policies_dump())) if owner.orphaned(policy.lifetime)]
+
+
+def _orphaned_states(netlink: Netlink, owner: Owner) -> list[Place]:
     places: list[Place] = []
     for body in netlink.dump(states_dump()):
         info = XfrmUsersaInfo.unpack_from(body)
         if owner.orphaned(info.lft):
             ident = XfrmId.unpack_from(info.id)
             places.append(Place(info.family, ident.daddr, ident.spi))
-    requests: list[Request] = [policy_removal(policy.spot) for policy in policies]
-    requests += map(state_removal, places)
+    return places
+
+
+def _send(netlink: Netlink, requests: list[Request]) -> None:
     for outcome in netlink.send(requests):
         if outcome and outcome.errno not in ABSENT:
-            _log.warning("something of a killed process could not be removed: %s", outcome)
-    return len(places), len(policies)
+            _log.warning("something that a killed process left cannot be removed: %s", outcome)

@@ -44,6 +44,8 @@ class Policies:
         self._claims: dict[Spot, list[_Key]] = {}
         self._version_6 = 0
         self._exempt: dict[Spot, KernelSelector] = {}
+        self.left: dict[Spot, Request] = {}
+        """What a killed process left, and is replaced by what is ordered; with what puts it there again."""
 
     def add(self, policy: Policy, batch: Batch) -> None:
         """Raises Refused when the kernel cannot express it."""
@@ -57,7 +59,7 @@ class Policies:
             if previous and claims and claims[-1] != key:
                 continue  # hidden behind another of ours
             hidden = self._ordered[claims[-1]] if claims else None
-            request = policy_request(policy, selector, self._tag, replace=hidden is not None)
+            request = policy_request(policy, selector, self._tag, replace=hidden is not None or spot in self.left)
             batch.add(Step(request, doing, partial(self._undoing, hidden, selector, spot)))
             if claims is None:
                 self._claims[spot] = [key]
@@ -114,7 +116,7 @@ class Policies:
 
     def _exempt_discovery(self, direction: int, selector: KernelSelector, batch: Batch) -> None:
         spot = Spot(direction, selector.packed)
-        request = bypass_request(direction, selector, self._tag)
+        request = bypass_request(direction, selector, self._tag, replace=spot in self.left)
         done = partial(self._exempted, spot, selector)
         batch.on_rollback(partial(self._exempted, spot, None))
         # Another may have put it there, as strongSwan's users do; then it is not ours to remove.
@@ -131,7 +133,9 @@ class Policies:
 
     def _undoing(self, before: Policy | None, selector: KernelSelector, spot: Spot) -> Sequence[Request]:
         """What makes a spot as it was: with a policy of ours in it or with none."""
-        return [self._put(before, selector) if before else policy_removal(spot)]
+        if before:
+            return [self._put(before, selector)]
+        return [self.left.get(spot) or policy_removal(spot)]
 
     def _reclaim(self, key: _Key, policy: Policy, claimed: dict[Spot, list[_Key]]) -> None:
         self._ordered[key] = policy

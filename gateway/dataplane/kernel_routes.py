@@ -3,7 +3,7 @@
 import errno
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -85,6 +85,7 @@ class Routes:
         self._laid: dict[Route, list[Lay]] = {}
         self._claims: dict[tuple[int, int, int], list[Lay]] = {}
         self._rules: dict[int, int] = {}
+        self._left: set[Lay] = set()
 
     def add(self, route: Route) -> None:
         """Raises Refused."""
@@ -162,18 +163,21 @@ class Routes:
 
     def _read(self) -> set[Lay]:
         """Our routes in the kernel. Raises OSError."""
-        found = set()
+        return {lay for lay, _ in self._lying()}
+
+    def _lying(self) -> Iterator[tuple[Lay, Request]]:
+        """Our routes in the kernel, each with what removes it. Raises OSError."""
         for body in self._netlink.dump((_RTM_GETROUTE, 0, rtmsg.pack(*[0] * 9))):
-            family, length, _, _, _, protocol, _, kind, _ = rtmsg.unpack_from(body)
+            family, length, _, _, _, protocol, scope, kind, _ = rtmsg.unpack_from(body)
             told = dict(attributes(body, rtmsg.size, len(body)))
-            if protocol == _OUR_PROTOCOL and told.get(_RTA_TABLE) == _u32.pack(self._table):
-                version, prefix = (4 if family == socket.AF_INET else 6), int.from_bytes(told.get(_RTA_DST, b""))
-                thrown = kind == _RTN_THROW  # IPv6 tells of a device all the same
-                device = 0 if thrown or _RTA_OIF not in told else _u32.unpack(told[_RTA_OIF])[0]
-                found.add(
-                    Lay(version, prefix, length, device, told.get(_RTA_GATEWAY, b""), told.get(_RTA_PREFSRC, b""))
-                )
-        return found
+            if protocol != _OUR_PROTOCOL or told.get(_RTA_TABLE) != _u32.pack(self._table):
+                continue
+            version, prefix = (4 if family == socket.AF_INET else 6), int.from_bytes(told.get(_RTA_DST, b""))
+            thrown = kind == _RTN_THROW  # IPv6 tells of a device all the same
+            device = 0 if thrown or _RTA_OIF not in told else _u32.unpack(told[_RTA_OIF])[0]
+            lay = Lay(version, prefix, length, device, told.get(_RTA_GATEWAY, b""), told.get(_RTA_PREFSRC, b""))
+            name = b"".join(attribute(kind, told[kind]) for kind in (_RTA_DST, _RTA_TABLE) if kind in told)
+            yield lay, (_RTM_DELROUTE, 0, rtmsg.pack(family, length, 0, 0, 0, protocol, scope, kind, 0) + name)
 
     def close(self) -> None:
         for route in list(self._wanted):
@@ -181,19 +185,20 @@ class Routes:
             self.remove(route)
         self._netlink.close()
 
+    def find_left(self) -> None:
+        """Take note of what a killed process left, which still leads where it did until `sweep`. Raises OSError."""
+        self._left = self._read()
+
     def sweep(self) -> int:
         """Remove routes and rules of ours that a killed process left; how many routes. Raises OSError."""
-        requests: list[Request] = []
-        for body in self._netlink.dump((_RTM_GETROUTE, 0, rtmsg.pack(*[0] * 9))):
-            family, length, _, _, _, protocol, scope, kind, _ = rtmsg.unpack_from(body)
-            found = dict(attributes(body, rtmsg.size, len(body)))
-            if protocol == _OUR_PROTOCOL and found.get(_RTA_TABLE) == _u32.pack(self._table):
-                head = rtmsg.pack(family, length, 0, 0, 0, protocol, scope, kind, 0)
-                kept = b"".join(attribute(k, found[k]) for k in (_RTA_DST, _RTA_TABLE) if k in found)
-                requests.append((_RTM_DELROUTE, 0, head + kept))
+        kept = {claims[-1] for claims in self._claims.values()}
+        requests = [removal for lay, removal in self._lying() if lay not in kept]
         routes = len(requests)
-        requests += [(_RTM_DELRULE, 0, self._rule(version)) for version in _FAMILIES]
+        requests += [(_RTM_DELRULE, 0, self._rule(version)) for version in _FAMILIES if not self._rules.get(version)]
         self._report(self._netlink.send(requests))
+        if self._left:
+            self._left = set()
+            self.put_back()  # what was not laid, or laid, because of them
         return routes
 
     def _throws(self, route: Route) -> list[Lay]:
@@ -264,7 +269,10 @@ class Routes:
         """Whether a route of ours leads to the address."""
         bits = _FAMILIES[version][1]
         found = (self._claims.get((version, value >> host << host, bits - host)) for host in range(bits + 1))
-        return any(claims[-1].device for claims in found if claims)
+        return any(claims[-1].device for claims in found if claims) or any(
+            lay.device and lay.version == version and not (value ^ lay.prefix) >> bits - lay.length
+            for lay in self._left
+        )
 
     def _lay(self, lay: Lay) -> None:
         """The last one laid for a prefix is the one that lies there. Raises OSError."""

@@ -263,6 +263,9 @@ class MemoryPlane:
         self._tables.policies |= missing
         return Mended(gone, len(missing))
 
+    def sweep(self) -> str:
+        return ""
+
     def trouble(self) -> str:
         return ""
 

@@ -92,10 +92,10 @@ def policy_request(policy: Policy, selector: KernelSelector, tag: Tag, *, replac
     return XFRM_MSG_UPDPOLICY if replace else XFRM_MSG_NEWPOLICY, 0, body
 
 
-def bypass_request(direction: int, selector: KernelSelector, tag: Tag) -> Request:
-    """Add a policy that lets packets pass as they are, whatever others say."""
+def bypass_request(direction: int, selector: KernelSelector, tag: Tag, *, replace: bool = False) -> Request:
+    """Add a policy that lets packets pass as they are, whatever others say; or put it in the place of ours."""
     info = XfrmUserpolicyInfo(selector.packed, lifetime_of(tag), priority=_BYPASS_PRIORITY, dir=direction)
-    return XFRM_MSG_NEWPOLICY, 0, info.pack()
+    return XFRM_MSG_UPDPOLICY if replace else XFRM_MSG_NEWPOLICY, 0, info.pack()
 
 
 def policy_removal(spot: Spot) -> Request:
@@ -112,6 +112,19 @@ class ReadPolicy(NamedTuple):
     lifetime: bytes
     action: int
     template: bytes
+    priority: int
+
+    @property
+    def shut(self) -> Request:
+        """Put in its place what drops the packets that it protects; one that protects none stays as it is."""
+        info = XfrmUserpolicyInfo(
+            sel=self.spot.selector,
+            lft=self.lifetime,
+            priority=self.priority,
+            dir=self.spot.direction,
+            action=XFRM_POLICY_BLOCK if self.template else self.action,
+        )
+        return XFRM_MSG_UPDPOLICY, 0, info.pack() + _qualities(self.spot.interface_id, self.spot.mark)
 
     def carries_out(self, policy: Policy) -> bool:
         """Whether it does with the packets what `policy` wants."""
@@ -131,7 +144,7 @@ def read_policy(body: bytes) -> ReadPolicy:
     info = XfrmUserpolicyInfo.unpack_from(body)
     found = dict(attributes(body, XfrmUserpolicyInfo.LAYOUT.size, len(body)))
     spot = spot_of(info, found)
-    return ReadPolicy(spot, info.lft, info.action, found.get(XFRMA_TMPL, b""))
+    return ReadPolicy(spot, info.lft, info.action, found.get(XFRMA_TMPL, b""), info.priority)
 
 
 def spot_of(info: XfrmUserpolicyInfo, found: dict[int, bytes]) -> Spot:

@@ -116,6 +116,8 @@ class Gateway:
             self._runner.outages.restore(self._history.outages())
             await self._caring.restore()
             self._runner.apply(self.config.snapshot())
+            if left := self._plane.sweep():
+                log.warning("data plane: %s", left)
             self._network.start()
         self.config.watch()
         if self.settings.http_port:
