@@ -100,16 +100,16 @@ def warnings(inventory: Inventory, now: float) -> list[str]:
                 continue
             end = facts[0].not_after
             if end - now < WARNING:
-                days = int((end - now) // DAY)
-                told = (
-                    "has run out"
-                    if end <= now
-                    else f"runs out in {days} days"
-                    if days > 1
-                    else "runs out within two days"
-                )
-                found.append((end, f"The {word} {name} {told}: {_remedy(inventory, one)}"))
+                found.append((end, f"The {word} {name} {ending(end, now)}: {_remedy(inventory, one)}"))
     return [text for _, text in sorted(found)]
+
+
+def ending(end: float, now: float) -> str:
+    """How soon something ends, for a sentence about it; Unix seconds."""
+    days = int((end - now) // DAY)
+    if end <= now:
+        return "has run out"
+    return f"runs out in {days} days" if days > 1 else "runs out within two days"
 
 
 def _remedy(inventory: Inventory, one: object) -> str:

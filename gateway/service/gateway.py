@@ -37,6 +37,7 @@ from gateway.service.profiles import PLATFORMS
 from gateway.service.profiles.joining import Unfit, join
 from gateway.service.publishing import Publishing, published_at
 from gateway.service.radius.accounting import Carried
+from gateway.service.renewals import running_out, sentences
 from gateway.service.revocation_fetching import RevocationFetching
 from gateway.service.revocation_keeping import RevocationKeeping
 from gateway.service.rollout import Rollout, ahead, of_all
@@ -192,7 +193,9 @@ class Gateway:
     def problems(self) -> tuple[str, ...]:
         """What keeps this gateway from doing its work, each with what to do."""
         ours = *self._problems, *self._runner.radius.problems, *self._publishing.problems
-        return (*ours, *self._plane.shortcomings(), *warnings(self.config.inventory, time.time()))
+        inventory, now = self.config.inventory, time.time()
+        devices = sentences(running_out(inventory, now), self.invitations.is_open, now)
+        return (*ours, *self._plane.shortcomings(), *warnings(inventory, now), *devices)
 
     def status(self) -> Status:
         """How it is now."""

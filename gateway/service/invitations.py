@@ -136,6 +136,10 @@ class Invitations:
         """Those of one device, the newest first."""
         return [one for one in self.all() if one.device == name]
 
+    def is_open(self, device: str) -> bool:
+        """Whether a link of the device is good now."""
+        return any(one.state(self._clock()) == "open" for one in self._by_id.values() if one.device == device)
+
     def get(self, number: str) -> Invite:
         """Raises NotFound."""
         found = self._by_id.get(number)
@@ -337,7 +341,11 @@ class Invitations:
             save_invite(session, asdict(invite))
 
     async def _forget_old(self, now: float) -> None:
-        old = [one for one in self._by_id.values() if one.expires_at + _KEPT < now]
+        devices = self._config.inventory.devices
+        used = sorted((one for one in self._by_id.values() if one.used_at), key=lambda one: one.used_at or 0)
+        last = {one.device: one.id for one in used if one.device in devices}  # how to invite each again
+        kept = set(last.values())
+        old = [one for one in self._by_id.values() if one.expires_at + _KEPT < now and one.id not in kept]
         if old:
             await asyncio.to_thread(self._forget, [one.id for one in old])
         for one in old:

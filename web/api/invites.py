@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.crypto.authority import DAY
+from gateway.service import renewals
 from gateway.service.devices import LIFE
 from gateway.service.gateway import Gateway
 from gateway.service.invitations import GOOD_FOR, LONGEST, Invite
@@ -126,6 +127,14 @@ async def create_invite(
     return NewInviteAnswer(**show_invite(gateway, made.invite), link=invitation_link(request, gateway, made.token))
 
 
+@router.post("/users/{name}/devices/{device}/actions/invite-again", status_code=201, responses=WRITE)
+async def invite_again(request: Request, caller: WriteConfig, _: NoTrial, address: DeviceAddress) -> NewInviteAnswer:
+    """A link on the terms of the last one that the device used, for when its certificate runs out."""
+    gateway = current_gateway(request)
+    made = await renewals.invite_again(gateway.config, gateway.invitations, address, caller.name)
+    return NewInviteAnswer(**show_invite(gateway, made.invite), link=invitation_link(request, gateway, made.token))
+
+
 @router.get("/invites", responses=LIST)
 async def list_invites(
     request: Request,
@@ -134,7 +143,10 @@ async def list_invites(
     cursor: Cursor = None,
     device: Annotated[str, Query(max_length=127, description="Of this device alone: user/device")] = "",
 ) -> Page[InviteAnswer]:
-    """Invitations, the oldest first; each until thirty days after its link ran out, or longer while none is made."""
+    """Invitations, the oldest first; each until thirty days after its link ran out, or longer while none is made.
+
+    The last that a device used is kept while the device is.
+    """
     gateway = current_gateway(request)
     items, following = page_of(
         gateway.invitations.all(),

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from gateway.crypto.authority import DAY
+from gateway.service import renewals
 from gateway.service.access import Session
 from gateway.service.devices import LIFE
 from gateway.service.gateway import Gateway
@@ -94,6 +95,16 @@ async def invite(request: Request, session: SignedIn, gateway: ThisGateway, user
     except Invalid as error:
         return _draw(request, session, gateway, name, typed, place(error.errors, _FIELDS))
     return _draw(request, session, gateway, name, typed, {}, invitation_link(request, gateway, made.token))
+
+
+@router.post(_PATH + "/invite-again")
+async def invite_again(request: Request, session: SignedIn, gateway: ThisGateway, user: str, device: str) -> Response:
+    name = f"{user}/{device}"
+    try:
+        made = await renewals.invite_again(gateway.config, gateway.invitations, name, session.admin)
+    except Invalid as error:
+        return _draw(request, session, gateway, name, _NEW, place(error.errors, _FIELDS))
+    return _draw(request, session, gateway, name, _NEW, {}, invitation_link(request, gateway, made.token))
 
 
 def _within(typed: Typed, name: str, errors: Errors, most: float) -> float:

@@ -5,6 +5,7 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from gateway.service.gateway import Gateway
+from gateway.service.renewals import running_out
 from gateway.storage.people import PoolObject, RadiusObject, UserObject
 from web.console.forms import people as form
 from web.console.objects import Deletion, Pages, Sheet, object_pages, unless_needed
@@ -35,6 +36,7 @@ async def show_access(request: Request, session: SignedIn, gateway: ThisGateway)
         title="Remote access",
         user=session.admin,
         users=people.user_rows(inventory, snapshot, gateway.observer.ike_sas(), leases, time.time()),
+        running_out=running_out(inventory, time.time()),
         profiles=access_profiles.profile_rows(inventory, snapshot),
         pools=people.pool_rows(inventory, snapshot, leases),
         leases=people.lease_rows(leases),
