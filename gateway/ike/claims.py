@@ -7,7 +7,7 @@ the heirs wait. Whoever goes, the policy stays as long as one that wants it live
 from collections.abc import Sequence
 
 from gateway.ike.core import Core
-from gateway.ike.plane import AddPolicy, Order, Policy, PolicyKey, RemovePolicy
+from gateway.ike.plane import AddPolicy, Direction, Order, Policy, PolicyKey, RemovePolicy
 from gateway.ike.sa import ChildSa
 
 
@@ -43,6 +43,14 @@ def heir(core: Core, child: ChildSa) -> ChildSa | None:
     """Who takes over what the child owns, when it goes; nobody who is on its way out itself."""
     waiting = [one for policy in owned(core, child) for one in core.ownership.heirs.get(policy.key, ())]
     return max((one for one in waiting if not (one.deleting or one.superseded)), key=_rank, default=None)
+
+
+def rivals(core: Core, children: Sequence[ChildSa]) -> tuple[list[ChildSa], bool]:
+    """Who else sends what these should, as its policies are the same and lie in the data plane; whether that is all."""
+    outbound = [policy.key for child in children for policy in child.policies if policy.direction is Direction.OUT]
+    owners = [core.ownership.owners.get(key) for key in outbound]
+    others = [owner for owner in owners if owner is not None and owner not in children]
+    return others, len(others) == len(owners)
 
 
 def release(core: Core, child: ChildSa) -> tuple[list[Order], dict[ChildSa, list[Order]], bool]:

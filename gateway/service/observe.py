@@ -10,6 +10,7 @@ from gateway.ike import quantum
 from gateway.ike.abilities import Ability
 from gateway.ike.access import access_of, as_offered, user_of
 from gateway.ike.attempts import Attempt, Outcome
+from gateway.ike.claims import rivals
 from gateway.ike.driver import waiting_for
 from gateway.ike.engine import Engine
 from gateway.ike.modes import networks_text
@@ -262,8 +263,8 @@ class Observer:
             state, reason = self._how_far(peer, child, standing)
             if broken := self._trouble or self._taken_away(live) or self._unanswered(established, live[-1]):
                 state, reason = TunnelState.DOWN, broken
-            elif state is TunnelState.UP and (doubled := self._doubled(live)):
-                reason = doubled
+            elif state is TunnelState.UP:
+                state, reason = self._rivalled(peer.name, live) or (state, self._doubled(live))
         elif not peer.enabled:
             state, reason = TunnelState.DISABLED, "disabled by configuration"
         elif (peer.name, child.name) in self._engine.core.held:
@@ -306,6 +307,18 @@ class Observer:
             return ""
         seconds = self._clock() - max(sa.last_heard, child.heard)
         return f"no answer from the peer for {seconds:.0f} s, try {pending.sent} of {sa.peer.retransmission.tries}"
+
+    def _rivalled(self, peer: str, live: list[ChildSa]) -> tuple[TunnelState, str] | None:
+        """That the data plane has room for one alone of those who were given the same networks, and it is another."""
+        others, wholly = rivals(self._engine.core, live)
+        for other in others:
+            sa = next((sa for sa in self._engine.ike_sas() if other.spi_in in sa.children), None)
+            if sa is None or (sa.peer_name, other.name) == (peer, live[-1].name):  # one that is on its way out
+                continue
+            networks = networks_text(other.local, other.remote)
+            told = f"what is for {networks} is sent by {sa.peer_name}/{other.name}, which has the same networks"
+            return (TunnelState.DOWN if wholly else TunnelState.DEGRADED), told
+        return None
 
     def _doubled(self, live: list[ChildSa]) -> str:
         """One that is on its way out, as after a rekey, is none too many; any other for the same traffic is."""

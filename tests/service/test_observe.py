@@ -7,9 +7,11 @@ import pytest
 from gateway.ike.children import LINGER
 from gateway.ike.plane import Counters
 from gateway.ike.sa import ChildSa
+from gateway.policy.peers import Start
+from gateway.policy.snapshot import Snapshot
 from gateway.service.observe import Observer
-from gateway.service.status import ChildSaStatus
-from tests.simulation.network import Host, Network, two
+from gateway.service.status import ChildSaStatus, TunnelState
+from tests.simulation.network import Host, Network, peer, psk, two
 
 Carried = tuple[int, int, int, int]
 
@@ -94,3 +96,28 @@ def test_a_new_ike_sa_takes_the_counters_with_its_child() -> None:
     here.network.run(5)
     assert astuple(here.left.plane.counters()[here.child.inbound.key])[:2] == (100, 1)
     assert here.told() == [(100, 10, 1, 1)]
+
+
+def test_two_peers_with_the_same_networks_are_not_both_up() -> None:
+    """The data plane has one policy for both; the CHILD_SA that came last sends, after a moment."""
+    network = Network(3)
+    gate, first, second = (network.host(name, f"192.0.2.{number}") for number, name in enumerate("abc", 1))
+    ends = {"me": "gate.example", "start": Start.PASSIVE}
+    peers = [peer(host.name, them=f"{host.name}.example", remote=host.address, **ends) for host in (first, second)]
+    network.apply(gate, Snapshot.build(1, peers, [psk()]))
+    observer = Observer(gate.engine, gate.plane, lambda: network.now, lambda: 0.0)
+
+    def told() -> list[tuple[TunnelState, str]]:
+        network.run(5)
+        return [(one.state, one.reason) for one in observer.status((), ()).peers]
+
+    there = {"mine": "10.2.0.0/24", "theirs": "10.1.0.0/24"}
+    for host in (first, second):
+        calls = peer("gate", me=f"{host.name}.example", them="gate.example", remote=gate.address, **there)
+        network.apply(host, Snapshot.build(1, [calls], [psk()]))
+        network.run(5)
+    networks = "what is for 10.1.0.0/24 = 10.2.0.0/24 is sent by c/net, which has the same networks"
+    assert told() == [(TunnelState.DOWN, f"net: {networks}"), (TunnelState.UP, "")]
+    # Whoever is left has it for himself.
+    network.perform(second, second.engine.disconnect("gate", None, network.now)[1])
+    assert told()[0] == (TunnelState.UP, "")
