@@ -23,12 +23,14 @@ class Wanted:
 
     `asked` is an address that it would like to have, `place` where it calls from. With `shares` it may hold the address
     of another IKE SA of its own, which is to go; else only where it asks for that very address from the same place.
+    `fixed` is the address that a RADIUS server says is its: it gets this one or none.
     """
 
     identity: Identity
     asked: int | None = None
     place: str = ""
     shares: bool = True
+    fixed: int | None = None
 
 
 @dataclass(slots=True)
@@ -135,6 +137,8 @@ class Leases:
 
     def _choose(self, book: _Book, pool: Pool, version: int, wanted: Wanted, reserved: _Reserved) -> int | None:
         owner = wanted.identity.canonical
+        if wanted.fixed is not None:
+            return wanted.fixed if self._is_free_for(book, pool, version, wanted, reserved) else None
         fixed = reserved.addresses.get(owner, [])
         own = [
             address
@@ -156,6 +160,16 @@ class Leases:
         ):
             return asked
         return self._next(book, pool, version, reserved)
+
+    def _is_free_for(self, book: _Book, pool: Pool, version: int, wanted: Wanted, reserved: _Reserved) -> bool:
+        """Whether the address that is fixed for it is the pool's, reserved for nobody else, and held by nobody else."""
+        address = wanted.fixed
+        assert address is not None
+        keeper = reserved.owner.get(address, wanted.identity)
+        if not keeper.same(wanted.identity) or not (address in reserved.owner or pool.holds(version, address)):
+            return False
+        free = not book.held[address] and self._unheld(pool, version, address)
+        return free or self._may_share(book, address, wanted)
 
     def _unheld(self, pool: Pool, version: int, address: int) -> bool:
         """Whether no other pool that has the address, too, has given it out."""

@@ -1,7 +1,7 @@
 """Who gets which address: never two the same, and everybody his own again."""
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import settings
@@ -88,6 +88,29 @@ def test_a_reserved_address_is_for_one_alone() -> None:
     assert taken(leases, pool, ask("bert")) == "10.9.0.3"
     assert taken(leases, pool, ask("boss")) == "10.9.0.2"
     assert leases.keeps(pool, 4, Identity.parse("boss")) and not leases.keeps(pool, 6, Identity.parse("boss"))
+
+
+def test_an_address_that_is_fixed_is_given_or_none() -> None:
+    boss = Reservation(Identity.parse("boss"), "10.9.0.2")
+    pool, twin = Pool("p", ("10.9.0.0/29",), reservations=(boss,)), Pool("twin", ("10.9.0.0/29",))
+    leases = Leases()
+
+    def fixed(name: str, address: str, *, shares: bool = True) -> Wanted:
+        return replace(ask(name, "10.9.0.6", shares=shares), fixed=int(ipaddress.ip_address(address)))
+
+    anna = leases.take(pool, 4, fixed("anna", "10.9.0.4"), 1.0)
+    assert anna is not None and anna.address == "10.9.0.4"
+    assert taken(leases, pool, fixed("bert", "10.9.0.4")) is None, "anna holds it"
+    assert taken(leases, twin, fixed("bert", "10.9.0.4")) is None, "in whatever pool"
+    assert taken(leases, pool, fixed("anna", "10.9.0.4", shares=False)) is None, "her other device"
+    assert taken(leases, pool, fixed("anna", "10.9.0.4")) == "10.9.0.4"
+    assert taken(leases, pool, fixed("bert", "10.9.0.2")) is None, "it is reserved"
+    assert taken(leases, pool, fixed("boss", "10.9.0.2")) == "10.9.0.2"
+    assert taken(leases, pool, fixed("bert", "10.9.1.4")) is None, "the pool has it not"
+    leases.release(anna, 2.0)
+    leases.release(anna, 3.0)
+    assert taken(leases, pool, fixed("bert", "10.9.0.4")) == "10.9.0.4", "it was kept for anna, but is his now"
+    assert taken(leases, pool, fixed("anna", "10.9.0.5")) == "10.9.0.5", "and not what she had before"
 
 
 def test_what_was_reserved_is_given_out_when_it_is_no_longer() -> None:

@@ -1,6 +1,6 @@
 """FreeRADIUS beside a gateway, which asks it about users of whom the gateway itself knows nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -8,6 +8,7 @@ from cryptography import x509
 from tests.ike.eap_lab import SERVER, issue
 from tests.interop.eap_ends import NOW, PASSWORD, ROOT, USER, key, load, pem, they_call
 from tests.interop.tunnels import Pair, Settings, Tunnel
+from tests.lab.appliance import Plain
 from tests.lab.freeradius import FreeRadius
 from tests.lab.namespaces import Namespace
 
@@ -16,6 +17,9 @@ USERS = f"""
   Class = "staff"
 hasty Cleartext-Password := "{PASSWORD}"
   Session-Timeout = 4
+fixed Cleartext-Password := "{PASSWORD}"
+  Framed-IP-Address = 10.99.0.77,
+  Framed-IPv6-Address = fd00:99::77
 anna@lab Auth-Type := EAP
 foreign@lab Auth-Type := EAP
 """
@@ -32,11 +36,19 @@ def radius_in(ns: Namespace, folder: Path, *, method: str = "mschapv2", name: st
         yield running
 
 
-def load_asking(pair: Pair, tunnel: Tunnel, radius: FreeRadius, password: str = PASSWORD, **more: object) -> None:
-    """Of the users we know none."""
+def load_asking(
+    pair: Pair,
+    tunnel: Tunnel,
+    radius: FreeRadius,
+    password: str = PASSWORD,
+    *,
+    pools: Sequence[Plain] = (),
+    **of: object,
+) -> None:
+    """Of the users we know none. `of` are further settings of the server."""
     ports = {"port": radius.port, "accounting_port": radius.accounting_port}
-    server = {"name": "one", "address": "127.0.0.1", "secret": radius.secret.decode(), **ports, **more}
-    load(pair, tunnel, password, users=(), radius=[server])
+    server = {"name": "one", "address": "127.0.0.1", "secret": radius.secret.decode(), **ports, **of}
+    load(pair, tunnel, password, users=(), radius=[server], pools=list(pools))
 
 
 def passed_through(name: str, local: Settings) -> Tunnel:

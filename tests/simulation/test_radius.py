@@ -26,6 +26,7 @@ class Radius(Outside):
     delay: float = 0.5
     silent: bool = False
     grant: str = ""
+    addresses: tuple[str, ...] = ("10.3.0.77",)
     server: Server = field(default_factory=Server)
     asked: list[AskRadius] = field(default_factory=list)
     open: dict[int, object] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class Radius(Outside):
         if isinstance(said, EAP):
             return self.delay, RadiusChallenge(said.octets(), number)
         if isinstance(said, Proven):
-            return self.delay, RadiusAccept(self.grant or said.identity, said.msk, ("10.3.0.77",), ("staff",))
+            return self.delay, RadiusAccept(self.grant or said.identity, said.msk, self.addresses, ("staff",))
         return self.delay, RadiusReject(f"the RADIUS server one refused: {said.why}")
 
 

@@ -141,8 +141,17 @@ def _give(core: Core, sa: IkeSa, peer: Peer, pools: list[Pool], version: int, as
     assert sa.remote_id is not None
     user = user_of(core, sa)  # one person's addresses are the same by whatever he proves himself
     identity = user_identity(user.name) if user else sa.remote_id
-    wanted = Wanted(identity, asked, sa.path.remote, shares=peer.unique != Unique.NEVER)
-    return hold(core, sa, pools, version, wanted)
+    told = sa.guest.addresses if sa.guest else ()
+    fixed = next((address for address in map(ipaddress.ip_address, told) if address.version == version), None)
+    number = None if fixed is None else int(fixed)
+    wanted = Wanted(identity, asked, sa.path.remote, peer.unique != Unique.NEVER, number)
+    lease = hold(core, sa, pools, version, wanted)
+    if lease is None and fixed is not None:  # another would not be what the server decided about
+        has = any(pool.holds(version, int(fixed)) for pool in pools)
+        fault = "is another's now" if has else f"no pool of {peer.name} has"
+        why = f"the RADIUS server says {fixed} for {sa.eap_identity}, which {fault} (INTERNAL_ADDRESS_FAILURE)"
+        raise core.refuse(sa, "no-address", Step.NETWORKS, NotifyType.INTERNAL_ADDRESS_FAILURE, why)
+    return lease
 
 
 def _why_none(peer: Peer, pools: Sequence[Pool], versions: Iterable[int]) -> str:
