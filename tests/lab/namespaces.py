@@ -203,6 +203,7 @@ class Network:
     def __init__(self) -> None:
         self.prefix = f"ikg{os.getpid()}-{next(_numbers)}-"
         self.namespaces: list[Namespace] = []
+        self._indices = itertools.count(10)  # below are those that the kernel gives
 
     def __enter__(self) -> "Network":
         remove_leftovers()
@@ -232,9 +233,12 @@ class Network:
         The device in `left` is called "to-<right>" and the other way round.
         """
         ends = (f"to-{self._short(right)}"[:15], f"to-{self._short(left)}"[:15])
+        # Linux takes a device whose peer has the same index for one without a peer, and lets it wait up to a second
+        # until it has a carrier (linkwatch_urgent_event); until then it loses what it is given.
+        one, other = str(next(self._indices)), str(next(self._indices))
         run(
-            "ip", "link", "add", ends[0], "mtu", str(mtu), "netns", left.name,
-            "type", "veth", "peer", "name", ends[1], "mtu", str(mtu), "netns", right.name,
+            "ip", "link", "add", ends[0], "index", one, "mtu", str(mtu), "netns", left.name,
+            "type", "veth", "peer", "name", ends[1], "index", other, "mtu", str(mtu), "netns", right.name,
         )  # fmt: skip
         for here, device, addresses in ((left, ends[0], left_addresses), (right, ends[1], right_addresses)):
             here.address(device, *addresses.split())
