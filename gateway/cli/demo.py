@@ -19,7 +19,7 @@ import yaml
 import gateway as product
 from gateway.cli.connection import Connection, Refusal, Target, Unreachable
 from gateway.cli.demo_charon import start_charon
-from gateway.cli.demo_network import PREFIX, DemoFailed, Namespace, cable, cable_to_host, sites
+from gateway.cli.demo_network import INTERRUPTS, PREFIX, DemoFailed, Namespace, cable, cable_to_host, sites
 from gateway.cli.echo import Echo
 from gateway.cli.local import CLI_TOKEN, NoDoor, read_door, read_setup_link
 from gateway.cli.shown import octets, safe
@@ -61,31 +61,37 @@ def demo(seconds: float | None, strongswan: bool, plane: str) -> None:
     """
     if os.geteuid():
         raise click.ClickException("The demo makes network namespaces: run it as root (sudo ikegate demo).")
-    with _interrupts(), tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name:
-        folder = Path(name)
+    with interruptible():
         try:
-            answered = _run(folder, seconds, strongswan, plane)
+            with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name, _telling(Path(name)):
+                answered = _run(Path(name), seconds, strongswan, plane)
         except KeyboardInterrupt:
             click.echo("\nThe demo is ended.")
             return
-        except (DemoFailed, Unreachable, Refusal, NoDoor) as error:
-            raise click.ClickException(f"{safe(error)}{_logs(folder)}") from None
     click.echo("The demo is over.")
     if not answered:
         raise click.ClickException("No ping was answered.")
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[None]:
+def _telling(folder: Path) -> Iterator[None]:
+    """What went wrong is told with what the programs logged in their `folder`, which is about to go."""
+    try:
+        yield
+    except (DemoFailed, Unreachable, Refusal, NoDoor) as error:
+        raise click.ClickException(f"{safe(error)}{_logs(folder)}") from None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
     """SIGTERM and a closed terminal end the demo as Ctrl-C does; while it tidies up, nothing interrupts it."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in numbers:
+        for number in INTERRUPTS:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in INTERRUPTS}
     try:
         yield
     finally:

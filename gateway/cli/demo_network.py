@@ -17,6 +17,8 @@ from pathlib import Path
 
 NETNS = Path("/run/netns")
 PREFIX = "ikegate-demo-"
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends the demo: Ctrl-C, and as it does SIGTERM and a closed terminal."""
 _CLONE_NEWNET = 0x40000000
 _PATIENCE = 10.0
 
@@ -30,10 +32,27 @@ def ip(*words: str) -> str:
     program = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise DemoFailed("the demo needs the command ip (Debian package iproute2)")
-    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=30, check=False)
+    with _uninterrupted():
+        done = subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=30, check=False, start_new_session=True
+        )
     if done.returncode:
         raise DemoFailed(f"ip {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Heed Ctrl-C and the like only afterwards: what the command makes is there by then, and can be removed."""
+    heard: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 @dataclass(slots=True)
@@ -138,8 +157,10 @@ def _remove_leftovers() -> None:
 
 def cable(left: Namespace, right: Namespace, left_address: str, right_address: str) -> None:
     """Join two namespaces; the device is called `outside` at both ends."""
-    ends = ("outside", "netns", left.name, "type", "veth", "peer", "name", "outside", "netns", right.name)
-    ip("link", "add", *ends)
+    # Linux takes a device whose peer has the same index for one without a peer, and lets it wait up to a second
+    # until it has a carrier (linkwatch_urgent_event).
+    one, other = ("outside", "index", "10", "netns", left.name), ("outside", "index", "11", "netns", right.name)
+    ip("link", "add", *one, "type", "veth", "peer", "name", *other)
     for here, address in ((left, left_address), (right, right_address)):
         here.ip("address", "add", address, "dev", "outside")
         here.ip("link", "set", "outside", "up")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.demo import interruptible
+from gateway.cli.demo_network import ip
 from tests.cli.served import environment
 from tests.lab.in_kernel import in_kernel
 from tests.lab.userspace import missing
@@ -123,6 +125,20 @@ def test_what_a_killed_demo_left_is_removed_by_the_next() -> None:
         time.sleep(0.1)
     assert leftovers() != []
     check(run(seconds=2), 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_interrupted_is_done_first(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it may make what the demo, which tidies up by then, has looked for already."""
+    command, made = tmp_path / "ip", tmp_path / "made"
+    command.write_text(f"#!/bin/sh\nkill -{int(number)} {os.getpid()}\nsleep 0.7\n: >{made}\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        ip("netns", "add", "ikegate-demo-1-branch")
+    assert made.exists()
 
 
 @needs_network
