@@ -57,13 +57,14 @@ def answer_ocsp(issuer: Issuer, asked: bytes, issued: Container[int], revoked: I
         return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
     try:
         question = ocsp.load_der_ocsp_request(asked)
-        extensions = list(question.extensions)
+        serial, extensions = question.serial_number, list(question.extensions)
         is_ours = _is_about(issuer, question)
     except (NotImplementedError, *MALFORMED):  # NotImplementedError: the library reads one certificate a request
         return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+    if serial < 0:  # RFC 5280 4.1.2.2: there is none
+        return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
     if not is_ours:
         return _unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
-    serial = question.serial_number
     found = next((one for one in revoked if one.serial == serial), None)
     known = found is not None or serial in issued
     status = ocsp.OCSPCertStatus.REVOKED if found else ocsp.OCSPCertStatus.GOOD

@@ -202,6 +202,19 @@ def test_a_question_with_a_hash_that_we_do_not_know_gets_an_answer(root: Issuer)
     assert answer.response_status == ocsp.OCSPResponseStatus.MALFORMED_REQUEST
 
 
+@pytest.mark.parametrize("serial", [b"\xff", b"\x80" + bytes(19)])
+def test_a_question_about_a_negative_serial_number_gets_an_answer(root: Issuer, serial: bytes) -> None:
+    """RFC 5280 4.1.2.2 has none, and the library reads one but does not write it."""
+    leaf = authority.issue(root, a_key().public, GATEWAY, NOW, chance())
+    asked = ocsp.OCSPRequestBuilder().add_certificate(leaf, root.certificate, hashes.SHA256()).build()
+    ours = asked.serial_number.to_bytes((asked.serial_number.bit_length() + 8) // 8)
+    octets = asked.public_bytes(Encoding.DER)
+    hostile = octets.replace(ours, serial.ljust(len(ours), b"\1"))
+    assert hostile != octets
+    answer = ocsp.load_der_ocsp_response(revoking.answer_ocsp(root, hostile, set(), [], NOW))
+    assert answer.response_status == ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
 def test_a_certificate_says_what_it_is_for() -> None:
     key = a_key()
     root = Issuer(authority.create_root(key, Wanted("root"), NOW, chance()), key, "http://ca.example/r")

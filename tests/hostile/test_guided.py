@@ -40,6 +40,6 @@ def test_coverage_guides_from_there(target: str, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "tests.hostile.guided", "one", target, "3"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "stat::new_units_added" in done.stderr
     assert list(tmp_path.iterdir()) == [], "no octets that show a failure"
