@@ -1,5 +1,7 @@
 """EAP with strongSwan in both roles: each method that both have, two rounds, EAP alone, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.interop.eap_ends import PASSWORD, TLS_CARD, USER, assert_works, give_files, load, they_call, we_call
@@ -68,26 +70,45 @@ def test_a_wrong_password(pair: Pair, initiator: str) -> None:
     assert attempt["cause"] == "eap-refused" and "wrong user name or password" in attempt["reason"]
 
 
-def test_strongswan_proves_itself_twice(pair: Pair) -> None:
-    """RFC 4739: a key, then a password."""
+FIRST = {
+    "key": ({"auth": "psk"}, {"method": "psk"}),
+    "certificate": ({"auth": "pubkey", "certs": "card.pem"}, {"method": "certificate", "certificate": "card"}),
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_strongswan_proves_itself_twice(pair: Pair, first: str) -> None:
+    """RFC 4739: a key or a certificate, then a password."""
+    theirs_first, ours_first = FIRST[first]
+    name = "anna@lab"
     theirs = {
-        "local": {"auth": "psk", "id": "laptop.lab"},
-        "local-2": {"auth": "eap-mschapv2", "eap_id": USER, "id": "laptop.lab"},
+        "local": {**theirs_first, "id": name, "round": "1"},
+        "local-2": {"auth": "eap-mschapv2", "eap_id": USER, "id": name, "round": "2"},
+        "send_cert": "always",
     }
-    tunnel = they_call("twice", theirs, {"remote_auth": [{"method": "psk"}, {"method": "eap"}]})
+    tunnel = they_call("twice", theirs, {"remote_auth": [{"method": ours_first["method"]}, {"method": "eap"}]})
+    tunnel = replace(tunnel, right_id=name)
     load(pair, tunnel)
     assert_works(pair, tunnel, "theirs")
+    assert bool(pair.gateway.attempt()["chain"]) is (first == "certificate")
 
 
-def test_we_prove_ourselves_twice(pair: Pair) -> None:
+@pytest.mark.parametrize("first", FIRST)
+def test_we_prove_ourselves_twice(pair: Pair, first: str) -> None:
+    theirs_first, ours_first = FIRST[first]
+    name = "anna@lab"
     theirs = {
-        "remote": {"auth": "psk", "id": "laptop.lab"},
-        "remote-2": {"auth": "eap-mschapv2", "eap_id": "%any", "id": "laptop.lab"},
+        "remote": {"auth": theirs_first["auth"], "id": name, "round": "1"},
+        "remote-2": {"auth": "eap-mschapv2", "eap_id": "%any", "id": name, "round": "2"},
     }
-    auth = [{"method": "psk"}, {"method": "eap", "eap_identity": USER}]
-    tunnel = we_call("twice", theirs, {"local_auth": auth, "eap_password": PASSWORD})
+    auth = [ours_first, {"method": "eap", "eap_identity": USER}]
+    tunnel = replace(we_call("twice", theirs, {"local_auth": auth, "eap_password": PASSWORD}), left_id=name)
     load(pair, tunnel)
+    before = len(pair.charon.log())
     assert_works(pair, tunnel, "ours")
+    told = pair.charon.log()[before:]
+    assert "authentication of 'anna@lab' with EAP successful" in told
+    assert ("authentication of 'anna@lab' with ECDSA" in told) is (first == "certificate"), told
 
 
 # --- EAP-TLS ---

@@ -404,3 +404,12 @@ def test_the_users_of_the_moment_count_when_eap_ends(then, why):
     assert not established_any(b)
     refused = next(one for one in b.engine.core.attempts.latest(9) if one.cause == "barred")
     assert refused.reason == why
+
+
+def test_a_gateway_without_a_certificate_for_eap_tls_says_so():
+    network = Network(90)
+    mine = LocalAuth(EAP, credential="own", eap_methods=("tls",))
+    _, b = scene(network, (mine,), (RemoteAuth(EAP, eap_methods=("tls",)),))
+    network.run(5)
+    found = attempt(b)
+    assert found.cause == "eap-method" and "there is nothing for EAP-TLS: we have no certificate" in found.reason

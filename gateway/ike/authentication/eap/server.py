@@ -20,6 +20,10 @@ async def ask_identity(talk: ServerTalk) -> str:
 async def admit(talk: ServerTalk, gate: Gate, claimed: str, methods: Sequence[Method]) -> Proven:
     """Who the peer has proven to be, by one of these methods; the first is proposed first. Raises Failed."""
     left = [method for method in methods if method.password or gate.tls]
+    if not left:
+        why = "we have no certificate in our rounds for this peer, or trust no authority to know its own"
+        raise Failed("eap-method", f"there is nothing for EAP-TLS: {why}")
+    names = ", ".join(method_name(one.number) for one in left)
     wanted: tuple[int, ...] = ()
     while left:
         method = left.pop(0)
@@ -29,6 +33,5 @@ async def admit(talk: ServerTalk, gate: Gate, claimed: str, methods: Sequence[Me
         except Refused as refused:
             wanted = refused.wanted
             left = [one for one in left if one.number in wanted]
-    names = ", ".join(method_name(one.number) for one in methods)
     liked = ", ".join(map(method_name, wanted)) or "none"
     raise Failed("eap-method", f"the peer takes none of our EAP methods ({names}); it would take {liked}")
