@@ -47,6 +47,9 @@ class AbsentPlane:
     def sweep(self) -> str:
         return ""
 
+    def look(self) -> bool:
+        return False
+
     def trouble(self) -> str:
         return self._why
 

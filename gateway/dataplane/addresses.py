@@ -57,6 +57,20 @@ class Addresses:
                 self._delete(address)
         return True
 
+    def put_back(self) -> int:
+        """Set those again that somebody removed; how many."""
+        missing = 0
+        for address in self._wanted:
+            try:
+                self._ask((_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, self._message(address)))
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    _log.warning("the address %s is gone and cannot be set again: %s", address, error)
+                continue
+            missing += 1
+            self._found.discard(address)
+        return missing
+
     def close(self) -> None:
         """Take back all of them."""
         for address in list(self._wanted):

@@ -32,5 +32,11 @@ class Driver(DataPlane, Protocol):
         Until then what they protected or dropped goes nowhere.
         """
 
+    def look(self) -> bool:
+        """Look for what nobody tells that it was taken away, and put it back; for every few seconds.
+
+        Whether the look before found something: `mend` will say what.
+        """
+
     def trouble(self) -> str:
         """Why no packet of any tunnel can pass at present, as a sentence; "" when they can."""

@@ -90,6 +90,7 @@ class KernelPlane:
         self._access = AccessRules(str(table), *_PAST_IPSEC)
         self._first_packets = FirstPackets()
         self._early = EarlyPackets()
+        self._tables = 0
         self._states = States(self._netlink, self._tag)
 
     def describe(self) -> str:
@@ -297,7 +298,15 @@ class KernelPlane:
             batch.flush()
         except Refused as refused:
             _log.warning("not everything that is gone from the kernel is back: %s", refused.why)
-        return Mended(gone, policies, self._routes.put_back())
+        interfaces = self._interfaces.put_back()
+        addresses = self._addresses.put_back()  # routes lead into the ones, and start with the others
+        tables, self._tables = self._tables, 0
+        return Mended(gone, policies, self._routes.put_back(), interfaces, addresses, tables)
+
+    def look(self) -> bool:
+        found = self._mss.look()
+        self._tables += found
+        return found
 
     def _place_of_ours(self, body: bytes) -> Place | None:
         info = XfrmUsersaInfo.unpack_from(body)

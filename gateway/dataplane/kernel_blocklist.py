@@ -3,7 +3,8 @@
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from gateway.dataplane.nft import Nft
+from gateway.dataplane.netfilter import Generation
+from gateway.dataplane.nft import LAID, Nft
 
 
 class Blocklist:
@@ -19,6 +20,7 @@ class Blocklist:
         self._table = f"ikegate_blocked_{ports[0]}"
         self._lying: tuple[str, ...] | None = None
         self._failed: tuple[tuple[str, ...], str] | None = None
+        self._generation = Generation()
 
     def block(self, networks: Iterable[str]) -> str:
         """Let these be blocked and no others, in one step; "" when the kernel does it, else why it does not.
@@ -41,11 +43,19 @@ class Blocklist:
             self._lying, self._failed = wanted, None
         return failure
 
+    def put_back(self) -> bool:
+        """Block again where another program took the table away; whether that was so."""
+        if not self._lying or not self._generation.changed() or self._nft.lies(self._table) is not False:
+            return False
+        wanted, self._lying = self._lying, None
+        return not self.block(wanted)
+
     def close(self) -> None:
         """Block nobody any more."""
         if self._lying:
             self._nft.remove(self._table)
         self._lying = ()
+        self._generation.close()
         self._nft.close()
 
     def _content(self, networks: Sequence[str]) -> list[str]:
@@ -61,4 +71,4 @@ class Blocklist:
                 lines.append(f"elements = {{ {', '.join(found)} }} }}")
                 ip = "ip" if version == 4 else "ip6"
                 chain.append(f"{ip} saddr @v{version} udp dport {{ {self._ports} }} counter drop")
-        return [*lines, *chain, "}"]
+        return [LAID, *lines, *chain, "}"]

@@ -44,6 +44,7 @@ class Link(NamedTuple):
     name: str
     interface_id: int | None
     alias: str
+    up: bool
 
 
 class Interfaces:
@@ -79,6 +80,20 @@ class Interfaces:
             if interface in self._made:
                 self._made.remove(interface)
                 self._unmake(interface)
+
+    def put_back(self) -> int:
+        """Make those again that somebody removed, and bring those up that somebody took down; how many."""
+        amiss = 0
+        try:
+            up = {(link.name, link.interface_id) for link in self._all() if link.up}
+            for interface in self._wanted.keys() - up:
+                self._make(interface)
+                amiss += 1
+        except OSError as failure:
+            _log.warning("not every XFRM interface that is gone is back: %s", failure)
+        except Refused as refused:
+            _log.warning("not every XFRM interface that is gone is back: %s", refused.why)
+        return amiss
 
     def index(self, name: str) -> int:
         """The device's number. Raises Refused when there is none."""
@@ -214,4 +229,5 @@ def _link(body: bytes) -> Link:
         told = dict(attributes(data, 0, len(data))).get(_IFLA_XFRM_IF_ID)
         interface_id = _u32.unpack(told)[0] if told else 0
     name, alias = (found.get(kind, b"").rstrip(b"\0") for kind in (_IFLA_IFNAME, _IFLA_IFALIAS))
-    return Link(ifinfomsg.unpack_from(body)[2], name.decode(), interface_id, alias.decode(errors="replace"))
+    _, _, device, flags, _ = ifinfomsg.unpack_from(body)
+    return Link(device, name.decode(), interface_id, alias.decode(errors="replace"), bool(flags & _IFF_UP))

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from gateway.dataplane.nft import Nft
+from gateway.dataplane.netfilter import Generation
+from gateway.dataplane.nft import LAID, Nft
 
 _log = logging.getLogger(__name__)
 
@@ -25,12 +26,21 @@ class MssClamp:
         self._wanted: dict[int, int] = {}
         self._worker = ThreadPoolExecutor(1, "nft")
         self._said = ""
+        self._generation = Generation()
+        self._again = False
 
     def want(self, clamps: Mapping[int, int]) -> None:
         """The MSS for each reqid that has one, and for no other."""
         if clamps != self._wanted:
             self._wanted = dict(clamps)
             self._worker.submit(self._lay, dict(clamps))
+
+    def look(self) -> bool:
+        """Whether the last look found that somebody took the rules away, and laid them again; look now, too."""
+        found, self._again = self._again, False
+        if self._wanted and self._generation.changed():
+            self._worker.submit(self._put_back, dict(self._wanted))
+        return found
 
     @property
     def wanted(self) -> Mapping[int, int]:
@@ -47,7 +57,13 @@ class MssClamp:
     def close(self) -> None:
         self.want({})
         self._worker.shutdown()
+        self._generation.close()
         self._nft.close()
+
+    def _put_back(self, clamps: Mapping[int, int]) -> None:
+        if self._nft.lies(self._table) is False:
+            self._lay(clamps)
+            self._again = not self._said
 
     def _lay(self, clamps: Mapping[int, int]) -> None:
         failure = self._nft.replace(self._table, _content(clamps)) if clamps else self._nft.remove(self._table)
@@ -57,7 +73,7 @@ class MssClamp:
 
 
 def _content(clamps: Mapping[int, int]) -> str:
-    lines: list[str] = []
+    lines = [LAID]
     for chain, hook, direction in (("leaving", "postrouting", "out"), ("arriving", "prerouting", "in")):
         lines += [f"chain {chain} {{", f"type filter hook {hook} priority mangle; policy accept;"]
         # The kernel never raises an MSS (nft_exthdr_tcp_set_eval).

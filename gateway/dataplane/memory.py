@@ -266,6 +266,9 @@ class MemoryPlane:
     def sweep(self) -> str:
         return ""
 
+    def look(self) -> bool:
+        return False
+
     def trouble(self) -> str:
         return ""
 

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 from struct import Struct
@@ -20,6 +21,8 @@ from gateway.dataplane.netlink import (
     nlmsghdr,
 )
 
+_log = logging.getLogger(__name__)
+
 NETLINK_NETFILTER = 12
 _ANSWER_SECONDS = 10.0
 _DATAGRAM = 1 << 16
@@ -34,6 +37,7 @@ _INET = 1  # NFPROTO_INET
 
 # uapi/linux/netfilter/nf_tables.h
 _NEWTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 0, 3, 6, 9, 12, 14
+_NEWGEN, _GETGEN, _GEN_ID = 15, 16, 1
 _TABLE_OWNER = 2  # the table goes when the socket that made it is closed
 _LOCAL_IN = 1
 _L4PROTO, _TRANSPORT_HEADER, _REGISTER = 16, 2, 1
@@ -159,6 +163,38 @@ class Tables:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class Generation:
+    """Tells by its number whether nftables were changed, in the network namespace in which the object is made."""
+
+    def __init__(self) -> None:
+        self._seen = b""
+        try:
+            self._socket: socket.socket | None = _socket()
+        except OSError:  # no netfilter: nothing lies there that could change
+            self._socket = None
+
+    def changed(self) -> bool:
+        """Whether anybody, ourselves included, changed anything since this was asked last; also the first time."""
+        if self._socket is None:
+            return False
+        before = self._seen
+        try:
+            self._socket.send(_message(_TABLES | _GETGEN, 0, 0, 0, 0, b""))
+            data = self._socket.recv(_DATAGRAM)
+        except OSError as failure:
+            _log.info("whether nftables were changed is not told: %s", failure)
+            return False
+        for kind, _, _, start, end in messages(data):
+            if kind == _TABLES | _NEWGEN:
+                self._seen = dict(attributes(data, start + _nfgenmsg.size, end)).get(_GEN_ID, b"")
+        return self._seen != before
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 class PacketQueue:

@@ -12,6 +12,8 @@ from gateway.policy.selectors import ANY_PORT, Selector
 
 WORDS = {4: "ip", 6: "ip6"}
 """An IP version in rules."""
+LAID = "chain laid { accept; }"
+"""In a table of ours: it is gone, or empty, when another program removed the table or flushed it."""
 _ICMP = (1, 58)
 _SECONDS = 10
 _BESIDE = "/usr/sbin:/sbin"
@@ -51,6 +53,13 @@ class Nft:
     def tables(self) -> list[str]:
         """The names of all tables of the family inet, whoever made them; none where nft does not say."""
         return [one["name"] for one in self._listed("table", "tables", "inet") or ()]
+
+    def lies(self, table: str) -> bool | None:
+        """Whether a table with LAID in it lies there untouched; None where nft does not say."""
+        done = self._call(["-j", "list", "chain", "inet", table, "laid"])
+        if isinstance(done, str):
+            return None
+        return not done.returncode and any("rule" in one for one in json.loads(done.stdout)["nftables"])
 
     def close(self) -> None:
         if self._namespace >= 0:

@@ -97,6 +97,7 @@ class UserspacePlane:
         ours = self._tun.name
         self._access = AccessRules(ours, f'iifname "{ours}"', f'oifname != "{ours}"')
         self._access.sweep(lambda name: name.startswith(prefix) and not exists(name))
+        self._tables = 0
         self._guard = ClearGuard(self._tun.name, number, self._policies.policies)
         self._outbound = Outbound(self._tun, self._policies, self._sockets, self.drops, clock)
         self._inbound = Inbound(self._tun, self._policies, self.drops, clock)
@@ -232,7 +233,14 @@ class UserspacePlane:
     def mend(self) -> Mended:
         self._tun.bring_up()
         self._guard.put_back()
-        return Mended(routes=self._routes.put_back())
+        addresses = self._addresses.put_back()
+        tables, self._tables = self._tables, 0
+        return Mended(routes=self._routes.put_back(), addresses=addresses, tables=tables)
+
+    def look(self) -> bool:
+        found = self._guard.was_taken_away()
+        self._tables += found
+        return found
 
     # -- running
 

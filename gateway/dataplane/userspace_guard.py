@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
-from gateway.dataplane.nft import WORDS, Nft, addresses, ports
+from gateway.dataplane.netfilter import Generation
+from gateway.dataplane.nft import LAID, WORDS, Nft, addresses, ports
 from gateway.dataplane.userspace_policies import rank
 from gateway.ike.plane import Action, Direction, Policy
 from gateway.policy.selectors import ANY_PORT, OPAQUE_PORT, Selector
@@ -47,6 +48,8 @@ class ClearGuard:
         self._changed = self._ordered = False
         self._lying: str | None = None
         self._said = ""
+        self._generation = Generation()
+        self._again = False
 
     def spare(self, port: int) -> None:
         """Let the datagrams of this UDP port of our own pass."""
@@ -70,6 +73,19 @@ class ClearGuard:
         self._changed = True
         self.order()
 
+    def was_taken_away(self) -> bool:
+        """Whether the last look found that somebody took the rules away, and laid them again; look now, too."""
+        found, self._again = self._again, False
+        if self._generation.changed():
+            self._worker.submit(self._check).add_done_callback(_report)
+        return found
+
+    def _check(self) -> None:
+        if self._lying and self._nft.lies(self._table) is False:
+            self._lying = None
+            self._replace()
+            self._again = self._lying is not None
+
     def settle(self) -> None:
         """Wait until everything ordered lies there."""
         self._hurry.set()
@@ -81,6 +97,7 @@ class ClearGuard:
         self._hurry.set()
         self._worker.submit(self._nft.remove, self._table)
         self._worker.shutdown()
+        self._generation.close()
         self._nft.close()
 
     def _lay(self) -> None:
@@ -107,7 +124,7 @@ class ClearGuard:
             return ""
         ours = f'{{ "lo", "{self._device}" }}'
         spared = f"{{ {', '.join(map(str, self._ports))} }}"
-        lines = ["chain arriving {", *_rules(arriving, inward=True), "}"]
+        lines = [LAID, "chain arriving {", *_rules(arriving, inward=True), "}"]
         lines += ["chain leaving {", *_rules(leaving, inward=False), "}"]
         for hook, way, port, verdict in (
             ("input", "iifname", "dport", "arriving"),

@@ -4,6 +4,7 @@ from gateway.ike.children import remove
 from gateway.ike.core import Core
 from gateway.ike.driver import next_task
 from gateway.ike.exchanges.informational import delete_spi
+from gateway.ike.plane import Mended
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.ike.supervise import keep_up
@@ -11,6 +12,14 @@ from gateway.ike.supervise import keep_up
 _SOON = 0.1
 _APART = 5.0
 """Seconds between two looks at everything: a look at ten thousand states takes a part of one."""
+
+_WORDS = {
+    "policies": ("policy", "policies"),
+    "routes": ("route", "routes"),
+    "interfaces": ("XFRM interface", "XFRM interfaces"),
+    "addresses": ("virtual address", "virtual addresses"),
+    "tables": ("table of nftables", "tables of nftables"),
+}
 
 
 def look_soon(core: Core) -> None:
@@ -23,9 +32,7 @@ def mend(core: Core) -> None:
     """Put back what can be; what carried a CHILD_SA and is gone is negotiated anew, at once where it is wanted."""
     core.ownership.compared = core.now
     found = core.plane.mend()
-    if found.policies or found.routes:
-        text = f"{found.policies} policies and {found.routes} routes had been taken away, and are back"
-        core.event("data-plane.mended", text, policies=found.policies, routes=found.routes)
+    _tell(core, found)
     if not found.gone:
         return
     names: dict[str, None] = {}
@@ -36,6 +43,14 @@ def mend(core: Core) -> None:
                 names[sa.peer_name or ""] = None
     for name in names:
         keep_up(core, name)
+
+
+def _tell(core: Core, found: Mended) -> None:
+    counts = {what: getattr(found, what) for what in _WORDS}
+    back = [f"{number} {_WORDS[what][number > 1]}" for what, number in counts.items() if number]
+    if back:
+        are = "is" if sum(counts.values()) == 1 else "are"
+        core.event("data-plane.mended", f"{', '.join(back)} had been taken away, and {are} back", **counts)
 
 
 def _end(core: Core, sa: IkeSa, child: ChildSa) -> None:

@@ -368,11 +368,17 @@ PlaneEvent = Acquire | Expire | Remapped | UnknownSpi | EventsLost | Disturbed |
 
 
 class Mended(NamedTuple):
-    """What was found missing: `gone` states, and how many policies and routes are back in their places."""
+    """What was found missing: `gone` states, and how many of everything else are back in their places.
+
+    `tables` are nftables' since the last time; what of them is gone is not found here, but by looks of their own.
+    """
 
     gone: frozenset[StateKey] = frozenset()
     policies: int = 0
     routes: int = 0
+    interfaces: int = 0
+    addresses: int = 0
+    tables: int = 0
 
 
 class DataPlane(Protocol):

@@ -16,11 +16,18 @@ class Blocking:
         self._worker = ThreadPoolExecutor(1, "blocking")
         self._wanted: tuple[str, ...] | None = None
         self._said = ""
+        self._again = False
 
     def want(self, networks: tuple[str, ...]) -> None:
         if networks != self._wanted:
             self._wanted = networks
             self._worker.submit(self._lay, networks)
+
+    def look(self) -> bool:
+        """Whether the last look found that another program took the list away, and laid it again; look now, too."""
+        found, self._again = self._again, False
+        self._worker.submit(self._put_back)
+        return found
 
     def close(self) -> None:
         self._worker.shutdown()
@@ -31,3 +38,6 @@ class Blocking:
         if why and networks and why != self._said:
             log.info("blocked sources are dropped by this process alone, not by the kernel: %s", why)
             self._said = why
+
+    def _put_back(self) -> None:
+        self._again = self._list.put_back()

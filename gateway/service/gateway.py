@@ -136,6 +136,7 @@ class Gateway:
             if self._runner.look_at_clock():
                 self.config.watch()
             self.observer.refresh()
+            self._runner.look_at_tables()
             if self.observer.disturbed:
                 self._runner.kernel(Disturbed())
             self.devices.look(self.observer.ike_sas())

@@ -25,7 +25,7 @@ from gateway.ike.effects import (
 from gateway.ike.engine import Engine
 from gateway.ike.flow import NoAnswer
 from gateway.ike.path import Path
-from gateway.ike.plane import PlaneEvent
+from gateway.ike.plane import Disturbed, PlaneEvent
 from gateway.ike.puzzles import Search
 from gateway.policy.pools import Lease
 from gateway.policy.snapshot import Changes, Snapshot
@@ -111,6 +111,14 @@ class Runner:
         self.offset = offset
         self.perform(self.engine.clock_set(offset, now))
         return True
+
+    def look_at_tables(self) -> None:
+        """What of nftables other programs took away is put back, which nobody tells us."""
+        if self.plane.look():
+            self.kernel(Disturbed())
+        if self._blocking and self._blocking.look():
+            text = "the rules against blocked sources had been taken away, and are back"
+            self.perform([Event("data-plane.mended", text, None, {})])
 
     def unreachable(self, remote: str) -> None:
         self.perform(self.engine.unreachable(remote, self.clock()))

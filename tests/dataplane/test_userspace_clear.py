@@ -20,6 +20,7 @@ from gateway.ike.plane import (
     AddRoute,
     Direction,
     LayRules,
+    Mended,
     Order,
     Policy,
     RemovePolicy,
@@ -320,3 +321,29 @@ def test_what_somebody_removed_is_put_back(
     left.ip("address", "delete", "10.1.0.254/24", "dev", "to-lan")
     assert plane.mend().routes == 1
     assert "src 10.1.0.77" in left.ip("route", "get", "10.2.0.1"), "our addresses are others now"
+
+
+@pytest.mark.parametrize(
+    "words", ["flush ruleset", "delete table inet ikegate_clear_0", "flush table inet ikegate_clear_0"]
+)
+def test_rules_that_another_program_removed_are_laid_again_at_the_next_look(
+    sites: tuple[Namespace, Namespace, Namespace], plane: UserspacePlane, words: str
+) -> None:
+    """Nobody tells of that, and what is protected could come in in the clear."""
+    left, _, _ = sites
+
+    def look() -> bool:
+        plane.look()
+        plane.settle()
+        return plane.look()
+
+    plane.apply(laying(both_ways(OURS, THEIRS)))
+    plane.settle()
+    before = left.run("nft", "list", "ruleset").stdout
+    assert not look()
+    left.run("nft", *words.split())
+    assert look()
+    assert left.run("nft", "list", "ruleset").stdout == before
+    assert plane.mend() == Mended(tables=1)
+    assert not look()
+    assert plane.mend() == Mended()
