@@ -137,7 +137,8 @@ def post_quantum(breaks: bool, as_json: bool) -> None:
 def _standing(row: dict[str, Any]) -> list[object]:
     breaks = {True: "yes", False: "no", None: "unknown"}[row["breaks"]]
     keys, begins = row["keys"] or "unknown", moment(row["required_from"])
-    return [row["peer"], keys, ago(row["since"]), row["demand"], begins, breaks, row["why"]]
+    again = f"; ML-KEM is tried again {moment(row['retry_at'])}" if row["retry_at"] else ""
+    return [row["peer"], keys, ago(row["since"]), row["demand"], begins, breaks, row["why"] + again]
 
 
 @click.command()

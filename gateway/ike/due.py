@@ -40,8 +40,8 @@ def act(core: Core, key: object) -> None:
             proof_ends(core, sa)
         case ("mend" | "post-quantum" as what,):
             (mend if what == "mend" else requiring.enforce)(core)
-        case ("trap" | "retry" as what, str() as name):
-            (want_traps if what == "trap" else keep_up)(core, name)
+        case ("trap" | "retry" | "ml-kem" as what, str() as name):
+            {"trap": want_traps, "retry": keep_up, "ml-kem": requiring.try_again}[what](core, name)
         case _:
             lifetimes.due(core, key)
 

@@ -10,7 +10,7 @@ from gateway.ike.following import Following
 from gateway.ike.last_answers import LastAnswers
 from gateway.ike.leases import Leases
 from gateway.ike.sa import IkeSa
-from gateway.ike.standing import Seen
+from gateway.ike.standing import FellBack, Seen
 from gateway.ike.tickets import Ticket, Tickets
 from gateway.policy.ppks import Ppk
 from gateway.policy.proposals import Proposal
@@ -49,8 +49,8 @@ class Extensions:
     """Who holds which address of our pools."""
     offers: dict[str, tuple[tuple[Proposal, ...], Demand, tuple[Proposal, ...]]] = field(default_factory=dict)
     """By peer: its proposals, the demand that they were sorted by, and the outcome."""
-    fell_back: dict[str, float] = field(default_factory=dict)
-    """Until when each peer whose large messages got lost is called without ML-KEM."""
+    fell_back: dict[str, FellBack] = field(default_factory=dict)
+    """Since its large messages got lost, and until ML-KEM's get through: how long each peer is called without."""
     seen: dict[str, Seen] = field(default_factory=dict)
     """By peer: what its keys rested on last."""
     lent: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
-from gateway.ike.standing import Seen, Shortfall, Standing
+from gateway.ike.standing import FellBack, Seen, Shortfall, Standing
 from gateway.policy.peers import Peer
 from gateway.policy.proposals import Chosen, Proposal, choose
 from gateway.policy.quantum import Demand, PostQuantum, classical, under
@@ -18,8 +18,17 @@ from gateway.wire.message import Message
 from gateway.wire.numbers import KeMethod, NotifyType, TransformType
 from gateway.wire.outcome import Close
 
-FALL_BACK = 6 * 3600.0
-"""Seconds for which a peer whose large messages got lost is called without ML-KEM."""
+FALL_BACK, FALL_BACK_MOST = 300.0, 3600.0
+"""Seconds for which a peer whose large messages got lost is called without ML-KEM: at first, twice as long each time
+that they get lost again, and at the most.
+
+Who can drop datagrams can force classical keys on whoever prefers ML-KEM and does not require it. What he gains is kept
+small: to record an hour of traffic under such keys he has to stay on the path and drop, again and again, with an event
+and the report for witnesses. When the time is over the peer is called with ML-KEM beside the IKE SA that stands, which
+goes when the new one is there (`try_again`). On a path that does lose what is large that costs one call in vain an
+hour, whose failure touches nothing; and as each starts the time anew, a tunnel that really goes is still called without
+at once.
+"""
 _KEMS = frozenset({KeMethod.ML_KEM_512, KeMethod.ML_KEM_768, KeMethod.ML_KEM_1024})
 _KEY_EXCHANGES = frozenset({TransformType.KE, *range(TransformType.ADDKE1, TransformType.ADDKE7 + 1)})
 _LOOKED_AT = 16
@@ -96,7 +105,18 @@ def offer(core: Core, peer: Peer) -> tuple[Proposal, ...]:
 
 def goes_without(core: Core, peer: Peer) -> bool:
     """Whether the peer is called without ML-KEM now, as its large messages got lost."""
-    return core.extensions.fell_back.get(peer.name, 0.0) > core.now and demanded(core, peer) is not Demand.REQUIRE
+    return retry_at(core, peer) is not None
+
+
+def retry_at(core: Core, peer: Peer) -> float | None:
+    """When a peer that is called without ML-KEM, as its large messages got lost, is called with it again.
+
+    On the engine's clock; None where it is not called without.
+    """
+    fallen = core.extensions.fell_back.get(peer.name)
+    if fallen is None or fallen.until <= core.now or demanded(core, peer) is Demand.REQUIRE:
+        return None
+    return fallen.until
 
 
 def in_rekey(core: Core, sa: IkeSa, wanted: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
@@ -173,7 +193,11 @@ def note(core: Core, sa: IkeSa) -> None:
 def check(core: Core, sa: IkeSa) -> None:
     """Both ends are proven: may the SA stand with these keys? Raises Close where it may not."""
     note(core, sa)
-    if sa.peer is None or standing(sa) is not Standing.CLASSICAL:
+    if sa.peer is None:
+        return
+    if standing(sa) in (Standing.HYBRID, Standing.ML_KEM) and sa.initiator:
+        core.extensions.fell_back.pop(sa.peer.name, None)
+    if standing(sa) is not Standing.CLASSICAL:
         return
     demand = demanded(core, sa.peer)
     if demand is Demand.REQUIRE:
@@ -190,9 +214,11 @@ def _refused(core: Core, sa: IkeSa, peer: Peer) -> Close:
 
 def fall_back(core: Core, peer: Peer) -> None:
     """ML-KEM's messages to the peer got lost on the path: the next calls go without, where that is allowed."""
-    if demanded(core, peer) is Demand.REQUIRE or not classical(peer.proposals):
+    if demanded(core, peer) is Demand.REQUIRE or not classical(peer.proposals) or goes_without(core, peer):
         return
-    if not goes_without(core, peer):
-        text = f"{peer.name} is called without ML-KEM for {FALL_BACK / 3600:.0f} hours: large messages seem to get lost"
-        core.event("post-quantum.fallback", text, peer.name)
-    core.extensions.fell_back[peer.name] = core.now + FALL_BACK
+    known = core.extensions.fell_back.get(peer.name)
+    wait = min(FALL_BACK_MOST, 2 * known.wait) if known else FALL_BACK
+    core.extensions.fell_back[peer.name] = FellBack(core.now + wait, wait)
+    core.timers.set(("ml-kem", peer.name), core.now + wait)
+    text = f"{peer.name} is called without ML-KEM for {wait / 60:.0f} minutes: large messages seem to get lost"
+    core.event("post-quantum.fallback", text, peer.name, seconds=wait)

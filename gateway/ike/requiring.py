@@ -5,7 +5,7 @@ from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges.informational import delete_sa
 from gateway.ike.sa import IkeSa, Lifecycle, Task
-from gateway.ike.standing import Standing
+from gateway.ike.standing import Shortfall, Standing
 from gateway.policy.quantum import Demand
 
 GRACE = 60.0
@@ -49,6 +49,19 @@ def _renew(core: Core, sa: IkeSa) -> None:
     core.timers.set(("post-quantum", sa), core.now + GRACE)
     if not reauth.begin(core, sa) and not auth_lifetime.called(sa):
         start(core, sa, Task("asking the peer to authenticate again", lambda _: auth_lifetime.ask_soon(GRACE)))
+
+
+def try_again(core: Core, name: str) -> None:
+    """The time is over for which the peer is called without ML-KEM: a call with it takes the SA's place, or fails."""
+    fallen = core.extensions.fell_back.get(name)
+    for sa in core.of_peer(name):
+        if sa.state is Lifecycle.ESTABLISHED and sa.shortfall is Shortfall.LOST:
+            ends = core.timers.when(("reauth", sa))
+            reauth.begin(core, sa)
+            core.timers.cancel(("reauth", sa))  # a call in vain changes nothing of how long it holds
+            if ends is not None:
+                core.timers.set(("reauth", sa), ends)
+            core.timers.set(("ml-kem", name), core.now + (fallen.wait if fallen else quantum.FALL_BACK))
 
 
 def due(core: Core, sa: IkeSa) -> None:

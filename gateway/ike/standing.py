@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Standing(StrEnum):
@@ -29,6 +30,13 @@ class Shortfall(StrEnum):
     )
     RESUMED = "it came back by the ticket of an IKE SA whose keys were classical"
     LOST = "the messages with ML-KEM got lost on the path, and we fell back"
+
+
+class FellBack(NamedTuple):
+    """A peer's large messages got lost: for `wait` seconds, `until` then (the engine's clock), it is called without."""
+
+    until: float
+    wait: float
 
 
 @dataclass(slots=True)

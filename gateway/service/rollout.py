@@ -21,7 +21,8 @@ class Rollout:
 
     `demand` is what is demanded of it now, `required_from` the day that is named for it, past or to come. `keys` is
     what its keys rest on, or rested on when it was `up` last; null where it was not seen since the gateway started.
-    `breaks` tells whether requiring them today would refuse it, null where nobody knows, and `why` why.
+    `breaks` tells whether requiring them today would refuse it, null where nobody knows, and `why` why. Where it fell
+    back because large messages got lost, `retry_at` is when ML-KEM is tried again; else null.
     """
 
     peer: str
@@ -32,6 +33,7 @@ class Rollout:
     since: float | None
     breaks: bool | None
     why: str
+    retry_at: float | None = None
 
 
 def of_all(core: Core, status: Status, offset: float) -> list[Rollout]:
@@ -45,6 +47,7 @@ def _of(core: Core, peer: Peer, now: PeerStatus, at: float, offset: float) -> Ro
     wanted, seen = quantum.demand_on(core, peer), core.extensions.seen.get(peer.name)
     keys = now.post_quantum or (seen.standing if seen else None)
     breaks, why = _breaks(core, peer, keys, now.why_classical or (seen.why if seen else ""))
+    retry = quantum.retry_at(core, peer)
     return Rollout(
         peer=peer.name,
         demand=wanted.at(at),
@@ -54,6 +57,7 @@ def _of(core: Core, peer: Peer, now: PeerStatus, at: float, offset: float) -> Ro
         since=seen.since + offset if seen and seen.standing is keys else None,
         breaks=breaks,
         why=why,
+        retry_at=retry + offset if retry is not None else None,
     )
 
 

@@ -105,20 +105,65 @@ def test_after_a_loss_the_peer_is_called_without_unless_it_is_required(demand: D
     assert "got lost on the path" in quantum.why_classical(sa)
 
 
-def test_the_next_call_after_a_while_offers_it_again() -> None:
+def loses_ml_kem(data: bytes) -> bool:
+    return parse_header(data).exchange == ExchangeType.IKE_INTERMEDIATE
+
+
+@pytest.mark.parametrize("action", ["", "a new call"])
+def test_who_fell_back_has_ml_kem_again_soon_after_the_path_carries_it(action: str) -> None:
+    """By itself, beside what stands; or by the next call."""
     network = Network(7)
-    network.loses = lambda data: parse_header(data).exchange == ExchangeType.IKE_INTERMEDIATE
+    network.loses = loses_ml_kem
     ways = (HYBRID, CLASSICAL)
     left, right = pair(network, ways, ways, dpd_delay=0.0)
-    network.run(300)
+    network.run(200)
     assert up(left) == CLASSICAL
     network.loses = lambda data: False
+    if action:
+        network.reboot(right, right.engine.core.snapshot)
     network.run(quantum.FALL_BACK)
-    for action in (left.engine.disconnect, left.engine.connect):
-        network.perform(left, action("right", None, network.now)[1])
-        network.run(5)
+    if action:
+        for act in (left.engine.disconnect, left.engine.connect):
+            network.perform(left, act("right", None, network.now)[1])
+            network.run(5)
     assert up(left) == up(right) == HYBRID
     assert quantum.standing(left.engine.ike_sas()[0]) is Standing.HYBRID
+    assert not left.engine.core.extensions.fell_back
+
+
+def test_a_path_that_goes_on_losing_costs_a_call_an_hour_and_leaves_the_tunnel_alone() -> None:
+    network = Network(7)
+    network.loses = loses_ml_kem
+    ways = (HYBRID, CLASSICAL)
+    left, right = pair(network, ways, ways, reauth_time=24 * 3600.0)
+    network.run(300)
+    told = [event for event in left.events if event.kind == "post-quantum.fallback"]
+    assert [event.text for event in told] == [
+        "right is called without ML-KEM for 5 minutes: large messages seem to get lost"
+    ]
+    left.events.clear()
+    right.events.clear()
+    network.run(7 * 3600.0)
+    waits = [event.data["seconds"] for event in left.events if event.kind == "post-quantum.fallback"]
+    assert waits == [600.0, 1200.0, 2400.0, *[3600.0] * 6]
+    assert up(left) == up(right) == CLASSICAL
+    assert not {"child-sa.closed", "ike-sa.closed"} & {*left.kinds(), *right.kinds()}
+    retry = quantum.retry_at(left.engine.core, left.engine.core.snapshot.peers["right"])
+    assert retry is not None
+    assert 0 < retry - network.now <= quantum.FALL_BACK_MOST
+
+
+def test_who_falls_silent_while_it_goes_without_is_called_without_at_once() -> None:
+    """A path that really loses what is large costs nobody who reconnects another call in vain."""
+    network = Network(7)
+    network.loses = loses_ml_kem
+    ways = (HYBRID, CLASSICAL)
+    left, right = pair(network, ways, ways)
+    network.run(2 * 3600.0)
+    assert up(left) == CLASSICAL
+    network.reboot(right, right.engine.core.snapshot)
+    network.run(45)
+    assert up(left) == CLASSICAL
 
 
 def test_what_came_after_all_is_not_told_as_lost() -> None:

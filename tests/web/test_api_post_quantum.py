@@ -5,6 +5,7 @@ import time
 import httpx2
 import pytest
 
+from gateway.ike import quantum
 from tests.web.api_lab import SUN, Api, problem
 
 V1 = "/api/v1"
@@ -30,6 +31,7 @@ async def test_a_demand_is_the_peers_own_or_that_of_all(api: Api, client: httpx2
         "since": None,
         "breaks": None,
         "why": "it was not up since the gateway started",
+        "retry_at": None,
     }
     assert (found["moon"]["breaks"], found["moon"]["why"]) == (
         True,
@@ -48,6 +50,15 @@ async def test_a_demand_is_the_peers_own_or_that_of_all(api: Api, client: httpx2
     assert (await rows(client))["moon"]["demand"] == "require"
     assert (await client.get(f"{V1}/status")).json()["problems"] == []
     assert api.gateway.config.snapshot().peers["sun"].post_quantum is not None
+
+
+async def test_who_fell_back_is_told_with_when_it_is_tried_again(api: Api, client: httpx2.AsyncClient) -> None:
+    await client.put(f"{V1}/peers/sun", json=SUN)
+    core = api.gateway._engine.core
+    quantum.fall_back(core, core.snapshot.peers["sun"])
+    again = (await rows(client))["sun"]["retry_at"]
+    assert isinstance(again, float)
+    assert again == pytest.approx(time.time() + quantum.FALL_BACK, abs=30)
 
 
 @pytest.mark.parametrize(
