@@ -18,6 +18,27 @@ _HEAD_LIMIT = 16 * 1024
 # Of clouds (Amazon, Azure, Alibaba), outside link-local.
 _METADATA = tuple(map(ipaddress.ip_address, ("fd00:ec2::254", "168.63.129.16", "100.100.100.200")))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
+# Public is what `ipaddress` calls global, in IPv6 within what IANA gives out for unicast alone. Outside of that are,
+# though called global by some version of Python: site-local addresses (fec0::/10, RFC 3879), IPv4-compatible and
+# -translated ones (::/96, ::ffff:0:0:0/96), local translation to an IPv4 address that we cannot tell (64:ff9b:1::/48,
+# RFC 8215), segment identifiers (5f00::/16, RFC 9602), and all that is reserved.
+_UNICAST = ipaddress.ip_network("2000::/3")
+_CALLED_GLOBAL = (
+    ipaddress.ip_network("192.0.0.0/24"),  # protocols (RFC 6890), and where Oracle's cloud kept its metadata
+    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, given up (RFC 7526)
+    ipaddress.ip_network("3fff::/20"),  # documentation (RFC 9637)
+)
+# Networks that may be ours: asked where that is allowed. Laboratories have those for documentation and measuring.
+_PRIVATE = tuple(
+    ipaddress.ip_network(one)
+    for one in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918
+        "100.64.0.0/10",  # RFC 6598
+        *("fc00::/7", "fec0::/10"),  # RFC 4193, RFC 3879
+        *("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15"),  # RFC 5737, RFC 2544
+        *("2001:db8::/32", "3fff::/20"),  # RFC 3849, RFC 9637
+    )
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -55,18 +76,25 @@ def refused(text: str, private: bool, *, loopback: bool = False) -> str:
     """Why an address is not asked, as the end of a sentence; empty when it is. `private` allows those of our networks.
 
     This machine itself (`loopback`) is not one of them: what listens there alone trusts whoever asks. Link-local
-    addresses, where clouds keep their keys, are never asked.
+    addresses, where clouds keep their keys, are never asked, nor is what is neither public nor anybody's network.
     """
     address = _inner(ipaddress.ip_address(text.partition("%")[0]))
-    if address in _METADATA or address.is_link_local or address.is_multicast or address.is_unspecified:
-        return f"leads to {address}, which is never asked"
+    ours = any(address in network for network in _PRIVATE)
     if address.is_loopback:
         return (
             "" if loopback else f"leads to {address}, which is this machine itself (IKEGATE_FETCH_LOOPBACK allows that)"
         )
-    if address.is_global or (private and (address.is_private or _is_shared(address))):
-        return ""
-    return f"leads to {address}, which is not public; allow private addresses for this authority if that is meant"
+    if address in _METADATA or not (ours or _is_public(address)):
+        return f"leads to {address}, which is never asked"
+    if ours and not private:
+        return f"leads to {address}, which is not public; allow private addresses for this authority if that is meant"
+    return ""
+
+
+def _is_public(address: Address) -> bool:
+    if address.is_multicast or (address.version == 6 and address not in _UNICAST):
+        return False
+    return address.is_global and not any(address in network for network in _CALLED_GLOBAL)
 
 
 def _inner(address: Address) -> Address:
@@ -78,10 +106,6 @@ def _inner(address: Address) -> Address:
         if address in _NAT64:
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address
-
-
-def _is_shared(address: Address) -> bool:
-    return address in ipaddress.ip_network("100.64.0.0/10")  # RFC 6598
 
 
 async def resolve(host: str, port: int) -> list[str]:
