@@ -164,7 +164,10 @@ def brought_back(now: Inventory, document: Mapping[str, Any], later: Iterable[Ma
     _revoke_until_gone(gone, later)
     users = {one["name"] for one in document.get("users", ())}
     kept["authorities"] = [gone.get(one["name"], one) for one in kept["authorities"]]
-    kept["devices"] = [as_document(one) for one in now.devices.values() if one.user in users]
+    devices = [one for one in now.devices.values() if one.user in users]
+    kept["devices"] = [as_document(one) for one in devices]
+    lacking = {one.authority for one in devices} - {one["name"] for one in kept["authorities"]} - {""}
+    kept["authorities"] += [as_document(now.authorities[name]) for name in sorted(lacking)]
     return with_document(now, validated(Document, {**document, **kept}), prune=True)
 
 

@@ -263,8 +263,8 @@ class Configuration:
         """Make the configuration what it was at a revision. Raises NotFound, Invalid.
 
         Keys keep their present secrets; certificates and authorities that still are stay as they are, and so does
-        every device whose user is in it: going back takes no device from anybody, and brings none back. An authority
-        that comes back has revoked what it had when it went.
+        every device whose user is in it, with the authority that issued its certificate: going back takes no device
+        from anybody, and brings none back. An authority that comes back has revoked what it had when it went.
         """
         _, document = await asyncio.to_thread(self.revision_document, number)
 

@@ -1,5 +1,6 @@
 """Devices of users and their invitations through the API."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,7 +14,7 @@ from gateway.crypto.authority import Wanted
 from gateway.service.authorities import facts_of
 from gateway.service.issuing import Order
 from gateway.service.manage import Terms
-from tests.web.api_lab import Api, problem
+from tests.web.api_lab import Api, problem, served
 from tests.web.joining_lab import welcome
 
 V1 = "/api/v1"
@@ -144,6 +145,23 @@ async def test_a_certificate_that_another_device_has_stays_good(api: Api, client
     assert not revoked(api)
     assert (await client.delete(f"{V1}/users/anna/devices/mobile")).status_code == 200
     assert revoked(api) == [serial]
+
+
+async def test_going_back_to_before_there_was_an_authority_keeps_that_of_the_devices(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        config = api.gateway.config
+        await config.put("users", "anna", {"login": "anna@example.com"}, Terms("tests"))
+        before = config.revision
+        await welcome(api.gateway)
+        async with api.client(await api.token()) as client:
+            serial = await joined(api, client)
+            went = await client.post(f"{V1}/revisions/{before}/actions/restore")
+            assert went.status_code == 200, went.text
+            assert not config.inventory.peers and list(config.inventory.authorities) == ["ca"]
+            assert facts_of(config.inventory.devices["anna/phone"].certificate)[0].serial == serial
+            assert (await client.post(f"{PHONE}/actions/revoke")).status_code == 200
+            assert revoked(api) == [serial]
+            assert (await client.get(f"{V1}/authorities/ca/crl")).status_code == 200, "its key is here still"
 
 
 async def test_going_back_to_a_revision_takes_no_device_from_anybody(api: Api, client: httpx2.AsyncClient) -> None:
