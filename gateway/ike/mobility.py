@@ -23,6 +23,8 @@ class Mobility:
     announced: tuple[str, ...] = ()
     probes: tuple[Path, ...] = ()
     seen_as: bytes = b""
+    told_by: int = 0
+    """The IKE SA (its number) by which the peer said last where it is; it and those that it replaced share this."""
 
 
 def further(addresses: Iterable[str], allowed: tuple[str, ...], current: str) -> tuple[str, ...]:

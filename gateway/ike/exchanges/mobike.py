@@ -297,15 +297,33 @@ def answer(core: Core, sa: IkeSa, request: Message, path: Path) -> list[wire.Pay
         return [*response, _notify(NotifyType.UNACCEPTABLE_ADDRESSES)]
     if request.notify(NotifyType.NAT_DETECTION_SOURCE_IP) and sa.nat.supported:
         response += detection_of(core, sa, path)
+    addresses = _addresses(request)
+    if update or addresses is not None:
+        if _is_outdated(sa):
+            core.count("mobike-outdated")
+            return response
+        sa.mobility.told_by = sa.id
     if update:
         _adopt(core, sa, path, detect_nat(core, request, path))
-    addresses = _addresses(request)
     if addresses is not None:
         sa.mobility.theirs = addresses
         # RFC 4555 3.5: the set no longer holds the address that we use
         if sa.mobility.leads and path.remote != sa.path.remote and sa.path.remote not in addresses:
             _go_after(core, sa, path)
     return response
+
+
+def _is_outdated(sa: IkeSa) -> bool:
+    """Whether the peer has said where it is by an SA that took this one's place.
+
+    Within an SA message IDs keep words in order (RFC 4555 3.5); one that was held back on its way, by the old SA which
+    still waits for its end, would undo a newer one by the new.
+    """
+    assert sa.mobility is not None
+    newer = sa.replaced_by
+    while newer is not None and newer.id != sa.mobility.told_by:
+        newer = newer.replaced_by
+    return newer is not None
 
 
 def _acceptable(sa: IkeSa, path: Path) -> bool:
