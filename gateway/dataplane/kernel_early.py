@@ -11,6 +11,8 @@ _log = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds for which a packet waits at most."""
 _MOST_PACKETS, _MOST_SPIS = 1024, 4096
+_TURNS, _FEW = 8, 16
+"""How often we look at most for what came while the last went on, and how little of it is no matter."""
 _QUEUES = range(7296, 7312)
 _LAST = 300  # priority: what a firewall drops at its own place is never kept
 _ESP, _UDP, _UDP_HEADER, _IPV6_HEADER = 50, 17, 8, 40
@@ -69,10 +71,16 @@ class EarlyPackets:
         self.expected.add(spi)
 
     def settle(self, spi: int) -> None:
-        """Its state is there, or will never be: what waits goes on."""
+        """Its state is there, or will never be: what waits goes on, and then what comes.
+
+        In this order: what overtakes it would leave it outside of the state's replay window.
+        """
         if spi not in self.expected or self._tables is None:
             return
         self.expected.discard(spi)
+        for _ in range(_TURNS):
+            if self._read() <= _FEW:
+                break
         try:
             self._tables.commit([element(self._table, spi.to_bytes(4), there=False)])
         except OSError as failure:
@@ -80,10 +88,10 @@ class EarlyPackets:
             return
         self._read()
 
-    def _read(self) -> None:
-        """Keep what is for an expected SPI, let all else go on."""
+    def _read(self) -> int:
+        """Keep what is for an expected SPI, let all else go on; how many did."""
         if self._queue is None:
-            return
+            return 0
         now = time.monotonic()
         for number, packet in self._queue.read():
             self._kept[number] = spi_of(packet), now
@@ -91,6 +99,7 @@ class EarlyPackets:
         self._release(ready, accept=True)
         if self._kept and self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(PATIENCE / 4, self._expire)
+        return len(ready)
 
     def _expire(self) -> None:
         self._timer = None

@@ -1,5 +1,6 @@
 """Netfilter by netlink: tables of nftables that the kernel removes with us, and packets that a rule hands over."""
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -26,6 +27,9 @@ _log = logging.getLogger(__name__)
 NETLINK_NETFILTER = 12
 _ANSWER_SECONDS = 10.0
 _DATAGRAM = 1 << 16
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h; Python has no name for it
+_ROOM = 2048
+"""Octets of a socket's buffer that one packet takes until it is read."""
 _SENT_VERDICTS = 512
 _NESTED = 0x8000
 
@@ -200,12 +204,15 @@ class Generation:
 class PacketQueue:
     """Packets that a rule put into a queue (NFQUEUE): each stays in the kernel until it goes on or is dropped.
 
-    At most `most` wait, further ones are dropped. Raises OSError without netfilter, or where the queue is another's.
+    At most `most` wait, read or not, further ones are dropped. Raises OSError without netfilter, or where the queue is
+    another's.
     """
 
     def __init__(self, number: int, *, most: int, shown: int) -> None:
         self._number = number
         self._socket = _socket()
+        with contextlib.suppress(PermissionError):  # CAP_NET_ADMIN of our own user namespace is not enough
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, most * _ROOM)
         shape = attribute(_CFG_PARAMS, _params.pack(shown, _COPY_PACKET)) + _number(_CFG_QUEUE_MAXLEN, most)
         try:
             for sequence, body in enumerate((attribute(_CFG_CMD, bytes((_CMD_BIND, 0, 0, 0))), shape), 1):

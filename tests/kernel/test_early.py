@@ -55,6 +55,12 @@ def counted(site: Site, child: Child) -> int:
     return counters.packets if counters else 0
 
 
+def dropped(site: Site) -> dict[str, int]:
+    """Why the site's kernel dropped packets that it should have let through, and how many."""
+    lines = site.ns.run("cat", "/proc/net/xfrm_stat").stdout.splitlines()
+    return {name: int(number) for name, number in map(str.split, lines) if name.startswith("XfrmIn") and number != "0"}
+
+
 def expect(site: Site, child: Child) -> None:
     site.plane.apply([Expect(StateKey(site.outer(child.outer), child.spis[site.end]))])
 
@@ -78,6 +84,30 @@ def test_packets_before_their_state_are_kept_and_none_is_lost(
     left.plane.apply(child.orders(0))
     assert received(process, tmp_path)
     assert child.pings()
+
+
+def test_what_comes_later_does_not_overtake_what_waits(sites: tuple[Site, Site], tmp_path: Path) -> None:
+    """Else what waits is outside of the replay window when its turn comes."""
+    left, right = sites
+    child = early(sites)
+    expect(left, child)
+    code = f"""
+import socket, time
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(({right.host(child.inner)!r}, 0))
+while True:
+    sock.sendto(bytes(8), ({left.host(child.inner)!r}, 9))
+    time.sleep(0.0002)
+"""
+    process = right.ns.start(sys.executable, "-c", code, output=tmp_path / "sender")
+    until(lambda: counted(right, child) > 600, "many are sent", pause=0.01)
+    left.plane.apply(child.orders(0))
+    sent = counted(right, child)
+    until(lambda: counted(right, child) > sent + 100, "and more")
+    process.kill()
+    process.wait()
+    assert not dropped(left)
+    assert left.plane.counters()[child.state(0, inbound=True).key].packets > 600
 
 
 def test_what_is_not_expected_is_lost(sites: tuple[Site, Site], tmp_path: Path) -> None:
