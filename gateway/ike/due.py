@@ -5,7 +5,7 @@ from gateway.ike.answering import forget_answers, outside_silent
 from gateway.ike.authentication.again import proof_ends
 from gateway.ike.core import Core
 from gateway.ike.exchanges.collisions import answer_crossing
-from gateway.ike.exchanges.informational import delete_sa
+from gateway.ike.exchanges.informational import delete_sa, end_replaced
 from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.liveness import check_idleness, check_liveness
 from gateway.ike.mending import mend
@@ -66,6 +66,6 @@ def _outlived(core: Core, what: str, sa: IkeSa) -> None:
     if what == "post-quantum":
         requiring.due(core, sa)
     elif what == "linger":
-        close(core, sa, "rekeyed", "replaced")
+        end_replaced(core, sa)
     else:
         delete_sa(core, sa, "its peer was sent on to another gateway")

@@ -43,8 +43,14 @@ def due(core: Core, key: object) -> None:
 
 
 def rekey_ike(core: Core, sa: IkeSa) -> None:
+    """Replace this IKE SA, unless another one has taken its place before its turn comes."""
+
+    async def rekey(now: IkeSa) -> None:
+        if now is sa:
+            await rekey_sa(core, now)
+
     if sa.state == Lifecycle.ESTABLISHED and sa.renewal is None:
-        start(core, sa, Task("rekeying the IKE SA", lambda sa: rekey_sa(core, sa)))
+        start(core, sa, Task("rekeying the IKE SA", rekey))
 
 
 def rekey_child(core: Core, sa: IkeSa, child: ChildSa, *, anew: bool = False) -> bool:

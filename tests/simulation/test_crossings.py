@@ -4,7 +4,9 @@ So that a peer that takes no heed of nonces (libreswan) makes one new SA alone.
 """
 
 from gateway.ike.exchanges.collisions import CROSSING
+from gateway.ike.lifecycle import close
 from gateway.ike.sa import Lifecycle
+from gateway.ike.succession import patience
 from tests.simulation.ladders import CHILD, INFO, Ladder
 from tests.simulation.test_collisions import (
     HIGH,
@@ -120,3 +122,47 @@ def test_a_repeat_of_the_peers_rekey_changes_nothing_while_it_waits() -> None:
     ladder.out_of_patience()
     assert len(ladder.children(ladder.a)) == 2
     finish(ladder, made_by=ladder.a)
+
+
+def test_a_replaced_ike_sa_that_the_peer_forgot_to_delete_is_deleted_by_us() -> None:
+    """libreswan forgets it after two rekeys that crossed; it would rekey it when its time comes, hours later."""
+    ladder = Ladder()
+    ladder.rekey(ladder.b)
+    # A <-- SA, Ni ; A --> SA, Nr ; B has its new one, and D(o) never comes
+    ladder.request(ladder.b, CHILD)
+    ladder.response(ladder.a, CHILD)
+    forgotten = ladder.other_old
+    forgotten.requests.pending = None
+    ladder.b.engine.core.timers.cancel(("linger", forgotten))
+    ladder.network.take(ladder.b, INFO, spi_i=ladder.old.spi_i)
+    ladder.settle(patience(ladder.old) - 1)
+    assert ladder.old.state == forgotten.state == Lifecycle.REKEYED
+    # A --> D(o) ; A <-- HDR, SK {}
+    ladder.network.run(2)
+    assert ladder.old.state == forgotten.state == Lifecycle.CLOSED
+    assert_ike(ladder, ladder.b)
+
+
+def test_a_replaced_ike_sa_that_nobody_knows_any_more_ends_soon() -> None:
+    ladder = Ladder()
+    ladder.rekey(ladder.b)
+    ladder.request(ladder.b, CHILD)
+    ladder.response(ladder.a, CHILD)
+    close(ladder.b.engine.core, ladder.other_old, "forgotten")
+    ladder.network.take(ladder.b, INFO, spi_i=ladder.old.spi_i)
+    ladder.settle(patience(ladder.old) + 10)
+    assert ladder.old.state == Lifecycle.CLOSED
+    assert_ike(ladder, ladder.b)
+
+
+def test_a_rekey_of_the_ike_sa_is_asked_for_often_while_it_has_to_wait_and_done_once() -> None:
+    ladder = Ladder()
+    ladder.rekey(ladder.b)
+    # A <-- SA, Ni ; A --> SA, Nr ; A may say nothing on (b) until D(o) comes
+    ladder.request(ladder.b, CHILD)
+    ladder.response(ladder.a, CHILD)
+    for _ in range(3):
+        ladder.rekey(ladder.a)
+    ladder.settle()
+    assert ladder.a.kinds().count("ike-sa.rekeyed") == 2
+    assert_ike(ladder, ladder.a)

@@ -54,10 +54,10 @@ def delete_spi(core: Core, sa: IkeSa, spi: int) -> None:
     sa.tasks.append(Task("deleting a CHILD_SA", tell))
 
 
-async def _delete_sa(core: Core, sa: IkeSa, why: str) -> None:
+async def _delete_sa(core: Core, sa: IkeSa, why: str, tries: int = 0) -> None:
     """--> HDR, SK {D(IKE)}   <-- HDR, SK {}"""
     try:
-        await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])])
+        await ask_peer(ExchangeType.INFORMATIONAL, [wire.Delete(Protocol.IKE, [])], tries=tries)
     except Exception:  # no answer, or none that makes sense: over either way
         close(core, sa, why, "stopped")
         raise
@@ -82,6 +82,20 @@ def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
     give_back(core, sa)
     sa.tasks.clear()
     start(core, sa, Task("deleting the IKE SA", lambda sa: _delete_sa(core, sa, why)))
+
+
+def end_replaced(core: Core, sa: IkeSa) -> None:
+    """An IKE SA that another one replaced has lived on long enough, and its peer did not delete it.
+
+    libreswan forgets it when two rekeys of an IKE SA crossed; what it keeps it would rekey hours later. Who does not
+    know the SA any more does not answer, and is asked but twice.
+    """
+    if sa.state != Lifecycle.REKEYED or sa.requests.busy:
+        close(core, sa, "rekeyed", "replaced")
+        return
+    sa.state = Lifecycle.DELETING
+    sa.tasks.clear()
+    start(core, sa, Task("deleting a replaced IKE SA", lambda sa: _delete_sa(core, sa, "rekeyed", tries=2)))
 
 
 async def liveness(core: Core, sa: IkeSa, spi: int = 0) -> None:
