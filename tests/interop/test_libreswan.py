@@ -98,6 +98,7 @@ SIGNED = {
     "rsa": ("rsa3072", "rsa-sha2", "RSA-PSS with SHA-"),
     "ecdsa-256": ("p256", "ecdsa", "ECDSA with SHA-"),
     "ecdsa-384": ("p384", "ecdsa", "ECDSA with SHA-"),
+    "ecdsa-521": ("p521", "ecdsa", "ECDSA with SHA-"),
 }
 
 
