@@ -1,17 +1,18 @@
 """strongSwan comes in by EAP that FreeRADIUS decides about: IKE_AUTH passes it through, whatever the method is."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from tests.ike.eap_lab import CLIENT, issue
-from tests.interop.eap_ends import NOW, PASSWORD, TLS_CARD, USER, assert_works, give_files, key, pem
+from tests.interop.eap_ends import NOW, PASSWORD, TLS_CARD, USER, assert_works, give_files, key, pem, they_call
 from tests.interop.planes import userspace_only
 from tests.interop.radius_ends import load_asking, passed_through, radius_in, user_by
 from tests.interop.test_refusals import failed
-from tests.interop.tunnels import Pair, text_of
+from tests.interop.tunnels import Net, Pair, text_of
 from tests.lab.appliance import until
 from tests.lab.freeradius import FreeRadius, radclient
 
@@ -133,3 +134,36 @@ def test_a_session_ends_after_the_seconds_that_the_server_gave(pair: Pair, radiu
     pair.up(tunnel, initiator="theirs")
     pair.gone(tunnel)
     assert accounted(radius, "hasty", "Stop")["Acct-Terminate-Cause"] == "Session-Timeout"
+
+
+# --- what the server decides about, beside the password ---
+
+
+def test_a_certificate_first_then_a_password_that_only_the_server_knows(pair: Pair, radius: FreeRadius) -> None:
+    """RFC 4739: we judge the first round ourselves."""
+    theirs = {
+        "local": {"auth": "pubkey", "certs": "card.pem", "id": "anna@lab", "round": "1"},
+        "local-2": {**user_by("mschapv2"), "id": "anna@lab", "round": "2"},
+        "send_cert": "always",
+    }
+    rounds = [{"method": "certificate"}, {"method": "eap", "eap_methods": ["radius"]}]
+    tunnel = replace(they_call("radius-second", theirs, {"remote_auth": rounds}), right_id="anna@lab")
+    load_asking(pair, tunnel, radius)
+    assert_works(pair, tunnel, "theirs")
+    attempt = pair.gateway.attempt()
+    assert attempt["chain"] and attempt["eap_identity"] == USER
+
+
+def test_the_group_that_the_server_names_decides_about_a_network(pair: Pair, radius: FreeRadius) -> None:
+    """Class is `staff` of one user; the other has none."""
+    tunnel = passed_through("radius-staff", user_by("mschapv2"))
+    tunnel = replace(tunnel, nets=(Net(ours={"groups": ["staff"]}),))
+    load_asking(pair, tunnel, radius)
+    assert_works(pair, tunnel, "theirs")
+    tunnel = replace(tunnel, theirs={**tunnel.theirs, "local": {**user_by("mschapv2"), "eap_id": "hasty"}})
+    load_asking(pair, tunnel, radius)
+    secret = {"eap-hasty": {"id": "hasty", "secret": PASSWORD}, f"ike-{tunnel.name}": tunnel.their_psk()}
+    pair.charon.load(text_of({"connections": {tunnel.name: tunnel.connection()}, "secrets": secret}))
+    attempt = failed(pair, tunnel, "theirs", charon_says="TS_UNACCEPT")
+    assert (attempt["cause"], attempt["notify"]) == ("no-group", 38)
+    assert attempt["reason"].startswith("hasty is in none of the groups that radius-staff has a child for: staff")
