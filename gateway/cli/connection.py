@@ -174,7 +174,9 @@ class Connection:
     def _json(
         self, method: str, path: str, query: Mapping[str, object], body: bytes | None = None, media_type: str = ""
     ) -> Any:
-        answer = self._answer(method, API + path, query, body, media_type)[1]
+        status, answer = self._answer(method, API + path, query, body, media_type)
+        if status == http.client.NO_CONTENT:
+            return None
         try:
             return json.loads(answer)
         except ValueError:

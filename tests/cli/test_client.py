@@ -221,7 +221,6 @@ def test_what_a_document_opens_is_said(lone: Served) -> None:
     shown = lone.ask("diff", "-f", "-", stdin=yaml.safe_dump(alone))
     assert shown.exit_code == 2, shown.stderr
     assert f"Mind: {name} has no access profile any more (web until now), and reaches" in shown.stdout
-    assert lone.ask("apply", "-f", "-", "--prune", stdin="apiVersion: ikegate/v1\n").exit_code == 0
 
 
 def test_a_document_goes_in_and_comes_out(lone: Served) -> None:
@@ -455,6 +454,7 @@ def test_help_names_every_command() -> None:
     shown = ask("--help").stdout
     commands = "serve demo status peers up down rekey attempts events apply diff export setup-url health decode".split()
     commands += ["redirect", "shunts", "blocks", "block", "unblock"]
+    commands += "devices invites invite revoke-invite revoke-device".split()
     commands += "users access-profiles pools leases certificates authorities issue renew revoke".split()
     assert all(re.search(rf"^  {command} ", shown, re.MULTILINE) for command in commands)
     assert all(ask(command, "--help").exit_code == 0 for command in commands)
