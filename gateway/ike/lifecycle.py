@@ -12,7 +12,7 @@ from gateway.ike.effects import Entered, KeysMade, Left
 from gateway.ike.flow import Closed
 from gateway.ike.nat import keep_alive
 from gateway.ike.protect import Protection
-from gateway.ike.sa import IkeSa, Lifecycle
+from gateway.ike.sa import IkeSa, Lifecycle, Task
 from gateway.ike.virtual_addresses import give_back, let_go
 from gateway.policy.proposals import Chosen
 
@@ -134,12 +134,25 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         except (Closed, StopIteration):
             continue
         script.close()
-    if sa.replaced_by is not None and sa.replaced_by.requests.silent == sa.our_spi:
-        sa.replaced_by.requests.silent = b""
-        sa.replaced_by.tasks[:0] = here
-        core.timers.set(("retransmit", sa.replaced_by), core.now)  # nothing is under way: it goes on
+    _pass_on(core, sa, here)
     if not passing:
         _tell(core, sa, was, why, cause)
+
+
+def _pass_on(core: Core, sa: IkeSa, here: list[Task]) -> None:
+    """The SA that took this one's place may speak now, and says what this one was still to say of addresses."""
+    living = sa.replaced_by
+    while living is not None and living.replaced_by is not None:
+        living = living.replaced_by
+    if living is None:
+        return
+    if living.requests.silent == sa.our_spi:
+        living.requests.silent = b""
+    elif not here:
+        return
+    living.tasks[:0] = here
+    if not living.requests.busy:
+        core.timers.set(("retransmit", living), core.now)  # nothing is under way: it goes on
 
 
 def _tell(core: Core, sa: IkeSa, was: Lifecycle, why: str, cause: str) -> None:

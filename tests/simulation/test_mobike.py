@@ -364,7 +364,7 @@ def wander(network: Network, a: Host, b: Host, chance: random.Random, *, far: bo
             network.perform(host, host.engine.rekey(other, None, network.now)[1])
 
 
-LONGER = (109, 205, 319, 335, 1894, 3417, 5327, 10505, 12745, 14609, 14678, 15126, 27028)
+LONGER = (109, 205, 319, 335, 1894, 3417, 5327, 10505, 12745, 14609, 14678, 15126, 27028, 47418)
 BY_ITSELF = Retransmission()
 """The patience that a peer has by itself; that of `peer` ends before a liveness check does."""
 
