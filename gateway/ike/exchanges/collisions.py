@@ -7,6 +7,7 @@ from gateway.ike.children import remove
 from gateway.ike.core import Core
 from gateway.ike.modes import answered
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
+from gateway.ike.succession import patience
 from gateway.policy.peers import Child
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
@@ -120,7 +121,7 @@ def not_replaced(core: Core, sa: IkeSa, child: ChildSa, refused: Reject) -> bool
     """Our rekey of the child was refused. Whether nothing more is to be done here; else it has to be made anew."""
     if child.gone or child.superseded:
         return True  # RFC 7296 2.8.1: the peer was faster, and its own rekey stands
-    if refused.notify == NotifyType.CHILD_SA_NOT_FOUND and not _may_be_news(sa, child):
+    if refused.notify == NotifyType.CHILD_SA_NOT_FOUND and not _may_be_news(core, sa, child):
         remove(core, sa, child, "the peer does not have it any more", quiet=True)
         return False
     note_refusal(core, sa, refused)
@@ -128,12 +129,12 @@ def not_replaced(core: Core, sa: IkeSa, child: ChildSa, refused: Reject) -> bool
     return True
 
 
-def _may_be_news(sa: IkeSa, child: ChildSa) -> bool:
+def _may_be_news(core: Core, sa: IkeSa, child: ChildSa) -> bool:
     """Whether the peer may not know yet that its own request made the child: it has asked for nothing else since.
 
-    Our answer may be lost; it comes again when the peer asks again.
+    Our answer may be lost; it comes again when the peer asks again, which it does not do for ever.
     """
-    return child.answered == (sa.id, sa.responses.expected - 1)
+    return child.answered == (sa.id, sa.responses.expected - 1) and core.now < child.installed + patience(sa)
 
 
 def rekey_child_later(core: Core, sa: IkeSa, child: ChildSa) -> None:
