@@ -3,6 +3,8 @@
 So that a peer that takes no heed of nonces (libreswan) makes one new SA alone.
 """
 
+import pytest
+
 from gateway.ike.exchanges.collisions import CROSSING
 from gateway.ike.lifecycle import close
 from gateway.ike.sa import Lifecycle
@@ -21,6 +23,7 @@ from tests.simulation.test_collisions import (
     sends_on,
     whose,
 )
+from tests.simulation.test_tunnel import assert_agree
 
 
 def test_our_rekey_of_the_ike_sa_is_answered_before_we_answer_the_peers() -> None:
@@ -30,6 +33,7 @@ def test_our_rekey_of_the_ike_sa_is_answered_before_we_answer_the_peers() -> Non
     ladder.request(ladder.a, CHILD)
     ladder.network.run(CROSSING / 2)
     ladder.request(ladder.b, CHILD)
+    ladder.lose(ladder.b, CHILD)  # the same again
     assert not ladder.network.held
     # A <-- SA, Nr
     ladder.network.run(CROSSING / 2 + 0.01)
@@ -72,9 +76,11 @@ def test_our_rekey_of_a_child_is_answered_before_we_answer_the_peers(loser: str)
         ladder.request(ladder.a, CHILD)
         ladder.network.run(CROSSING / 2)
         ladder.request(ladder.b, CHILD)
+        ladder.lose(ladder.b, CHILD)  # the same again
         assert not ladder.network.held
         # A <-- Nr
         ladder.network.run(CROSSING / 2 + 0.01)
+    ladder.lose(ladder.a, CHILD)  # the same again
     ladder.response(ladder.b, CHILD)
     made = sends_on(ladder.a)
     assert len(ladder.children(ladder.a)) == len(ladder.children(ladder.b)) == 2
@@ -166,3 +172,21 @@ def test_a_rekey_of_the_ike_sa_is_asked_for_often_while_it_has_to_wait_and_done_
     ladder.settle()
     assert ladder.a.kinds().count("ike-sa.rekeyed") == 2
     assert_ike(ladder, ladder.a)
+
+
+@pytest.mark.parametrize("child", ["net", None])
+def test_ours_is_asked_again_soon_when_the_peers_rekey_crosses_it(child: str | None) -> None:
+    """libreswan sends its own request again in the place of its answer, which leaves when it is asked again."""
+    ladder = Ladder(retransmission=SLOW)
+    both_rekey(ladder, "b", child)
+    # A -->x Ni ; A <-- Ni
+    ladder.lose(ladder.a, CHILD)
+    ladder.request(ladder.b, CHILD)
+    assert not ladder.network.held
+    # A --> Ni, the same again, once, and long before its time
+    ladder.network.run(0.3)
+    assert [letter.sender for letter in ladder.network.held] == ["left"]
+    ladder.network.run(CROSSING / 2)
+    assert len(ladder.network.held) == 1
+    ladder.settle(200)
+    assert_agree(ladder.a, ladder.b)

@@ -16,6 +16,8 @@ from gateway.wire.outcome import Close, Reject
 
 CROSSING = 2.0
 """Seconds for which a rekey by the peer waits for its answer to ours: two of us would wait for each other."""
+_SOON = 0.2
+"""Seconds until our own rekey is asked again when the peer's crosses it."""
 PATIENCE = 180.0
 """Seconds of nothing but TEMPORARY_FAILURE after which the IKE SA is out of step and ends: "several minutes"."""
 
@@ -26,10 +28,15 @@ def waits(core: Core, sa: IkeSa) -> bool:
     RFC 7296 2.8.1 and 2.8.2 let nonces decide which of two new SAs stays. libreswan does not look at them: with what
     it made last it loses its policies, or the children of an IKE SA, also where another one would stay. When ours is
     over there is no second one: the peer's is refused (RFC 7296 2.25.1, 2.25.2).
+
+    Ours is asked again soon: libreswan 5 sends its request a second time where its answer to ours should go, uses the
+    new CHILD_SA, and gives the answer when it is asked again.
     """
     if sa.responses.waited or sa.requests.pending is None:
         return False
     core.timers.set(("crossing", sa), core.now + CROSSING)
+    due, soon = core.timers.when(("retransmit", sa)), core.now + _SOON
+    core.timers.set(("retransmit", sa), soon if due is None else min(due, soon))
     return True
 
 
