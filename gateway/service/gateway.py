@@ -80,6 +80,7 @@ class Gateway:
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
         self.observer = Observer(self._engine, plane, self._runner.clock, self._offset, self._runner.unsent)
+        self._runner.hear = self.observer.hear
         hold = self._runner.radius.visits.hold
         hold.carried, hold.forget = lambda visit: Carried(*self.observer.of_visit(visit)), self.observer.forget_visit
         self._plane = plane
@@ -137,6 +138,7 @@ class Gateway:
                 self.config.watch()
             self.observer.refresh()
             self._runner.look_at_tables()
+            self.observer.look()
             if self.observer.disturbed:
                 self._runner.kernel(Disturbed())
             self.devices.look(self.observer.ike_sas())

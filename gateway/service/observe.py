@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
 
 from gateway.dataplane.driver import Driver
@@ -12,6 +13,7 @@ from gateway.ike.access import access_of, as_offered, user_of
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.claims import rivals
 from gateway.ike.driver import waiting_for
+from gateway.ike.effects import Event
 from gateway.ike.engine import Engine
 from gateway.ike.modes import networks_text
 from gateway.ike.parts import parts, stands, unmet
@@ -40,6 +42,8 @@ _STANDING_WORDS = {  # the weakest first
     Standing.HYBRID: "hybrid",
     Standing.ML_KEM: "post-quantum",
 }
+_LOOKS = 500
+"""Peers that are looked at in one go: ten milliseconds' worth."""
 _SILENT = 3
 """Transmissions of a request without an answer after which a tunnel is not called up any more."""
 
@@ -76,6 +80,8 @@ class Observer:
         self._carried: dict[tuple[str, str], _Carried] = defaultdict(_Carried)
         self._of_visits: dict[Visit, _Carried] = defaultdict(_Carried)
         self._since: dict[str, tuple[TunnelState, float]] = {}
+        self._stirred: dict[str, float] = {}
+        """Peers to which something happened since they were last looked at, and when."""
         self._dumped = float("-inf")
         self._there: frozenset[StateKey] = frozenset()
         self._ruled: Mapping[str, RuleCounters] = {}
@@ -104,6 +110,22 @@ class Observer:
             for number in [number for number in carried.living if number not in seen]:
                 last = carried.living.pop(number)
                 carried.ended = [a + b for a, b in zip(carried.ended, last, strict=True)]
+
+    def hear(self, at: float, event: Event) -> None:
+        """Something happened, at this Unix time: the state of its peer may have changed."""
+        if event.peer is not None:
+            self._stirred[event.peer] = at
+
+    def look(self) -> None:
+        """Take note of what peers are now, though nobody asks: of those that stirred, and of some never looked at."""
+        peers = self._engine.core.snapshot.peers
+        fresh = (name for name in peers if name not in self._since)
+        for name in [*islice(self._stirred, _LOOKS), *islice(fresh, _LOOKS)]:
+            if name in peers:
+                self.peer(peers[name])
+            self._stirred.pop(name, None)
+        if len(self._since) > len(peers):
+            self._since = {name: known for name, known in self._since.items() if name in peers}
 
     def of_visit(self, visit: Visit) -> tuple[int, int, int, int]:
         """Octets in and out, packets in and out of all CHILD_SAs of a visit, until it is forgotten."""
@@ -209,9 +231,9 @@ class Observer:
         )
 
     def _changed(self, name: str, state: TunnelState) -> float:
-        known = self._since.get(name)
+        known, at = self._since.get(name), self._stirred.pop(name, None)
         if known is None or known[0] != state:
-            known = self._since[name] = (state, self._clock() + self._offset())
+            known = self._since[name] = (state, at or self._clock() + self._offset())
         return known[1]
 
     def _peer_state(

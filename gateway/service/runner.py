@@ -72,6 +72,8 @@ class Runner:
         self.offset = time.time() - self.clock()
         """Adds to the engine's clock to give Unix time."""
         self.outages = Outages(engine.core)
+        self.hear: Callable[[float, Event], None] = lambda at, event: None
+        """Who else is told what happened, and when (Unix time)."""
         self.unsent: dict[str, str] = {}
         """Addresses to which the last datagram could not be sent, and why."""
         self.leases: dict[tuple[str, str], Lease] = {}
@@ -201,6 +203,7 @@ class Runner:
         at = self.clock() + self.offset
         self.journal.write(at, event.kind, event.text, event.peer, **event.data)
         self.outages.hear(at, event)
+        self.hear(at, event)
         if log.isEnabledFor(logging.INFO):
             log.info("%s: %s", event.kind, event.text)
 

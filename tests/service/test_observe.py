@@ -121,3 +121,39 @@ def test_two_peers_with_the_same_networks_are_not_both_up() -> None:
     # Whoever is left has it for himself.
     network.perform(second, second.engine.disconnect("gate", None, network.now)[1])
     assert told()[0] == (TunnelState.UP, "")
+
+
+def test_a_state_lasts_since_it_came_and_not_since_somebody_looked() -> None:
+    here = Site(4)
+    here.network.run(100)
+    heard: list[float] = []
+
+    def happens(seconds: float) -> None:
+        """As the service does it: each event is told, and every five seconds the observer looks."""
+        before, end = len(here.left.events), here.network.now + seconds
+        while here.network.now < end:
+            here.network.run(0.1)
+            for event in here.left.events[before:]:
+                here.observer.hear(here.network.now, event)
+                heard.append(here.network.now)
+            before = len(here.left.events)
+            if round(here.network.now * 10) % 50 == 0:
+                here.observer.look()
+
+    def since() -> tuple[TunnelState, float]:
+        (told,) = here.observer.status((), ()).peers
+        return told.state, told.since
+
+    happens(10)
+    begun = here.network.now
+    here.network.perform(here.left, here.left.engine.disconnect("right", None, here.network.now)[1])
+    happens(60)
+    assert since() == (TunnelState.DOWN, pytest.approx(begun, abs=1))
+    begun = here.network.now
+    here.network.perform(here.left, here.left.engine.connect("right", None, here.network.now)[1])
+    happens(60)
+    assert heard
+    assert since() == (TunnelState.UP, pytest.approx(begun, abs=1))
+    here.rekey(here.left, "right")  # what changes nothing is no change
+    happens(60)
+    assert since() == (TunnelState.UP, pytest.approx(begun, abs=1))

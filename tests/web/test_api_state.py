@@ -204,6 +204,18 @@ async def test_the_status_says_in_a_sentence_why_a_tunnel_carries_nothing(
     assert reason.startswith("net: its states were removed from the data plane, and not by this gateway")
 
 
+async def test_the_status_says_since_when_it_is_so_also_to_who_looks_later(
+    client: httpx2.AsyncClient, far: Gateway
+) -> None:
+    await _configure(client, far)
+    await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    await asyncio.sleep(7)  # the gateway looks every five seconds
+    (sa,) = (await client.get(f"{V1}/ike-sas")).json()["items"]
+    told = (await client.get(f"{V1}/status/sun")).json()
+    assert told["state"] == "up"
+    assert abs(told["since"] - sa["established_at"]) < 2, told
+
+
 async def test_a_begun_action_is_accepted_at_once(client: httpx2.AsyncClient, far: Gateway) -> None:
     await _configure(client, far)
     begun = await client.post(f"{V1}/peers/sun/actions/connect")
