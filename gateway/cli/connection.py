@@ -38,11 +38,15 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A gateway to speak to: `pin` is the SHA-256 of its certificate; without it the system's authorities decide."""
+    """A gateway to speak to: `pin` is the SHA-256 of its certificate; without it the system's authorities decide.
+
+    `data` is the folder that the token is from: a gateway that has just started has written another one.
+    """
 
     url: str
     token: str = field(repr=False)
     pin: str = ""
+    data: Path | None = None
 
     @classmethod
     def from_environment(cls, *, needs_token: bool = True) -> "Target":
@@ -52,8 +56,9 @@ class Target:
         """
         url, token = os.environ.get("IKEGATE_URL", ""), os.environ.get("IKEGATE_TOKEN", "")
         pin = _plain_pin(os.environ.get("IKEGATE_FINGERPRINT", ""))
+        data = data_folder(os.environ)
         try:
-            door = read_door(data_folder(os.environ))
+            door = read_door(data)
         except NoDoor:
             if needs_token and not token:
                 raise
@@ -62,7 +67,7 @@ class Target:
             if needs_token and not token:
                 raise NoDoor(f"IKEGATE_URL names {url}: set IKEGATE_TOKEN to a token made in that gateway's console.")
             return cls(url, token, pin)
-        return cls(door.url, token or door.token, pin or _pin_of(door.certificate))
+        return cls(door.url, token or door.token, pin or _pin_of(door.certificate), None if token else data)
 
     @classmethod
     def to_door(cls, door: Door, url: str) -> "Target":
@@ -211,10 +216,10 @@ class Connection:
     ) -> http.client.HTTPResponse:
         words = {key: _word(value) for key, value in query.items() if value is not None}
         sent = {"user-agent": f"ikegate/{__version__}", "accept": "application/json", **headers}
-        if self._target.token:
-            sent["authorization"] = f"Bearer {self._target.token}"
         try:
             self._connect()
+            if token := self._token():
+                sent["authorization"] = f"Bearer {token}"
             self._http.request(method, path + ("?" + urlencode(words) if words else ""), body, sent)
             return self._http.getresponse()
         except TimeoutError:
@@ -239,6 +244,15 @@ class Connection:
                     f"{self._target.url} shows another certificate than the one expected: somebody else answers there, "
                     "or the gateway made a new one and was not restarted."
                 )
+
+    def _token(self) -> str:
+        """Once there is TLS the gateway serves, and its token is in the folder."""
+        if self._target.data is None:
+            return self._target.token
+        try:
+            return read_door(self._target.data).token
+        except NoDoor:
+            return self._target.token
 
     def _distrust(self, error: ssl.SSLError) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
