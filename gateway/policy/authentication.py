@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from gateway.crypto.revocation import is_revoking
 from gateway.crypto.signatures import PrivateKey
+from gateway.policy.identities import Identity
 
 
 class Method(StrEnum):
@@ -78,7 +79,9 @@ class LocalAuth:
     `credential` names one of the snapshot's, for certificates and public keys. `scheme` is the keyword of the only
     signature scheme to use (`gateway.crypto.signatures`), empty for the best that the peer can verify. `eap_identity`
     is our name to EAP where it is not our IKE identity; `eap_methods` are keywords of the methods that we take, the
-    best first, of none those for which there is a password or a credential, without those that make no key. `sha1`
+    best first, of none those for which there is a password or a credential, without those that make no key.
+    `eap_server` is whom the EAP server's certificate must name where that is not the peer, which has proven itself
+    otherwise then. `sha1`
     lets an RSA key sign with SHA-1 for a peer that knows no RFC 7427 (Windows).
     """
 
@@ -89,6 +92,7 @@ class LocalAuth:
     scheme: str = ""
     eap_methods: tuple[str, ...] = ()
     sha1: bool = False
+    eap_server: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)

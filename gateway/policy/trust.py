@@ -35,7 +35,10 @@ def says(credential: Credential | None) -> object:
 def proofs(peer: Peer, credentials: Mapping[str, Credential]) -> object:
     """How both ends have proven themselves; another value where they have to do so again."""
     ours = tuple(
-        (auth.method, auth.eap_identity, auth.eap_password, auth.credential and says(credentials.get(auth.credential)))
+        (
+            *(auth.method, auth.eap_identity, auth.eap_password, auth.eap_server),
+            auth.credential and says(credentials.get(auth.credential)),
+        )
         for auth in peer.local_auth
     )
     return ours, tuple((auth.method, auth.eap_methods) for auth in peer.remote_auth)

@@ -37,6 +37,14 @@ class LocalAuthFields(BaseModel):
     ] = False
     eap_identity: Annotated[str, StringConstraints(max_length=253), Field(description="Our user name for EAP")] = ""
     eap_methods: EapMethods = ()
+    eap_server: Annotated[
+        str,
+        StringConstraints(max_length=253),
+        Field(
+            description="Whom the EAP server's certificate must name, such as a RADIUS server behind the peer; empty: "
+            "the peer's own identity, as always where it proves itself by EAP alone"
+        ),
+    ] = ""
 
 
 class RemoteAuthFields(BaseModel):

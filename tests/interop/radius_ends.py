@@ -25,10 +25,10 @@ foreign@lab Auth-Type := EAP
 """
 
 
-def radius_in(ns: Namespace, folder: Path, *, method: str = "mschapv2", name: str = "aaa.lab") -> Iterator[FreeRadius]:
-    """The server for as long as the iterator stands; `method` is what it begins with, `name` in its certificate."""
+def radius_in(ns: Namespace, folder: Path, *, method: str = "mschapv2") -> Iterator[FreeRadius]:
+    """The server for as long as the iterator stands; `method` is what it begins with."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = issue("aaa", ROOT, san=(x509.DNSName(name),), usage=SERVER, now=NOW)
+    server = issue("aaa", ROOT, san=(x509.DNSName("aaa.lab"),), usage=SERVER, now=NOW)
     (folder / "server.pem").write_text(pem(server))
     (folder / "server.key").write_text(key(server))
     (folder / "root.pem").write_text(pem(ROOT))

@@ -13,6 +13,7 @@ from cryptography.x509.ocsp import OCSPCertStatus
 
 from gateway.crypto.signatures import PrivateKey
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
+from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Changes, Snapshot, changes
 from tests.crypto.test_revocation import response
@@ -82,6 +83,7 @@ def test_a_raw_key_of_ours_is_its_own_name() -> None:
         {"remote_auth": TRUSTING},
         {"local_auth": (LocalAuth(), LocalAuth(Method.EAP, eap_identity="me"))},
         {"local_auth": (LocalAuth(eap_password=b"other"),)},
+        {"local_auth": (LocalAuth(eap_server=Identity.parse("aaa.example")),)},
         {"remote_auth": (RemoteAuth(), RemoteAuth(Method.EAP, eap_methods=("mschapv2",)))},
     ],
 )

@@ -13,6 +13,7 @@ from gateway.ike.core import Core
 from gateway.ike.effects import CodeUsed
 from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth
+from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer, Start
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.users import User
@@ -413,3 +414,37 @@ def test_a_gateway_without_a_certificate_for_eap_tls_says_so():
     network.run(5)
     found = attempt(b)
     assert found.cause == "eap-method" and "there is nothing for EAP-TLS: we have no certificate" in found.reason
+
+
+AAA = issue("aaa", ROOT, san=(x509.DNSName("aaa.example"),), usage=SERVER)
+BY_AAA = replace(CERTIFICATE, eap_server=Identity.parse("aaa.example"))
+
+
+def test_the_eap_server_may_be_another_than_the_gateway_where_we_say_so():
+    """As a RADIUS server behind it is; the gateway proves itself by a key of its own."""
+    for number, (auth, gate, up) in enumerate(
+        [(BY_AAA, AAA, True), (CERTIFICATE, AAA, False), (BY_AAA, GATE, False), (CERTIFICATE, GATE, True)]
+    ):
+        network = Network(91 + number)
+        a, b = scene(network, (auth,), (RemoteAuth(EAP, eap_methods=("tls",)),), gate=gate)
+        old = b.engine.core.snapshot
+        (right,) = old.peers.values()
+        right = replace(right, local_auth=(LocalAuth(credential="own"),))
+        roots = [Authority("root", ROOT.der)]
+        network.apply(
+            b, Snapshot.build(2, [right], [psk()], credentials=[credential(gate)], authorities=roots, users=(ANNA,))
+        )
+        network.run(40)
+        assert established_any(a) is up, (auth.eap_server, up)
+        if not up:
+            found = next(one for one in a.engine.core.attempts.latest(9) if one.cause)
+            assert found.cause == "eap-tls" and "it is for the domain names" in found.reason
+
+
+def test_a_gateway_that_proves_itself_by_eap_alone_is_the_server_itself():
+    network = Network(95)
+    a, _ = scene(network, (BY_AAA,), alone=True, gate=AAA)
+    network.run(5)
+    assert not established_any(a)
+    found = next(one for one in a.engine.core.attempts.latest(9) if one.cause)
+    assert "it is for the domain names aaa.example, and not for right.example" in found.reason

@@ -91,7 +91,7 @@ PEER = PeerObject(
     post_quantum_from=1_900_000_000.5,
     local_auth=(
         LocalAuthFields(method="certificate", certificate="moon", scheme="ed25519", sha1=True),
-        LocalAuthFields(method="eap", eap_identity="moon", eap_methods=("md5",)),
+        LocalAuthFields(method="eap", eap_identity="moon", eap_methods=("md5",), eap_server="aaa.example"),
     ),
     remote_auth=(
         RemoteAuthFields(

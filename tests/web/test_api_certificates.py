@@ -247,6 +247,10 @@ async def test_a_peer_names_its_proofs(api: Api, client: httpx2.AsyncClient) -> 
             [("/local_auth/0/scheme", "unknown-scheme")],
         ),
         (
+            {"local_auth": [{"eap_server": "no name"}]},
+            [("/local_auth/0/eap_server", "invalid-identity")],
+        ),
+        (
             {"local_auth": [{"method": "eap"}]},
             [("/local_auth/0/eap_identity", "missing"), ("/local_auth/0/method", "missing")],
         ),

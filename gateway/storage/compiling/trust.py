@@ -14,6 +14,7 @@ from gateway.crypto import containers
 from gateway.crypto.signature_keys import spki
 from gateway.crypto.signatures import PrivateKey, PublicKey, scheme
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
+from gateway.policy.identities import Identity
 from gateway.storage.findings import Findings, Pointers
 from gateway.storage.identity import AuthorityObject, CertificateObject, LocalAuthFields, RemoteAuthFields
 from gateway.storage.objects import Inventory
@@ -137,6 +138,9 @@ def compile_local(
     for index, one in enumerate(document.local_auth):
         where = f"{at}/local_auth/{index}"
         _check_local(one, password, trust, where, found)
+        server = None
+        if one.eap_server:
+            server = found.parse(f"{where}/eap_server", "invalid-identity", Identity.parse, one.eap_server)
         rounds.append(
             LocalAuth(
                 method=Method(one.method),
@@ -146,6 +150,7 @@ def compile_local(
                 scheme=one.scheme,
                 eap_methods=one.eap_methods,
                 sha1=one.sha1,
+                eap_server=server,
             )
         )
     return tuple(rounds)

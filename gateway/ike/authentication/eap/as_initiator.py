@@ -35,7 +35,8 @@ async def prove(
 ) -> Proven:
     """Speak EAP from the first request in `response` to Success; `accepted` raises Close for an error of the peer's.
 
-    `server` is the responder: where EAP shows a certificate, it must be for it.
+    `server` is the responder: where EAP shows a certificate, it must be for it, or for whom our round names instead. A
+    responder that proves itself by nothing else must be the server itself.
 
     <-- HDR, SK {IDr, AUTH, EAP(Request)}
     --> HDR, SK {EAP(Response)}                and so on
@@ -81,7 +82,8 @@ def _account(core: Core, sa: IkeSa, auth: LocalAuth, server: Identity, *, alone:
     assert sa.local_id is not None
     identity = (auth.eap_identity or sa.local_id.text).encode()
     account = Account(identity, auth.eap_password, (), core.random)
-    account = certificates.arm_client(core, sa, account, auth, server)
+    expected = server if alone or auth.eap_server is None else auth.eap_server
+    account = certificates.arm_client(core, sa, account, auth, expected)
     fit = [method for method in chosen(auth.eap_methods) if method.alone or not alone]
     able = [method.number for method in fit if (account.password if method.password else account.tls)]
     if not able:
