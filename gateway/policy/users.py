@@ -8,11 +8,15 @@ from gateway.wire.numbers import IdType
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a user comes in with: its name (`user/device`), its certificate (DER), and as whom that may come."""
+    """What a user comes in with: its name (`user/device`), its certificate (DER), and as whom that may come.
+
+    A device that was given another certificate comes twice, until it comes in by that: the one before is `superseded`.
+    """
 
     name: str
     certificate: bytes = field(repr=False)
     identities: tuple[Identity, ...] = ()
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,9 @@ class User:
     access_profile: str = ""
     devices: tuple[Device, ...] = ()
 
-    def device_of(self, certificate: bytes) -> str:
-        """Which device of his has this certificate (DER); empty when none has."""
-        return next((one.name for one in self.devices if one.certificate == certificate), "")
+    def device_of(self, certificate: bytes) -> Device | None:
+        """Which device of his has this certificate (DER)."""
+        return next((one for one in self.devices if one.certificate == certificate), None)
 
     @property
     def proof(self) -> tuple[bytes, bytes]:

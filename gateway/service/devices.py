@@ -1,11 +1,13 @@
 """Devices of users: their certificates made and revoked, and when they were seen."""
 
 import asyncio
+import logging
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -18,7 +20,16 @@ from gateway.policy.peers import Peer
 from gateway.service.authorities import authority_chain, facts_of, issuer_of, sent_with
 from gateway.service.edits import with_revoked
 from gateway.service.issuing import make_key
-from gateway.service.manage import Configuration, FieldError, Invalid, Terms, Written
+from gateway.service.manage import (
+    Configuration,
+    FieldError,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    StorageFailed,
+    Terms,
+    Written,
+)
 from gateway.service.profiles import DeviceKey
 from gateway.service.profiles.joining import Unfit
 from gateway.service.status import IkeSaStatus
@@ -33,6 +44,7 @@ LIFE = 398 * ca.DAY
 """Seconds that a device's certificate is good for, where nobody says otherwise."""
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
 _SIGNS = 16
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +76,59 @@ class Devices:
             self._seen = {one[0]: Sighting(*one) for one in load_sightings(session)}
         self._unwritten: set[str] = set()
         self._dropped: set[str] = set()
+        self._came: dict[str, str] = {}
+        """Devices that came in by their new certificate while the one before is good, and the new one."""
 
     def sighting(self, name: str) -> Sighting | None:
         """When the device `user/device` was seen; None: never."""
         return self._seen.get(name)
 
     def look(self, sas: Iterable[IkeSaStatus]) -> None:
-        """Note which devices are in now."""
+        """Note which devices are in now by the certificate that is theirs, and no longer by the one before."""
         inventory, now = self._config.inventory, self._clock()
         for sa in sas:
-            if sa.device in inventory.devices:
+            device = None if sa.superseded else inventory.devices.get(sa.device)
+            if device is not None:
+                if device.previous_certificate:
+                    self._came[device.name] = device.certificate
                 before = self._seen.get(sa.device)
                 self._seen[sa.device] = Sighting(sa.device, before.first if before else now, now)
                 self._unwritten.add(sa.device)
+
+    async def retire(self) -> None:
+        """Let go of the certificates before, of devices that came in by their new ones: they are revoked.
+
+        Raises nothing: what cannot be stored now is tried again when the device is seen the next time.
+        """
+        while self._came:
+            name, certificate = self._came.popitem()
+            gone = {"previous_certificate": "", "previous_authority": ""}
+            terms = Terms(
+                "ikegate", f"{name} came in by its new certificate", wanted=partial(self._has, name, certificate)
+            )
+            try:
+                await self._config.patch("devices", name, gone, terms)
+            except (NotFound, PreconditionFailed):
+                continue  # it is gone, or has yet another certificate
+            except (Invalid, StorageFailed) as error:
+                _log.warning("the certificate that %s had before is not revoked yet: %s", name, error)
+
+    def _has(self, name: str, certificate: str) -> bool:
+        device = self._config.inventory.devices.get(name)
+        return device is not None and device.certificate == certificate
+
+    def kept(self, name: str) -> dict[str, str]:
+        """Of a device that is given another certificate: the one by which it comes in until it uses that.
+
+        One by which it never came in is nobody's yet, and one that is revoked or has run out is no way in: neither is
+        kept.
+        """
+        inventory, now = self._config.inventory, self._clock()
+        device = inventory.devices[name]
+        known = device.certificates if self.sighting(name) else device.certificates[1:]
+        good = [one for one in known if not is_gone(inventory, *one) and facts_of(one[1])[0].not_after > now]
+        authority, certificate = good[0] if good else ("", "")
+        return {"previous_authority": authority, "previous_certificate": certificate}
 
     def forget(self, name: str) -> None:
         """It has another certificate, and was not seen with that."""
@@ -130,7 +182,7 @@ class Devices:
     async def revoke(self, name: str, terms: Terms, reason: str = "unspecified") -> Written:
         """Take the word about a device's certificate back, for good: it is cut off. Raises NotFound, Invalid.
 
-        That is the certificate that it has then: one that it took in this moment, too.
+        That is the certificate that it has then, one that it took in this moment, too, and the one before.
         """
         device = self._config.object("devices", name)
         assert isinstance(device, DeviceObject)
@@ -138,9 +190,12 @@ class Devices:
             raise Invalid(
                 [FieldError("", "no-certificate", "The device has no certificate yet: there is none to revoke.")]
             )
-        changed = with_revoked(self._config.inventory, device.authority, device.certificate, self._clock(), reason)
-        revoked = [one.model_dump(mode="json") for one in changed.authorities[device.authority].revoked]
-        written = await self._config.patch("authorities", device.authority, {"revoked": revoked}, terms)
+        changed = self._config.inventory
+        for authority, certificate in device.certificates:
+            changed = with_revoked(changed, authority, certificate, self._clock(), reason)
+        for authority in sorted({authority for authority, _ in device.certificates}):
+            revoked = [one.model_dump(mode="json") for one in changed.authorities[authority].revoked]
+            written = await self._config.patch("authorities", authority, {"revoked": revoked}, terms)
         present = self._config.inventory.devices.get(name)
         if terms.dry_run or present is None or present.certificate in ("", device.certificate):
             return written
@@ -149,8 +204,13 @@ class Devices:
 
 def is_revoked(inventory: Inventory, device: DeviceObject) -> bool:
     """Whether the authority took its word about the device's certificate back."""
-    facts, authority = facts_of(device.certificate), inventory.authorities.get(device.authority)
-    return bool(facts and authority and any(one.serial == facts[0].serial for one in authority.revoked))
+    return bool(device.certificate) and is_gone(inventory, device.authority, device.certificate)
+
+
+def is_gone(inventory: Inventory, authority: str, certificate: str) -> bool:
+    """Whether an authority took its word about a certificate (PEM) back."""
+    held, serial = inventory.authorities.get(authority), facts_of(certificate)[0].serial
+    return held is not None and any(one.serial == serial for one in held.revoked)
 
 
 def device_identity(user: UserObject, device: str) -> str:

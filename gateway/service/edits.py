@@ -48,24 +48,24 @@ def _still_revoked(inventory: Inventory, thing: Thing) -> Thing:
 
 
 def _still_issued(inventory: Inventory, thing: Thing) -> Thing:
-    """A device that is written without its certificate keeps the one it has."""
+    """A device that is written without its certificate keeps what it has."""
     before = inventory.devices.get(thing.name) if isinstance(thing, DeviceObject) else None
     if before is None or not isinstance(thing, DeviceObject) or thing.certificate:
         return thing
-    kept = {"certificate": before.certificate, "authority": before.authority}
+    fields = ("certificate", "authority", "previous_certificate", "previous_authority")
+    kept = {name: getattr(before, name) for name in fields}
     return thing.model_copy(update={**kept, "platform": thing.platform or before.platform})
 
 
 def with_losses_revoked(old: Inventory, new: Inventory, now: float) -> Inventory:
     """A device's certificate that is no device's any more is revoked, whichever way it was lost (Unix seconds)."""
     touched = new.touched(old, "devices")
-    held = {one.certificate for one in new.devices.values()} if touched else set()
+    held = {certificate for one in new.devices.values() for _, certificate in one.certificates} if touched else set()
     for name in touched:
-        before = old.devices.get(name)
-        if before is None or not before.certificate or before.certificate in held:
-            continue
         reason = "superseded" if name in new.devices else "cessation-of-operation"
-        new = with_revoked(new, before.authority, before.certificate, now, reason)
+        for authority, certificate in old.devices[name].certificates if name in old.devices else ():
+            if certificate not in held:
+                new = with_revoked(new, authority, certificate, now, reason)
     return new
 
 
@@ -88,7 +88,8 @@ def cut_off(old: Inventory, new: Inventory) -> set[str]:
         fresh = {one.serial for one in after.revoked} if after else set()
         fresh -= {one.serial for one in before.revoked} if before else set()
         if fresh:
-            cut |= {one.name for one in _devices_by(new, name) if one.certificate and _serial(one.certificate) in fresh}
+            by_it = ((one.name, own) for one in _devices_by(new, name) for _, own in one.certificates)
+            cut |= {device for device, certificate in by_it if _serial(certificate) in fresh}
     return cut
 
 
@@ -166,7 +167,8 @@ def brought_back(now: Inventory, document: Mapping[str, Any], later: Iterable[Ma
     kept["authorities"] = [gone.get(one["name"], one) for one in kept["authorities"]]
     devices = [one for one in now.devices.values() if one.user in users]
     kept["devices"] = [as_document(one) for one in devices]
-    lacking = {one.authority for one in devices} - {one["name"] for one in kept["authorities"]} - {""}
+    needed = {authority for one in devices for authority, _ in one.certificates}
+    lacking = needed - {one["name"] for one in kept["authorities"]}
     kept["authorities"] += [as_document(now.authorities[name]) for name in sorted(lacking)]
     return with_document(now, validated(Document, {**document, **kept}), prune=True)
 
@@ -245,7 +247,7 @@ def used_by(inventory: Inventory, kind: str, name: str) -> tuple[str, ...]:
 
 
 def _devices_by(inventory: Inventory, authority: str) -> list[DeviceObject]:
-    return [one for one in inventory.devices.values() if one.authority == authority]
+    return [one for one in inventory.devices.values() if authority in (one.authority, one.previous_authority)]
 
 
 def _peers_that(inventory: Inventory, use: Callable[[PeerObject], bool]) -> tuple[str, ...]:

@@ -142,6 +142,7 @@ class Gateway:
             if self.observer.disturbed:
                 self._runner.kernel(Disturbed())
             self.devices.look(self.observer.ike_sas())
+            await self.devices.retire()
             await self._history.keep()
 
     def profile(self, user: str, peer: str, platform: str) -> bytes:

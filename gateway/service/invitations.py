@@ -296,6 +296,7 @@ class Invitations:
         patch = {"platform": invite.platform}
         if enrolment is not None:
             patch |= {"certificate": enrolment.certificate, "authority": enrolment.authority}
+            patch |= self._devices.kept(invite.device)
         terms = Terms(
             f"invitation {invite.id}",
             f"{invite.device} took its file for {invite.platform}",

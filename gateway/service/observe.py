@@ -350,6 +350,8 @@ class Observer:
 
     def _ike_sa(self, sa: IkeSa) -> IkeSaStatus:
         user = user_of(self._engine.core, sa)
+        evidence = sa.evidence.chain if sa.evidence else ()
+        device = user.device_of(evidence[0]) if user and evidence else None
         return IkeSaStatus(
             id=sa.id,
             peer=sa.peer_name,
@@ -370,7 +372,8 @@ class Observer:
             task=waiting_for(sa),
             children=tuple(self._child_sa(sa, child) for child in sa.children.values()),
             user=user.name if user else "",
-            device=user.device_of(sa.evidence.chain[0]) if user and sa.evidence and sa.evidence.chain else "",
+            device=device.name if device else "",
+            superseded=device is not None and device.superseded,
             leased=tuple(lease.address for lease in sa.leases),
             lent=sa.virtual,
             dns=sa.name_service.dns,

@@ -16,10 +16,14 @@ _TOLD = 5  # devices with a sentence each; the rest are counted
 
 @dataclass(frozen=True, slots=True)
 class RunningOut:
-    """A device, `user/device`, and when its certificate ends, or ended, Unix seconds."""
+    """A device, `user/device`, and when the certificate by which it comes in ends, or ended, Unix seconds.
+
+    `renewed`: it has another one already, but did not come in by that yet.
+    """
 
     name: str
     end: float
+    renewed: bool = False
 
     @property
     def user(self) -> str:
@@ -37,12 +41,12 @@ def running_out(inventory: Inventory, now: float) -> list[RunningOut]:
     """
     found = []
     for name, device in inventory.devices.items():
-        end = _end_of(device.certificate)
+        end = _end_of(device.previous_certificate or device.certificate)
         if end is None or not now - WARNING < end < now + WARNING or is_revoked(inventory, device):
             continue
         user = inventory.users[device.user]
         if user.enabled and (user.expires_at is None or user.expires_at > now):
-            found.append(RunningOut(name, end))
+            found.append(RunningOut(name, end, bool(device.previous_certificate)))
     return sorted(found, key=lambda one: (one.end, one.name))
 
 
@@ -55,14 +59,19 @@ def _end_of(certificate: str) -> float | None:
 def sentences(found: list[RunningOut], invited: Callable[[str], bool], now: float) -> list[str]:
     """What is told of them; `invited` says whether a link for a device is open."""
     told = [
-        f"The certificate of the device {one.device} of {one.user} {ending(one.end, now)}: "
-        + ("its new link is not used yet" if invited(one.name) else "invite it again")
+        f"The certificate of the device {one.device} of {one.user} {ending(one.end, now)}: " + _remedy(one, invited)
         for one in found[:_TOLD]
     ]
     more = len(found) - len(told)
     return (
         [*told, f"The certificates of {more} more devices run out soon, or have: invite them again"] if more else told
     )
+
+
+def _remedy(one: RunningOut, invited: Callable[[str], bool]) -> str:
+    if invited(one.name):
+        return "its new link is not used yet"
+    return "it took another one, and did not come in by that yet" if one.renewed else "invite it again"
 
 
 async def invite_again(config: Configuration, invitations: Invitations, device: str, author: str) -> NewInvite:

@@ -97,6 +97,8 @@ class IkeSaStatus:
     """The login of the user behind it, where it is one of ours."""
     device: str = ""
     """That user's device (`user/device`) whose certificate proved it, where it is one."""
+    superseded: bool = False
+    """Whether that is the certificate which the device had before it was given another one."""
     leased: tuple[str, ...] = ()
     """Addresses of our pools that the peer holds by it."""
     lent: tuple[str, ...] = ()

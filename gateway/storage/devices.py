@@ -27,6 +27,10 @@ class DeviceFields(Described):
     ] = ""
     authority: Annotated[Reference, Field(description="Which authority of ours issued its certificate")] = ""
     certificate: Annotated[Pem, Field(description="PEM. Not sent or empty: the stored one stays")] = ""
+    previous_authority: Annotated[Reference, Field(description="Which authority of ours issued the one before")] = ""
+    previous_certificate: Annotated[
+        Pem, Field(description="PEM. The one before, which is good until the device comes in by the new one")
+    ] = ""
 
 
 class DeviceNamed(BaseModel):
@@ -42,3 +46,9 @@ class DeviceObject(DeviceFields, DeviceNamed):
     def user(self) -> str:
         """The name of the user whose it is."""
         return self.name.partition("/")[0]
+
+    @property
+    def certificates(self) -> tuple[tuple[str, str], ...]:
+        """Those that are good for it, each with its authority, the newest first."""
+        both = (self.authority, self.certificate), (self.previous_authority, self.previous_certificate)
+        return tuple(one for one in both if one[1])

@@ -101,6 +101,8 @@ class DeviceRow(NamedRow, Base):
     platform: Mapped[str]
     authority: Mapped[str]
     certificate: Mapped[str]
+    previous_authority: Mapped[str]
+    previous_certificate: Mapped[str]
 
 
 class RadiusRow(NamedRow, Base):

@@ -167,6 +167,44 @@ def test_the_file_for_android_lets_strongswan_in_until_the_device_is_removed(pai
     is_cut_off(pair)
 
 
+def serial_and_revoked(pair: Pair) -> tuple[str, list[str]]:
+    """The serial number of the tablet's certificate, and those that its authority revoked."""
+    device = pair.gateway.rest("GET", "/users/anna/devices/tablet")
+    revoked = pair.gateway.rest("GET", "/authorities/people")["revoked"]
+    return device["chain"][0]["serial"], [one["serial"] for one in revoked]
+
+
+def test_the_certificate_before_is_good_until_the_device_comes_in_by_the_next(pair: Pair, browser: Browser) -> None:
+    pair.gateway.rest("PUT", "/users/anna/devices/tablet", {})
+    old_file = browser.take(invited(pair, "tablet"), "swanctl")[1]
+    old, before = serial_and_revoked(pair)
+    pair.charon.load(unpack(pair, old_file))
+    comes_in(pair, "tablet")
+    status = "/users/anna/devices/tablet/status"
+    until(lambda: pair.gateway.rest("GET", status)["first_seen_at"], "the device was seen")
+    again = pair.gateway.rest("POST", "/users/anna/devices/tablet/actions/invite-again", {})
+    new_file = browser.take("/join/" + again["link"].rpartition("/")[2], "swanctl")[1]
+    assert pair.gateway.ike_sas("people")[0]["superseded"] is True, "no session drops"
+    new, revoked = serial_and_revoked(pair)
+    assert new != old and revoked == before
+    pair.charon.terminate("people")
+    comes_in(pair, "tablet")
+    assert pair.gateway.rest("GET", status)["first_seen_at"] is None, "not by the new one"
+    pair.charon.terminate("people")
+    pair.charon.load(unpack(pair, new_file))
+    comes_in(pair, "tablet")
+    until(lambda: old in serial_and_revoked(pair)[1], "the one before is revoked", seconds=20.0)
+    (ours,) = pair.gateway.ike_sas("people")
+    assert ours["superseded"] is False and pair.gateway.rest("GET", status)["first_seen_at"]
+    pair.charon.terminate("people")
+    pair.charon.load(unpack(pair, old_file))
+    with pytest.raises(CharonError, match="net"):
+        pair.charon.initiate("net")
+    assert "revoked" in pair.gateway.attempt("people")["reason"]
+    pair.gateway.rest("DELETE", "/users/anna/devices/tablet")
+    assert new in [one["serial"] for one in pair.gateway.rest("GET", "/authorities/people")["revoked"]]
+
+
 def test_a_certificate_and_a_password_are_two_rounds(pair: Pair, browser: Browser) -> None:
     pair.gateway.rest("PATCH", "/peers/people", {"remote_auth": TWO_ROUNDS})
     status, file = browser.take(invited(pair, "desk"), "swanctl")

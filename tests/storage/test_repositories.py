@@ -192,7 +192,13 @@ USER = UserObject(
     sessions=2,
 )
 DEVICE = DeviceObject(
-    name="anna/phone", description="the red one", platform="apple", authority="ours", certificate="-----BEGIN"
+    name="anna/phone",
+    description="the red one",
+    platform="apple",
+    authority="ours",
+    certificate="-----BEGIN",
+    previous_authority="theirs",
+    previous_certificate="-----BEGIN too",
 )
 SETTINGS = SettingsObject(
     half_open_timeout=9.5,

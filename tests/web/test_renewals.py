@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -13,6 +14,7 @@ from gateway.service.authorities import facts_of
 from gateway.service.renewals import running_out, sentences
 from tests.web.api_lab import Api, problem
 from tests.web.console_person import Person, setup, visiting
+from tests.web.console_samples import GENEVA
 from tests.web.joining_lab import CERTIFICATE, ME, people, welcome
 
 V1 = "/api/v1"
@@ -101,6 +103,65 @@ async def test_invited_again_where_nothing_is_remembered(api: Api, admin: httpx2
     made = (await admin.post(f"{PHONE}/actions/invite-again")).json()
     assert (made["peer"], made["days"]) == ("people", 45)
     problem(await admin.post(f"{V1}/users/anna/devices/none/actions/invite-again"), 404, "not-found")
+
+
+def revoked(api: Api) -> list[tuple[str, str]]:
+    return [(one.serial, one.reason) for one in api.gateway.config.inventory.authorities["ca"].revoked]
+
+
+async def is_in(api: Api, *, superseded: bool = False) -> None:
+    """What happens every five seconds, while the phone is in by its certificate, or by the one before."""
+    api.gateway.devices.look([replace(GENEVA, device="anna/phone", superseded=superseded)])
+    await api.gateway.devices.retire()
+
+
+async def test_the_certificate_before_is_revoked_when_the_next_one_was_used(
+    api: Api, admin: httpx2.AsyncClient
+) -> None:
+    first = await set_up(api, admin, 10)
+    await is_in(api)
+    second = await taken(api, (await admin.post(f"{PHONE}/actions/invite-again")).json()["link"])
+    devices = api.gateway.config.snapshot().users["anna@example.com"].devices
+    assert [(one.name, one.superseded) for one in devices] == [("anna/phone", False), ("anna/phone", True)]
+    await is_in(api, superseded=True)
+    assert not revoked(api) and (await admin.get(f"{PHONE}/status")).json()["first_seen_at"] is None
+    assert "did not come in by that yet" in told(api)[0]
+    await admin.put(PHONE, json={"description": "written anew"})
+    assert not revoked(api), "it keeps both"
+    await is_in(api)
+    assert revoked(api) == [(first, "superseded")]
+    assert api.gateway.config.inventory.devices["anna/phone"].previous_certificate == ""
+    before = api.gateway.config.revision
+    await is_in(api)
+    assert api.gateway.config.revision == before
+    third = await taken(api, (await admin.post(f"{PHONE}/actions/invite-again")).json()["link"])
+    assert len({first, second, third}) == 3
+    await admin.delete(PHONE)
+    gone = "cessation-of-operation"
+    assert set(revoked(api)) == {(first, "superseded"), (second, gone), (third, gone)}
+
+
+async def test_a_certificate_that_was_never_used_is_not_kept_beside_the_next(
+    api: Api, admin: httpx2.AsyncClient
+) -> None:
+    first = await set_up(api, admin, 90)
+    await is_in(api)
+    second = await set_up(api, admin, 90)
+    third = await set_up(api, admin, 90)
+    assert revoked(api) == [(second, "superseded")]
+    assert len({first, second, third}) == 3
+    device = api.gateway.config.inventory.devices["anna/phone"]
+    assert [facts_of(one)[0].serial for _, one in device.certificates] == [third, first]
+
+
+async def test_a_lost_device_is_revoked_with_both_and_keeps_neither(api: Api, admin: httpx2.AsyncClient) -> None:
+    first = await set_up(api, admin, 90)
+    await is_in(api)
+    second = await set_up(api, admin, 90)
+    assert (await admin.post(f"{PHONE}/actions/revoke", json={"reason": "key-compromise"})).status_code == 200
+    assert set(revoked(api)) == {(first, "key-compromise"), (second, "key-compromise")}
+    await set_up(api, admin, 90)
+    assert api.gateway.config.inventory.devices["anna/phone"].previous_certificate == ""
 
 
 async def test_many_devices_are_counted(api: Api, admin: httpx2.AsyncClient) -> None:

@@ -10,6 +10,7 @@ from gateway.crypto.authority import name_texts
 from gateway.crypto.certificates import MALFORMED
 from gateway.policy.identities import Identity
 from gateway.policy.users import Device
+from gateway.storage.devices import DeviceObject
 from gateway.storage.findings import Findings, Pointers
 from gateway.storage.objects import Inventory
 from gateway.wire.numbers import IdType
@@ -22,19 +23,26 @@ def compile_devices(inventory: Inventory, pointer: Pointers, found: Findings) ->
         at = pointer("devices", name)
         if document.user not in inventory.users:
             found.add(f"{at}/name", "unknown-reference", f"there is no user {document.user!r}")
-        if not document.certificate:
-            continue
-        if document.authority not in inventory.authorities:
-            found.add(f"{at}/authority", "unknown-reference", f"there is no authority {document.authority!r}")
-        elif not _issued(document.certificate, inventory.authorities[document.authority].certificate):
-            found.add(f"{at}/authority", "other-authority", f"{document.authority!r} did not issue this certificate")
-        try:
-            octets, identities = read_device(document.certificate)
-        except ValueError as error:
-            found.add(f"{at}/certificate", "invalid-certificate", str(error))
-            continue
-        devices[document.user] = (*devices.get(document.user, ()), Device(name, octets, identities))
+        known = [_device(inventory, document, which, at, found) for which in ("", "previous_")]
+        devices[document.user] = (*devices.get(document.user, ()), *(one for one in known if one is not None))
     return devices
+
+
+def _device(inventory: Inventory, document: DeviceObject, which: str, at: str, found: Findings) -> Device | None:
+    """The device by one of its certificates; None without that."""
+    certificate, authority = getattr(document, f"{which}certificate"), getattr(document, f"{which}authority")
+    if not certificate:
+        return None
+    if authority not in inventory.authorities:
+        found.add(f"{at}/{which}authority", "unknown-reference", f"there is no authority {authority!r}")
+    elif not _issued(certificate, inventory.authorities[authority].certificate):
+        found.add(f"{at}/{which}authority", "other-authority", f"{authority!r} did not issue this certificate")
+    try:
+        octets, identities = read_device(certificate)
+    except ValueError as error:
+        found.add(f"{at}/{which}certificate", "invalid-certificate", str(error))
+        return None
+    return Device(document.name, octets, identities, superseded=bool(which))
 
 
 @lru_cache(maxsize=100_000)

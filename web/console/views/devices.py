@@ -38,6 +38,8 @@ class DeviceRow:
     word: str
     platform: str
     facts: Facts | None
+    before: Facts | None
+    """Of the certificate before, while that is good."""
     revoked: bool
     sa: IkeSaStatus | None
     first: float | None
@@ -84,6 +86,7 @@ def device_row(gateway: Gateway, device: DeviceObject, sas: Iterable[IkeSaStatus
         state.word,
         dict(PLATFORMS).get(device.platform, ""),
         facts[0] if facts else None,
+        next(iter(facts_of(device.previous_certificate)), None),
         revoked,
         sa,
         seen.first if seen else None,
