@@ -220,7 +220,8 @@ class UserspacePlane:
         return self._routes.wanted()
 
     def sweep(self) -> str:
-        return ""  # went when this was made
+        self._guard.sweep()
+        return ""
 
     def trouble(self) -> str:
         match self._tun.running():

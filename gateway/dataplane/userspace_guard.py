@@ -32,7 +32,8 @@ class ClearGuard:
     log says so. nft runs beside the event loop for at most a tenth of the time, or once in a second: so long what was
     ordered last may not hold yet.
 
-    `close` removes the table. A killed process leaves it, so that what was protected stays shut until the next run.
+    `close` removes the table. A killed process leaves it, so that what was protected stays shut until the next run has
+    ordered all that it wants, and says so by `sweep`.
     """
 
     def __init__(self, device: str, number: int, policies: Callable[[], Sequence[Policy]]) -> None:
@@ -50,6 +51,7 @@ class ClearGuard:
         self._said = ""
         self._generation = Generation()
         self._again = False
+        self._left = self._table in self._nft.tables()
 
     def spare(self, port: int) -> None:
         """Let the datagrams of this UDP port of our own pass."""
@@ -66,6 +68,11 @@ class ClearGuard:
         if self._changed and not self._ordered:
             self._changed, self._ordered = False, True
             self._worker.submit(self._lay).add_done_callback(_report)
+
+    def sweep(self) -> None:
+        """All that is wanted is ordered: it takes the place of what a killed process left."""
+        self._left, self._changed = False, True
+        self.order()
 
     def put_back(self) -> None:
         """Lay the table again, whether somebody removed it or not: other programs flush all there is."""
@@ -95,7 +102,8 @@ class ClearGuard:
 
     def close(self) -> None:
         self._hurry.set()
-        self._worker.submit(self._nft.remove, self._table)
+        if not self._left:
+            self._worker.submit(self._nft.remove, self._table)
         self._worker.shutdown()
         self._generation.close()
         self._nft.close()
@@ -109,7 +117,7 @@ class ClearGuard:
 
     def _replace(self) -> None:
         content = self._content(self._policies())
-        if content == self._lying:
+        if self._left or content == self._lying:
             return
         failure = self._nft.replace(self._table, content) if content else self._nft.remove(self._table)
         self._lying = None if failure else content

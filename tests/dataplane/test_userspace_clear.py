@@ -239,6 +239,9 @@ def test_what_was_protected_stays_shut_when_the_process_is_killed(
     assert not arrives(right, lan, "10.2.0.1", "10.1.0.5"), "not yet: nobody knows what will be wanted"
     plane.apply(laying(both_ways("10.1.0.9", THEIRS)))
     plane.settle()
+    assert not arrives(right, lan, "10.2.0.1", "10.1.0.5"), "not yet: more may be wanted"
+    plane.sweep()
+    plane.settle()
     assert arrives(right, lan, "10.2.0.1", "10.1.0.5")
     plane.close()
     assert "ikegate" not in left.run("nft", "list", "ruleset").stdout
@@ -347,3 +350,31 @@ def test_rules_that_another_program_removed_are_laid_again_at_the_next_look(
     assert plane.mend() == Mended(tables=1)
     assert not look()
     assert plane.mend() == Mended()
+
+
+def test_what_a_killed_process_left_drops_until_what_is_wanted_is_ordered(
+    sites: tuple[Namespace, Namespace, Namespace],
+) -> None:
+    left, _, _ = sites
+    rule = f"ip saddr {OURS} ip daddr {THEIRS} drop"
+    left.run("nft", "add", "table", "inet", "ikegate_clear_0")
+    chain = "{ type filter hook output priority mangle; }"
+    left.run("nft", "add", "chain", "inet", "ikegate_clear_0", "output", chain)
+    left.run("nft", "add", "rule", "inet", "ikegate_clear_0", "output", *rule.split())
+    with left.entered():
+        plane = UserspacePlane()
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock, contextlib.closing(plane):
+        sock.bind(("0.0.0.0", 0))
+        plane.exempt(sock)
+        plane.settle()
+        assert rule in left.run("nft", "list", "ruleset").stdout
+        plane.apply(laying(both_ways(OURS6, THEIRS6)))
+        plane.settle()
+        assert rule in left.run("nft", "list", "ruleset").stdout, "more is to come"
+        plane.sweep()
+        plane.settle()
+        after = left.run("nft", "list", "ruleset").stdout
+        assert rule not in after
+        assert "fd01::-" in after
+    assert left.run("nft", "list", "ruleset").stdout == ""
