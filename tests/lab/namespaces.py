@@ -16,6 +16,7 @@ import pytest
 NETNS_FOLDER = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
 _numbers = itertools.count(1)
+_indices = itertools.count(10)  # of devices in all networks, which may be joined; below are those that the kernel gives
 
 
 class CommandFailedError(Exception):
@@ -203,7 +204,6 @@ class Network:
     def __init__(self) -> None:
         self.prefix = f"ikg{os.getpid()}-{next(_numbers)}-"
         self.namespaces: list[Namespace] = []
-        self._indices = itertools.count(10)  # below are those that the kernel gives
 
     def __enter__(self) -> "Network":
         remove_leftovers()
@@ -235,7 +235,7 @@ class Network:
         ends = (f"to-{self._short(right)}"[:15], f"to-{self._short(left)}"[:15])
         # Linux takes a device whose peer has the same index for one without a peer, and lets it wait up to a second
         # until it has a carrier (linkwatch_urgent_event); until then it loses what it is given.
-        one, other = str(next(self._indices)), str(next(self._indices))
+        one, other = str(next(_indices)), str(next(_indices))
         run(
             "ip", "link", "add", ends[0], "index", one, "mtu", str(mtu), "netns", left.name,
             "type", "veth", "peer", "name", ends[1], "index", other, "mtu", str(mtu), "netns", right.name,
