@@ -393,7 +393,7 @@ def test_the_peer_uses_its_new_ike_sa_before_ours_is_answered() -> None:
     # A --> (nothing) ; A <-- N(REKEY_SA), Ni, on (b)
     ladder.response(ladder.a, INFO)
     ladder.rekey(ladder.b, "net")
-    assert ladder.request(ladder.b, CHILD)[0] == "N(REKEY_SA)"
+    assert ladder.request(ladder.b, CHILD, on=new)[0] == "N(REKEY_SA)"
     assert len(ladder.children(ladder.a)) == 2
     ladder.settle(200)
     assert_agree(ladder.a, ladder.b)

@@ -9,6 +9,7 @@ from gateway.ike.exchanges.collisions import CROSSING
 from gateway.ike.lifecycle import close
 from gateway.ike.sa import Lifecycle
 from gateway.ike.succession import patience
+from gateway.policy.peers import Retransmission
 from tests.simulation.ladders import CHILD, INFO, Ladder
 from tests.simulation.test_collisions import (
     HIGH,
@@ -189,4 +190,14 @@ def test_ours_is_asked_again_soon_when_the_peers_rekey_crosses_it(child: str | N
     ladder.network.run(CROSSING / 2)
     assert len(ladder.network.held) == 1
     ladder.settle(200)
+    assert_agree(ladder.a, ladder.b)
+
+
+@pytest.mark.parametrize("child", ["net", None])
+def test_two_that_wait_for_each_other_do_not_give_each_other_up(child: str | None) -> None:
+    ladder = Ladder(retransmission=Retransmission(tries=2, base=0.4, factor=1.0, jitter=0.0))
+    both_rekey(ladder, "b", child)
+    ladder.settle(60)
+    for host in (ladder.a, ladder.b):
+        assert "ike-sa.closed" not in host.kinds()
     assert_agree(ladder.a, ladder.b)

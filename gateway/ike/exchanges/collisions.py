@@ -14,7 +14,7 @@ from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType, Protocol
 from gateway.wire.outcome import Close, Reject
 
-CROSSING = 2.0
+CROSSING = 5.0
 """Seconds for which a rekey by the peer waits for its answer to ours: two of us would wait for each other."""
 _SOON = 0.2
 """Seconds until our own rekey is asked again when the peer's crosses it."""
@@ -34,10 +34,17 @@ def waits(core: Core, sa: IkeSa) -> bool:
     """
     if sa.responses.waited or sa.requests.pending is None:
         return False
-    core.timers.set(("crossing", sa), core.now + CROSSING)
+    core.timers.set(("crossing", sa), core.now + min(CROSSING, _half_patience(sa)))
     due, soon = core.timers.when(("retransmit", sa)), core.now + _SOON
     core.timers.set(("retransmit", sa), soon if due is None else min(due, soon))
     return True
+
+
+def _half_patience(sa: IkeSa) -> float:
+    """Half of the seconds for which we ask: one of us who waits for us must not be given up for it."""
+    assert sa.peer is not None
+    asking = sa.peer.retransmission
+    return sum(asking.wait(sent, 0.5) for sent in range(1, asking.tries + 1)) / 2
 
 
 def answer_crossing(core: Core, sa: IkeSa) -> None:
