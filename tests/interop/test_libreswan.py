@@ -206,7 +206,12 @@ def test_rekeys_without_end(ends: Ends, tmp_path: Path, initiator: str) -> None:
 
 def endure(ends: Ends, folder: Path, initiator: str) -> None:
     """Let one end rekey again and again under a ping flood and a TCP stream, or both at the same moment."""
-    tunnel = Tunnel(name="endurance", ike="aes256gcm16-prfsha512-ecp256", nets=(Net(esp="aes256gcm16-ecp256"),))
+    tunnel = Tunnel(
+        name="endurance",
+        ike="aes256gcm16-prfsha512-ecp256",
+        nets=(Net(esp="aes256gcm16-ecp256"),),
+        ours={"retransmit": {"tries": 6, "base": 0.5, "factor": 1.8}},  # half of it is how long a crossing rekey waits
+    )
     load(ends, tunnel, "aes_gcm256-sha2_512;dh19", "aes_gcm256;dh19")
     ends.up(tunnel, "ours")
     with flood(ends.left, folder), stream(ends.left, ends.right, folder):
