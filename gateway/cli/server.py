@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.cli.patience import PatientProtocol
 from gateway.service.tls import server_context
 from gateway.settings import ANY_HOST
 
@@ -35,6 +36,7 @@ class Server(uvicorn.Server):
 
         config = uvicorn.Config(
             app,
+            http=PatientProtocol,
             ssl_context_factory=context,
             lifespan="off",  # the app has none, and a stop at once would end the wait for its end with a traceback
             log_config=None,
