@@ -107,6 +107,7 @@ async def serve(ike: int, nat: int) -> None:
         core = runner.engine.core
         gc.collect()
         kept = {"sas": len(core.sas), "records": len(journal), "attempts": len(core.attempts)}
+        kept["blocks"] = sys.getallocatedblocks()
         print(json.dumps({**kept, "counters": dict(core.counters)}), flush=True)
 
 
