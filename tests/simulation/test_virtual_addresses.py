@@ -19,7 +19,7 @@ from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import CfgAttribute, CfgType, ExchangeType
 from tests.simulation.kinds import nets, texts
-from tests.simulation.network import ESP, Host, Network, peer, psk
+from tests.simulation.network import ESP, Host, Network, Weather, peer, psk
 
 GATE = "192.0.2.1"
 OFFICE = Pool(
@@ -311,3 +311,35 @@ def test_a_device_that_moves_or_changes_its_pool_loses_nothing_of_others() -> No
     network.run(60)
     assert addresses(second) == ("10.9.0.2", "fd00:9::2")
     assert addresses(first) == ("10.9.0.3", "fd00:9::3")
+
+
+def test_a_thousand_users_over_a_bad_network_never_share_an_address() -> None:
+    """While others come, some lose their process and call anew, and some leave for good."""
+    network = Network(60)
+    gate = gateway(network, replace(OFFICE, networks=("10.9.0.0/21", "fd00:9::/64")))
+    network.weather = Weather(loss=0.05, duplicate=0.1, delay=0.01, jitter=0.05)
+    devices = []
+    for number in range(1000):
+        devices.append(device(network, number))
+        if number % 10 == 9:
+            network.run(0.5)
+            again = number // 2
+            network.reboot(devices[again], Snapshot.build(2, [device_peer(f"user{again}")], [psk()]))
+        if number % 100 == 99:
+            leaving = devices[number - 59]
+            network.perform(leaving, leaving.engine.disconnect("gate", None, network.now)[1])
+            assert_nobody_shares(gate)
+    network.weather = Weather()
+    network.run(60)
+    held = assert_nobody_shares(gate)
+    assert len(held) == 2 * (1000 - 10)
+    assert sum(len(addresses(one)) for one in devices if sas(one)) == len(held)
+
+
+def assert_nobody_shares(gate: Host) -> set[str]:
+    """Each address is held for one identity alone; all of them."""
+    found: dict[str, str] = {}
+    for sa in sas(gate):
+        for lease in sa.leases:
+            assert found.setdefault(lease.address, str(sa.remote_id)) == str(sa.remote_id)
+    return set(found)
