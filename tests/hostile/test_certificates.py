@@ -38,7 +38,7 @@ class Stage(Scene):
     def __init__(self, method: Method = Method.CERTIFICATE) -> None:
         super().__init__()
         core = self.engine.core
-        core.extensions.tickets._offset = NOW - self.network.now
+        core.extensions.tickets.unix_offset = NOW - self.network.now
         known = tuple(issue(f"CN={n}", key=private("p256", n)).spki for n in (1, 3))
         auth = RemoteAuth(method, public_keys=known if method is Method.PUBLIC_KEY else ())
         peers = [
