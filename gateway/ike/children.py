@@ -188,8 +188,10 @@ def install(
     child.lowest = min(nonces)
     if not claims.enter(core, child, take=take) and replacing is None:
         core.timers.set(("claim", child), core.now + _DEFER)
-    if _twins(sa, child):
+    if twins := _twins(sa, child):
         watch_twins(core, sa, child.name, core.now + TWINS)
+    if any(other is not replacing and not other.superseded for other in twins):
+        child.doubled = (replacing.doubled if replacing else 0.0) or core.now
     sa.children[child.spi_in] = child
     arm(core, sa, child)
     if core.log_keys:

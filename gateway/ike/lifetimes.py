@@ -126,10 +126,17 @@ def _end_twins(core: Core, sa: IkeSa, name: str) -> None:
         newer = [other for other in found[index + 1 :] if same_traffic(other, child)]
         if not newer:
             continue
-        due = newer[0].installed + TWINS
+        due = min(_since(child, other) for other in newer) + TWINS
         watch_twins(core, sa, name, due if due > core.now else core.now + TWINS)
         if due <= core.now and not child.deleting:
             start(core, sa, _deleting(core, child))
+
+
+def _since(older: ChildSa, newer: ChildSa) -> float:
+    """Since when there are two: a rekey of one of them makes no new pair, and that of a single one is none for long."""
+    if older.successor is newer or not newer.doubled:
+        return newer.installed
+    return max(older.doubled, newer.doubled)
 
 
 def _create(core: Core, name: str, child: str) -> None:

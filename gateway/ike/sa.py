@@ -79,6 +79,8 @@ class ChildSa:
     """The lower nonce of the exchange that made it (RFC 7296 2.8.1)."""
     successor: "ChildSa | None" = None
     """The CHILD_SA that was made in its place."""
+    doubled: float = 0.0
+    """Since when it, or what it replaced, has stood beside another for the same packets; 0: it has not."""
     answered: tuple[int, int] | None = None
     """The IKE SA and the message ID of the peer's request that it answers, where the peer began."""
     aged: float = 0.0

@@ -1,6 +1,9 @@
 """Two CHILD_SAs for the same packets, of which the peer has deleted none: one stays, and nothing is lost over it."""
 
+import pytest
+
 from gateway.policy.peers import Retransmission
+from tests.simulation.exploration import Story, explore
 from tests.simulation.ladders import CHILD, INFO, Ladder
 from tests.simulation.test_collisions import assert_carries, finish, sends_on
 
@@ -47,3 +50,9 @@ def test_who_deletes_what_it_sends_on_sends_on_the_other_one_before() -> None:
     assert ladder.request(ladder.a, INFO) == ["Delete"]
     assert_carries(ladder)
     finish(ladder, made_by=ladder.b)
+
+
+@pytest.mark.parametrize("seed", [2710, 2989, 6670, 9147])
+def test_rekeys_do_not_keep_two_from_their_end(seed: int) -> None:
+    """Networks in which each of two is rekeyed before it is half a minute old: they stand for longer all the same."""
+    explore(Story(seed))
