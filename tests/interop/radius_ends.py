@@ -17,6 +17,7 @@ USERS = f"""
   Class = "staff"
 hasty Cleartext-Password := "{PASSWORD}"
   Session-Timeout = 4
+guest Cleartext-Password := "{PASSWORD}"
 fixed Cleartext-Password := "{PASSWORD}"
   Framed-IP-Address = 10.99.0.77,
   Framed-IPv6-Address = fd00:99::77

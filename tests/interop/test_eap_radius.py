@@ -160,10 +160,10 @@ def test_the_group_that_the_server_names_decides_about_a_network(pair: Pair, rad
     tunnel = replace(tunnel, nets=(Net(ours={"groups": ["staff"]}),))
     load_asking(pair, tunnel, radius)
     assert_works(pair, tunnel, "theirs")
-    tunnel = replace(tunnel, theirs={**tunnel.theirs, "local": {**user_by("mschapv2"), "eap_id": "hasty"}})
+    tunnel = replace(tunnel, theirs={**tunnel.theirs, "local": {**user_by("mschapv2"), "eap_id": "guest"}})
     load_asking(pair, tunnel, radius)
-    secret = {"eap-hasty": {"id": "hasty", "secret": PASSWORD}, f"ike-{tunnel.name}": tunnel.their_psk()}
+    secret = {"eap-guest": {"id": "guest", "secret": PASSWORD}, f"ike-{tunnel.name}": tunnel.their_psk()}
     pair.charon.load(text_of({"connections": {tunnel.name: tunnel.connection()}, "secrets": secret}))
     attempt = failed(pair, tunnel, "theirs", charon_says="TS_UNACCEPT")
     assert (attempt["cause"], attempt["notify"]) == ("no-group", 38)
-    assert attempt["reason"].startswith("hasty is in none of the groups that radius-staff has a child for: staff")
+    assert attempt["reason"].startswith("guest is in none of the groups that radius-staff has a child for: staff")
