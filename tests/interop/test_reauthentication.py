@@ -26,10 +26,13 @@ def renewed(pair: Pair, tunnel: Tunnel, before: str) -> bool:
 
 @roles
 def test_our_limit_loses_no_ping(fresh_pair: Callable[..., Pair], initiator: str, tmp_path: Path) -> None:
-    """As initiator we keep to it; as responder we tell it by AUTH_LIFETIME, and charon keeps to it."""
+    """As initiator we keep to it; as responder we tell it by AUTH_LIFETIME, and charon keeps to it.
+
+    Without `over_time` charon ends the IKE SA at the very moment at which it begins to authenticate again.
+    """
     (tmp_path / "flow").mkdir()
     pair = fresh_pair("make_before_break = yes")
-    tunnel = Tunnel(name="again", nets=NETS, ours={"reauth_time": LIFETIME})
+    tunnel = Tunnel(name="again", nets=NETS, ours={"reauth_time": LIFETIME}, theirs={"over_time": "6s"})
     pair.load(tunnel)
     pair.up(tunnel, initiator=initiator)
     (before,) = pair.gateway.ike_sas(tunnel.name)
