@@ -105,6 +105,8 @@ async def serve(ike: int, nat: int) -> None:
     print("{}", flush=True)
     while await reader.readline():
         core = runner.engine.core
+        runner.outages.changed.clear()  # the service writes both into its database every five seconds
+        runner.outages.gone.clear()
         gc.collect()
         kept = {"sas": len(core.sas), "records": len(journal), "attempts": len(core.attempts)}
         kept["blocks"] = sys.getallocatedblocks()

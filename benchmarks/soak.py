@@ -19,11 +19,11 @@ from gateway.service.journal import KEPT as RECORDS
 
 SECONDS = 75.0
 ROUNDS = 2
-GROWTH = 2**21
-"""Octets that the heap's fragments may differ by; a leak of an octet for each datagram of a round is more."""
-BLOCKS = 10_000
-"""Blocks that the interpreter may hold more, as what is in the books is not the same: in ten minutes a datagram in 500
-that leaves one is found, and an honest peer that leaves five."""
+GROWTH = 2**20
+"""Octets that the heap's fragments may differ by; a leak of 10 octets for each datagram of a round is more."""
+BLOCKS = 5000
+"""Blocks that the interpreter may hold more, as what is in the books is not the same: in ten minutes a datagram in a
+thousand that leaves one is found, and an honest peer that leaves one."""
 _FILLING = 900.0
 """Seconds; a minute on a machine that does nothing else."""
 _ATTEMPTS = EngineSettings().attempts_kept
