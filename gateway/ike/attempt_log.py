@@ -1,6 +1,8 @@
 """Keeps the last negotiations, and tells each failure's cause and cure in words."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import takewhile
 
 from gateway.ike.attempts import Attempt, MessageSeen, Outcome, Step, StepTaken
 from gateway.policy.differences import Mismatch
@@ -132,6 +134,15 @@ class AttemptLog:
         """The attempt turned out to be with this peer."""
         attempt.peer = peer
         self._last[peer] = attempt
+
+    @property
+    def count(self) -> int:
+        """How many began: the number of the newest."""
+        return self._count
+
+    def since(self, number: int) -> Iterator[Attempt]:
+        """Those that began after this one, the newest first."""
+        return takewhile(lambda attempt: attempt.id > number, reversed(self._attempts.values()))
 
     def last(self, peer: str) -> Attempt | None:
         """The peer's newest attempt, however many others came since."""

@@ -37,6 +37,7 @@ from gateway.ike.plane import (
     RulesLost,
     UnknownSpi,
 )
+from gateway.ike.replacing import Replacing, replace
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import OPENING, IkeSa, Lifecycle
 from gateway.ike.shunts import lay_shunts
@@ -163,20 +164,12 @@ class Engine:
         leaving = (Lifecycle.DELETING, Lifecycle.REKEYED)
         return [sa for sa in self.core.sas.values() if sa.visit is visit and sa.state not in leaving]
 
-    def rekey(self, peer: str, child: str | None, now: float) -> tuple[int, list[Effect]]:
-        """Rekey the peer's IKE SA (`child` None), or every CHILD_SA of that name; how many were begun."""
-        core = self.core
-        core.now = now
-        begun = 0
-        for sa in core.of_peer(peer):
-            if sa.state != Lifecycle.ESTABLISHED:
-                continue
-            if child is None:
-                lifetimes.rekey_ike(core, sa)
-                begun += 1
-            for found in [found for found in sa.children.values() if found.name == child]:
-                begun += lifetimes.rekey_child(core, sa, found)
-        return begun, self._settle()
+    def rekey(
+        self, peer: str, child: str | None, now: float, ike_sa: int | None = None
+    ) -> tuple[list[Replacing], list[Effect]]:
+        """Rekey the peer's IKE SAs (`child` None), or every CHILD_SA of that name, of one IKE SA alone or of all."""
+        self.core.now = now
+        return replace(self.core, peer, child, ike_sa), self._settle()
 
     def redirect(self, peer: str, to: str, now: float) -> tuple[int, list[Effect]]:
         """Send a peer that called us on to another gateway; how many of its IKE SAs can be, and are told."""

@@ -49,7 +49,7 @@ class Ladder:
     def rekey(self, host: Host, child: str | None = None) -> None:
         (name,) = host.engine.core.snapshot.peers
         begun, effects = host.engine.rekey(name, child, self.network.now)
-        assert begun == 1
+        assert len(begun) == 1
         self.network.perform(host, effects)
 
     def disconnect(self, host: Host, child: str | None = None) -> None:

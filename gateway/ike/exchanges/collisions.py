@@ -18,6 +18,8 @@ CROSSING = 5.0
 """Seconds for which a rekey by the peer waits for its answer to ours: two of us would wait for each other."""
 _SOON = 0.2
 """Seconds until our own rekey is asked again when the peer's crosses it."""
+_PAUSE = 10.0
+"""The most seconds until a refused exchange is tried again."""
 PATIENCE = 180.0
 """Seconds of nothing but TEMPORARY_FAILURE after which the IKE SA is out of step and ends: "several minutes"."""
 
@@ -153,7 +155,7 @@ def _may_be_news(core: Core, sa: IkeSa, child: ChildSa) -> bool:
 
 def rekey_child_later(core: Core, sa: IkeSa, child: ChildSa) -> None:
     """Try again to rekey the child, which lives on meanwhile."""
-    core.timers.set(("rekey-child", sa, child.spi_in), core.now + pause(core, child.config.rekey_time))
+    core.timers.set(("rekey-child", sa, child.spi_in), core.now + pause(core, sa, child.config.rekey_time))
 
 
 def note_refusal(core: Core, sa: IkeSa, refused: Reject) -> None:
@@ -169,10 +171,15 @@ def note_refusal(core: Core, sa: IkeSa, refused: Reject) -> None:
 def try_child_later(core: Core, sa: IkeSa, config: Child) -> None:
     """The peer was too busy to make the child."""
     if sa.peer is not None:
-        core.timers.set(("create-child", sa.peer.name, config.name), core.now + pause(core, 0.0))
+        core.timers.set(("create-child", sa.peer.name, config.name), core.now + pause(core, sa, 0.0))
 
 
-def pause(core: Core, lifetime: float) -> float:
-    """Seconds to wait before a refused exchange is tried again: a few, with jitter; less where all lives shortly."""
-    most = min(10.0, lifetime * 0.05) if lifetime else 10.0
+def pause(core: Core, sa: IkeSa, lifetime: float) -> float:
+    """Seconds to wait before a refused exchange is tried again, with jitter; less where all lives shortly.
+
+    At first one, as a peer is seldom busy for longer than an exchange takes; then ever longer, up to ten.
+    """
+    most = min(_PAUSE, lifetime * 0.05) if lifetime else _PAUSE
+    if sa.refused_since is not None:
+        most = min(most, 1.0 + core.now - sa.refused_since)
     return most * (0.3 + 0.7 * core.chance())

@@ -31,6 +31,8 @@ from gateway.wire.outcome import Reject
 _FORGOTTEN = 15.0
 """Seconds for which the peer may still delete what lost, the old IKE SA being gone: two of its Deletes may be lost."""
 
+_CAUSES: dict[int | None, str] = {NotifyType.TEMPORARY_FAILURE: "refused", NotifyType.NO_PROPOSAL_CHOSEN: "no-proposal"}
+
 
 @dataclass(slots=True)
 class _Offer:
@@ -61,13 +63,14 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
         new = await _conclude(core, sa, response, offer)
     except Reject as refused:
         collisions.answer_crossing(core, sa)
-        if not _stands(core, sa):
-            sa.renewal = None
-            collisions.note_refusal(core, sa, refused)
-            core.timers.set(("rekey", sa), core.now + collisions.pause(core, sa.peer.rekey_time if sa.peer else 0.0))
-            raise
-        _conclude_attempt(core, sa)
-        return
+        if _stands(core, sa):
+            _conclude_attempt(core, sa)
+            return
+        _again_later(core, sa, refused)
+        if refused.notify == NotifyType.TEMPORARY_FAILURE:
+            sa.attempt = None
+            return
+        raise
     _conclude_attempt(core, sa)
     rival = sa.renewal.rival
     if sa.state != Lifecycle.ESTABLISHED or (rival is not None and new.lowest < rival.lowest):
@@ -86,6 +89,15 @@ async def rekey_sa(core: Core, sa: IkeSa) -> None:
         # with the old SA the peer may have forgotten its own rekey, and does not know what we made of it
         core.timers.set(("linger", rival), core.now + _FORGOTTEN)
     close(core, sa, "rekeyed", "replaced")
+
+
+def _again_later(core: Core, sa: IkeSa, refused: Reject) -> None:
+    """The old SA lives on. Raises Close when the peer has been busy for too long."""
+    sa.renewal = None
+    core.refuse(sa, _CAUSES.get(refused.notify, "peer-error"), Step.ALGORITHMS, refused.notify, refused.why)
+    collisions.note_refusal(core, sa, refused)
+    lifetime = sa.peer.rekey_time if sa.peer else 0.0
+    core.timers.set(("rekey", sa), core.now + collisions.pause(core, sa, lifetime))
 
 
 def _stands(core: Core, sa: IkeSa) -> bool:
