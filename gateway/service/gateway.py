@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -12,17 +11,15 @@ from cryptography import x509
 
 from gateway.dataplane.driver import Driver
 from gateway.ike import requiring
-from gateway.ike.attempts import Attempt, Outcome
+from gateway.ike.attempts import Attempt
 from gateway.ike.engine import Engine
 from gateway.ike.plane import Disturbed, EspState, Policy
-from gateway.ike.redirects import names_gateway
-from gateway.ike.sa import Lifecycle
 from gateway.policy.authentication import Method
 from gateway.policy.pools import Lease
+from gateway.service.actions import Actions
 from gateway.service.authorities import warnings
 from gateway.service.certificate_care import CertificateCare
 from gateway.service.devices import Devices
-from gateway.service.done import Done
 from gateway.service.fetching import fetch
 from gateway.service.history import History, known_leases
 from gateway.service.invitations import Invitations
@@ -52,7 +49,6 @@ from gateway.storage.secrets import SecretBox
 
 log = logging.getLogger("ikegate")
 
-_POLL = 0.05
 _OBSERVE = 5.0
 
 
@@ -89,6 +85,7 @@ class Gateway:
         self._observing: asyncio.Task[None] | None = None
         self._network = NetworkWatch(self._runner.network_changed, self._runner.transport.listening.learn)
         self.config = Configuration(database, secrets, self._runner.apply, self.journal)
+        self.actions = Actions(self._engine, self._runner, self.config, lambda: tuple(self._problems))
         self.issuing = Issuing(self.config, published=partial(published_at, settings))
         self._publishing = Publishing(self.config, self.issuing)
         self.devices = Devices(self.config, database)
@@ -236,7 +233,7 @@ class Gateway:
 
     def outages(self, peer: str) -> list[Outage]:
         """When the peer's children were down, the newest first. Raises NotFound."""
-        self._known(peer, None)
+        self._known(peer)
         return self._runner.outages.of(peer)
 
     def attempt(self, number: int) -> Attempt | None:
@@ -254,152 +251,9 @@ class Gateway:
             messages=[replace(message, at=message.at + offset) for message in attempt.messages],
         )
 
-    async def connect(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
-        """Bring up a peer, or one child; waits up to `wait` seconds for the outcome. Raises NotFound."""
-        self._known(peer, child)
-        if refused := self._cannot_call(peer):
-            return Done(ok=False, text=refused)
-        before = self._finished(peer)
-        number, effects = self._engine.connect(peer, child, self._runner.clock())
-        self._runner.perform(effects)
-        if number is None:
-            return Done(
-                ok=False, text=f"{peer} has no address that we can call, or no children: only the peer can begin"
-            )
-        if wait:
-            await self._until(lambda: self._is_up(peer, child) or self._finished(peer) > before, wait)
-        return self._outcome(peer, child, number, waited=bool(wait))
-
-    def _cannot_call(self, peer: str) -> str:
-        if not self._engine.core.snapshot.peers.get(peer):
-            return "IKE does not run: " + "; ".join(self._problems)
-        return "" if self._engine.core.snapshot.peers[peer].enabled else f"{peer} is disabled; enable it first"
-
-    def _finished(self, peer: str) -> int:
-        """The number of the peer's last attempt if it failed, else 0."""
-        attempt = self._engine.core.attempts.last(peer)
-        return attempt.id if attempt and attempt.outcome == Outcome.FAILED else 0
-
-    def _is_up(self, peer: str, child: str | None) -> bool:
-        sa = self._engine.core.established(peer)
-        if sa is None:
-            return False
-        names = {one.name for one in sa.children.values()}
-        config = self._engine.core.snapshot.peers[peer]
-        return {child} <= names if child else {one.name for one in config.children} <= names
-
-    def _outcome(self, peer: str, child: str | None, number: int, *, waited: bool) -> Done:
-        attempt = self._engine.core.attempts.last(peer)
-        about = attempt.id if attempt else None
-        label = f"{peer}/{child}" if child else peer
-        if self._is_up(peer, child):
-            return Done(ok=True, text=f"{label} is up", ike_sa=number, attempt=about)
-        if attempt and attempt.outcome == Outcome.FAILED:
-            return Done(
-                ok=False, text=f"{label} is not up: {attempt.reason}. {attempt.advice}", ike_sa=number, attempt=about
-            )
-        return Done(ok=not waited, text=f"{label} is being connected", ike_sa=number, attempt=about)
-
-    async def disconnect(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
-        """Take a peer, or one child, down on both ends; it stays down until it is connected again. Raises NotFound."""
-        self._known(peer, child)
-        ended, effects = self._engine.disconnect(peer, child, self._runner.clock())
-        self._runner.perform(effects)
-        label = f"{peer}/{child}" if child else peer
-        if wait:
-            await self._until(lambda: not self._stands(peer, child), wait)
-            gone = not self._stands(peer, child)
-            return Done(
-                ok=gone,
-                text=f"{label} is down" if gone else f"{label} is being taken down; the peer has not answered yet",
-            )
-        return Done(ok=True, text=f"{label} is being taken down" if ended else f"{label} was not up")
-
-    def _stands(self, peer: str, child: str | None) -> bool:
-        sas = self._engine.core.of_peer(peer)
-        return any(child is None or child in {one.name for one in sa.children.values()} for sa in sas)
-
-    async def rekey(self, peer: str, child: str | None = None, wait: float = 0) -> Done:
-        """Rekey the IKE SA of a peer, or one child of it; a refusal is told as soon as it is known. Raises NotFound."""
-        self._known(peer, child)
-        before, failed = self._generation(peer, child), self._finished(peer)
-        begun, effects = self._engine.rekey(peer, child, self._runner.clock())
-        self._runner.perform(effects)
-        label = f"{peer}/{child}" if child else peer
-        if not begun:
-            return Done(ok=False, text=f"{label} is not up: there is nothing to rekey")
-        if wait:
-            await self._until(lambda: self._generation(peer, child) != before or self._finished(peer) > failed, wait)
-            if self._generation(peer, child) != before:
-                return Done(ok=True, text=f"{label} is rekeyed")
-            return self._not_rekeyed(peer, label, failed)
-        return Done(ok=True, text=f"{label} is being rekeyed")
-
-    def _not_rekeyed(self, peer: str, label: str, failed: int) -> Done:
-        attempt = self._engine.core.attempts.last(peer)
-        if attempt is None or self._finished(peer) <= failed:
-            return Done(ok=False, text=f"{label} is still being rekeyed")
-        return Done(ok=False, text=f"{label} is not rekeyed: {attempt.reason}. {attempt.advice}", attempt=attempt.id)
-
-    async def redirect(self, peer: str, to: str, wait: float = 0) -> Done:
-        """Send a peer that called us on to another gateway: an address, or a DNS name (RFC 5685). Raises NotFound.
-
-        It has left when the IKE SAs of now are gone; it has a while to come to stand there before it is made to.
-        """
-        self._known(peer, None)
-        if not names_gateway(to):
-            return Done(ok=False, text=f"{to!r} is neither an address nor a DNS name")
-        before = self._generation(peer, None)
-        told, effects = self._engine.redirect(peer, to, self._runner.clock())
-        self._runner.perform(effects)
-        if not told:
-            return Done(ok=False, text=f"{peer} is not up, did not call us, or cannot be sent to another gateway")
-        if wait:
-            await self._until(lambda: not before & self._generation(peer, None), wait)
-            left = not before & self._generation(peer, None)
-            return Done(ok=left, text=f"{peer} {'has gone' if left else 'is still being sent on'} to {to}")
-        return Done(ok=True, text=f"{peer} is being sent on to {to}")
-
-    def _generation(self, peer: str, child: str | None) -> frozenset[int]:
-        """The numbers of what stands: they change with a rekey, and when the old one is gone."""
-        sas = [sa for sa in self._engine.core.of_peer(peer) if sa.state == Lifecycle.ESTABLISHED]
-        if child is None:
-            return frozenset(sa.id for sa in sas)
-        newest = [max((one.id for one in sa.children.values() if one.name == child), default=0) for sa in sas]
-        return frozenset(newest)
-
-    async def terminate(self, ike_sa: int, wait: float = 0) -> Done:
-        """Delete one IKE SA on both ends. Raises NotFound."""
-        self._known_sa(ike_sa)
-        self._runner.perform(self._engine.terminate(ike_sa, self._runner.clock()))
-        if wait:
-            await self._until(lambda: all(sa.id != ike_sa for sa in self._engine.ike_sas()), wait)
-        return Done(ok=True, text=f"IKE SA {ike_sa} is being deleted", ike_sa=ike_sa)
-
-    async def rekey_ike_sa(self, ike_sa: int, wait: float = 0) -> Done:
-        """Rekey one IKE SA. Raises NotFound."""
-        peer = self._known_sa(ike_sa)
-        if peer is None:
-            return Done(ok=False, text=f"IKE SA {ike_sa} is not established yet", ike_sa=ike_sa)
-        return replace(await self.rekey(peer, None, wait), ike_sa=ike_sa)
-
-    def _known(self, peer: str, child: str | None) -> None:
-        found = self.config.snapshot().peers.get(peer)
-        if found is None:
+    def _known(self, peer: str) -> None:
+        if self.config.snapshot().peers.get(peer) is None:
             raise NotFound("peer", peer)
-        if child is not None and found.child(child) is None:
-            raise NotFound("child", f"{peer}/{child}")
-
-    def _known_sa(self, number: int) -> str | None:
-        for sa in self._engine.ike_sas():
-            if sa.id == number:
-                return sa.peer_name
-        raise NotFound("IKE SA", str(number))
-
-    async def _until(self, reached: Callable[[], bool], wait: float) -> None:
-        deadline = self._runner.clock() + wait
-        while not reached() and self._runner.clock() < deadline:  # noqa: ASYNC110  what it waits for is many things
-            await asyncio.sleep(_POLL)
 
     def _proven(self) -> list[x509.Certificate]:
         """The certificates by which peers of standing SAs have proven themselves, whole chains."""

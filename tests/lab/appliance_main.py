@@ -71,16 +71,16 @@ class Desk:
         return self.gateway.attempts(peer=peer, limit=limit)
 
     async def connect(self, peer: str, child: str | None = None, wait: float = 10) -> Any:
-        return await self.gateway.connect(peer, child, wait)
+        return await self.gateway.actions.connect(peer, child, wait)
 
     async def disconnect(self, peer: str, child: str | None = None, wait: float = 10) -> Any:
-        return await self.gateway.disconnect(peer, child, wait)
+        return await self.gateway.actions.disconnect(peer, child, wait)
 
     async def rekey(self, peer: str, child: str | None = None, wait: float = 10) -> Any:
-        return await self.gateway.rekey(peer, child, wait)
+        return await self.gateway.actions.rekey(peer, child, wait)
 
     async def redirect(self, peer: str, to: str) -> Any:
-        return await self.gateway.redirect(peer, to)
+        return await self.gateway.actions.redirect(peer, to)
 
     async def fail_over(self, peer: str, behind: int) -> Any:
         """As if this were the standby of a cluster, which had not heard of the last exchanges in either direction."""

@@ -18,6 +18,7 @@ import uvicorn
 from gateway.dataplane.memory import MemoryPlane
 from gateway.service.gateway import Gateway
 from gateway.service.tls import ensure_certificate, server_context
+from gateway.wire.numbers import NotifyType
 from tests.web.api_lab import ME, NET, Api, problem, running
 
 V1 = "/api/v1"
@@ -113,7 +114,7 @@ async def test_a_peer_that_called_is_sent_to_another_gateway(
     assert answer.status_code == 200, answer.text
     calls = {"remote_addresses": ["127.0.0.1"], "remote_port": api.gateway.settings.nat_port}
     await far.config.patch("peers", "moon", calls, ME)
-    assert (await far.connect("moon", wait=20)).ok
+    assert (await far.actions.connect("moon", wait=20)).ok
 
     redirect = f"{V1}/peers/sun/actions/redirect?wait=20"
     problem(await client.post(redirect), 422, "invalid")
@@ -154,12 +155,12 @@ async def test_outages_outlive_the_gateway(tmp_path: Path, far: Gateway) -> None
     async with running(tmp_path / "near") as near:
         await near.config.apply({"apiVersion": "ikegate/v1", "peers": [_sun(far)], "psks": [psk]}, ME)
         for _ in range(2):
-            assert (await near.connect("sun", wait=20)).ok
-            assert (await near.disconnect("sun", wait=20)).ok
+            assert (await near.actions.connect("sun", wait=20)).ok
+            assert (await near.actions.disconnect("sun", wait=20)).ok
         before = near.outages("sun")
     async with running(tmp_path / "near") as near:
         assert near.outages("sun") == before
-        assert (await near.connect("sun", wait=20)).ok
+        assert (await near.actions.connect("sun", wait=20)).ok
         assert near.outages("sun")[0].ended_by == "we called and the peer answered"
     async with running(tmp_path / "near") as near:
         stopped, ended, first = near.outages("sun")
@@ -425,3 +426,17 @@ async def test_a_stream_ends_with_its_token(api: Api, monkeypatch: pytest.Monkey
         async with asyncio.timeout(10):
             async for _ in lines:
                 pass
+
+
+async def test_a_rekey_waits_for_a_peer_that_is_busy(api: Api, client: httpx2.AsyncClient, far: Gateway) -> None:
+    """Its rekey of the IKE SA and ours of the child meet: each refuses the other's (RFC 7296 2.25.1, 2.25.2)."""
+    await _configure(client, far)
+    up = await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
+    assert up.json()["ok"], up.text
+    ours, theirs = await asyncio.gather(
+        api.gateway.actions.rekey("sun", "net", wait=20), far.actions.rekey("moon", wait=20)
+    )
+    refused = [one.cause for one in api.gateway.attempts(peer="sun") if one.notify == NotifyType.TEMPORARY_FAILURE]
+    assert refused == ["refused", "refused"]
+    assert (ours.ok, ours.text) == (True, "sun/net is rekeyed")
+    assert (theirs.ok, theirs.text) == (True, "moon is rekeyed"), theirs.text

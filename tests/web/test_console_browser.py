@@ -211,8 +211,8 @@ def test_pages_follow_what_happens_and_keep_what_a_person_does(lab: Lab, browser
         page.get_by_text("As API call").click()
         expect(page.locator("#api-call")).to_be_visible()
         page.get_by_role("button", name="Disconnect").focus()
-        on_loop(lab, lab.far.disconnect("here", wait=2))
-        on_loop(lab, lab.here.disconnect("far", wait=2))
+        on_loop(lab, lab.far.actions.disconnect("here", wait=2))
+        on_loop(lab, lab.here.actions.disconnect("far", wait=2))
         expect(page.locator("#tunnel-head .state")).to_have_text("Down")
         expect(page.locator("#api-call")).to_be_visible()
         page.goto("/events")
@@ -241,7 +241,7 @@ def test_a_hostile_identity_stays_text_everywhere(lab: Lab, browser: Browser) ->
         expect(page.get_by_role("heading", level=1)).to_have_text("The tunnel is up")
         raised: list[str] = []
         page.on("dialog", lambda dialog: (raised.append(dialog.message), dialog.dismiss()))
-        on_loop(lab, lab.here.disconnect("far", wait=3))
+        on_loop(lab, lab.here.actions.disconnect("far", wait=3))
         port = lab.here.settings.nat_port
         caller = {
             "remote_addresses": ["127.0.0.1"],

@@ -54,7 +54,7 @@ async def redirect_peer(
     request: Request, response: Response, caller: Act, name: ObjectName, order: RedirectOrder, wait: Wait = 0
 ) -> DoneAnswer:
     """Send a peer that called us on to another gateway (RFC 5685); waiting ends when it has left."""
-    done = await current_gateway(request).redirect(name, order.to, wait)
+    done = await current_gateway(request).actions.redirect(name, order.to, wait)
     _note(request, caller, f"redirect {name} to {order.to}", done, name)
     return _answer(done, wait, response)
 
@@ -87,25 +87,25 @@ async def act_on_child(
 async def act_on_ike_sa(
     request: Request, response: Response, caller: Act, number: Number, verb: SaVerb, wait: Wait = 0
 ) -> DoneAnswer:
-    gateway = current_gateway(request)
+    actions = current_gateway(request).actions
     match verb:
         case SaVerb.REKEY:
-            done = await gateway.rekey_ike_sa(number, wait)
+            done = await actions.rekey_ike_sa(number, wait)
         case SaVerb.TERMINATE:
-            done = await gateway.terminate(number, wait)
+            done = await actions.terminate(number, wait)
     _note(request, caller, f"{verb} IKE SA {number}", done)
     return _answer(done, wait, response)
 
 
 async def _act(request: Request, verb: PeerVerb, peer: str, child: str | None, wait: float) -> Done:
-    gateway = current_gateway(request)
+    actions = current_gateway(request).actions
     match verb:
         case PeerVerb.CONNECT:
-            return await gateway.connect(peer, child, wait)
+            return await actions.connect(peer, child, wait)
         case PeerVerb.DISCONNECT:
-            return await gateway.disconnect(peer, child, wait)
+            return await actions.disconnect(peer, child, wait)
         case PeerVerb.REKEY:
-            return await gateway.rekey(peer, child, wait)
+            return await actions.rekey(peer, child, wait)
 
 
 def _note(request: Request, caller: Caller, what: str, done: Done, peer: str | None = None) -> None:

@@ -233,7 +233,8 @@ def _told(done: Done) -> str:
 
 @router.post("/tunnels/{name}/{verb}")
 async def act_on_tunnel(session: SignedIn, gateway: ThisGateway, name: str, verb: str) -> Response:
-    acts = {"connect": gateway.connect, "disconnect": gateway.disconnect, "rekey": gateway.rekey}
+    actions = gateway.actions
+    acts = {"connect": actions.connect, "disconnect": actions.disconnect, "rekey": actions.rekey}
     if verb not in acts:
         raise HTTPException(404)
     return go(tunnel(name), _told(await acts[verb](name, wait=_ACTION_WAIT)))
@@ -241,7 +242,7 @@ async def act_on_tunnel(session: SignedIn, gateway: ThisGateway, name: str, verb
 
 @router.post("/sessions/{number}/{verb}")
 async def act_on_session(session: SignedIn, gateway: ThisGateway, number: int, verb: str) -> Response:
-    acts = {"terminate": gateway.terminate, "rekey": gateway.rekey_ike_sa}
+    acts = {"terminate": gateway.actions.terminate, "rekey": gateway.actions.rekey_ike_sa}
     if verb not in acts:
         raise HTTPException(404)
     return go("/sessions", _told(await acts[verb](number, wait=_ACTION_WAIT)))
