@@ -148,8 +148,12 @@ def test_networks_and_ports_of_the_profile_are_reached_and_no_others(scene: Scen
     assert not scene.connects(hers[4], SERVER[4], MAIL)
     assert scene.connects(hers[6], SERVER[6], MAIL)
     assert scene.server.ping(hers[4]), "what the server begins is answered"
+    (before,) = scene.pair.gateway.ike_sas(tunnel.name)
     scene.pair.charon.rekey(ike=tunnel.name)
-    assert scene.pair.gateway.rekey(tunnel.name, "net")["ok"]
+    until(
+        lambda: [sa["id"] for sa in scene.pair.gateway.ike_sas(tunnel.name)] not in ([], [before["id"]]), "a new IKE SA"
+    )
+    assert (done := scene.pair.gateway.rekey(tunnel.name, "net"))["ok"], done
     assert scene.connects(hers[4], SERVER[4], WEB)
     assert not scene.connects(hers[4], SERVER[4], MAIL), "nor after rekeys"
     until(lambda: scene.access(tunnel)["dropped_packets"] > 0, "what was dropped is counted", seconds=15)

@@ -37,12 +37,18 @@ def loaded(pair: Pair, radius: FreeRadius, name: str, *networks: str) -> Tunnel:
 
 def test_a_user_has_the_addresses_that_the_server_says(pair: Pair, radius: FreeRadius) -> None:
     tunnel = loaded(pair, radius, "radius-fixed", "10.99.0.0/24", "fd00:99::/64")
+    before = len(radius.accounted())
     pair.up(tunnel, initiator="theirs")
     addresses = ["10.99.0.77", "fd00:99::77"]
     assert sorted(their_addresses(pair, tunnel)) == addresses
     assert reached(pair, addresses)
-    starts = until(lambda: [one for one in radius.accounted() if one["User-Name"] == "fixed"], "an accounting record")
-    assert [starts[0][kind] for kind in ("Framed-IP-Address", "Framed-IPv6-Address")] == addresses
+
+    def begun() -> list[dict[str, str]]:
+        return [one for one in radius.accounted()[before:] if one["Acct-Status-Type"] == "Start"]
+
+    (start,) = until(begun, "an accounting record")
+    assert start["User-Name"] == "fixed"
+    assert [start[kind] for kind in ("Framed-IP-Address", "Framed-IPv6-Address")] == addresses
     pair.down(tunnel)
 
 
