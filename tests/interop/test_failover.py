@@ -21,7 +21,7 @@ def test_an_ike_sa_outlives_numbers_that_were_lost(pair: Pair, tmp_path: Path) -
     pair.up(TUNNEL, initiator="theirs")
     (before,) = pair.gateway.ike_sas(TUNNEL.name)
     for _ in range(3):
-        assert pair.gateway.ask("rekey", peer=TUNNEL.name, child="net")["ok"]
+        assert (done := pair.gateway.ask("rekey", peer=TUNNEL.name, child="net"))["ok"], done
     pair.charon.rekey(child=TUNNEL.child_name(NET))
     until(lambda: len(pair.gateway.children(TUNNEL.name)) == 1, "one child is left")
     with flow(pair, tmp_path) as carried:

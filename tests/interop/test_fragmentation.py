@@ -53,7 +53,7 @@ def test_tunnel_comes_up_and_rekeys_over_a_narrow_path(fresh_pair: Callable[...,
         assert "splitting IKE message" in pair.charon.log()
         assert "received fragment" in pair.charon.log()
         before = pair.gateway.children(tunnel.name)[0]["id"]
-        assert pair.gateway.rekey(tunnel.name, "net", wait=30)["ok"]
+        assert (done := pair.gateway.rekey(tunnel.name, "net", wait=30))["ok"], done
         until(lambda: [one["id"] for one in pair.gateway.children(tunnel.name)] not in ([], [before]), "a new child")
         assert pair.pings()
         pair.down(tunnel, initiator=initiator)

@@ -49,7 +49,7 @@ def test_transport_mode_between_the_two_gateways(pair: Pair, initiator: str, ver
     for who in ("ours", "theirs"):
         before = pair.gateway.children(tunnel.name)[0]["id"]
         if who == "ours":
-            assert pair.gateway.rekey(tunnel.name, "net")["ok"]
+            assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
         else:
             pair.charon.rekey(child=tunnel.child_name(tunnel.nets[0]))
         renewed(pair, tunnel, before)
@@ -137,7 +137,7 @@ def test_a_child_sa_for_each_pair_of_networks(pair: Pair) -> None:
             for target in ("10.2.0.1", "10.2.0.200"):
                 assert pair.left.ping(target, source=source), (source, target)
         numbers = {one["id"] for one in children}
-        assert pair.gateway.rekey(tunnel.name, "net")["ok"]
+        assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
         until(lambda numbers=numbers: not numbers & {one["id"] for one in pair.gateway.children()}, "four new ones")
     (status,) = pair.gateway.peer(tunnel.name)["children"]
     assert (status["name"], status["state"]) == ("net", "up")
@@ -165,7 +165,7 @@ def test_the_narrower_of_two_children_carries_its_packets_while_it_stands(pair: 
 
     assert pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], count=2)
     assert packets() == {tunnel.child_name(tunnel.nets[0]): (0, 0), tunnel.child_name(narrow): (2, 2)}
-    assert pair.gateway.disconnect(tunnel.name, narrow.name)["ok"]
+    assert (done := pair.gateway.disconnect(tunnel.name, narrow.name))["ok"], done
     until(lambda: len(pair.their_children(tunnel)) == 1, "one child left")
     # The narrower one is down, and what is its own is dropped meanwhile.
     assert not pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], wait=0.3)

@@ -44,7 +44,7 @@ class Ends:
 
     def down(self, tunnel: Tunnel, initiator: str) -> None:
         if initiator == "ours":
-            assert self.gateway.disconnect(tunnel.name)["ok"]
+            assert (done := self.gateway.disconnect(tunnel.name))["ok"], done
         else:
             self.pluto.terminate(tunnel.name)
         until(lambda: not self.gateway.peer(tunnel.name)["ike_sas"], "gone at our end")

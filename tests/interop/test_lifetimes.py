@@ -165,7 +165,7 @@ def test_both_rekey_at_once(pair: Pair, tunnel: Tunnel, tmp_path: Path) -> None:
 @roles
 def test_either_end_deletes_a_child(pair: Pair, tunnel: Tunnel, initiator: str) -> None:
     if initiator == "ours":
-        assert pair.gateway.disconnect(tunnel.name, "six")["ok"]
+        assert (done := pair.gateway.disconnect(tunnel.name, "six"))["ok"], done
     else:
         pair.charon.request("terminate", {"child": tunnel.child_name(tunnel.nets[1])})
     until(lambda: len(pair.their_children(tunnel)) == len(pair.gateway.children(tunnel.name)) == 1, "one child left")

@@ -87,8 +87,8 @@ def test_each_end_rekeys_and_deletes_through_the_router(site: Site, who: str) ->
     pair.up(tunnel, initiator=site.hidden)
     (child,), (sa,) = pair.gateway.children(tunnel.name), pair.gateway.ike_sas(tunnel.name)
     if who == "ours":
-        assert pair.gateway.rekey(tunnel.name, "net")["ok"]
-        assert pair.gateway.rekey(tunnel.name)["ok"]
+        assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
+        assert (done := pair.gateway.rekey(tunnel.name))["ok"], done
     else:
         pair.charon.rekey(child=tunnel.child_name(tunnel.nets[0]))
         until(
@@ -116,7 +116,7 @@ def test_transport_mode_through_the_router(site: Site, who: str) -> None:
     _check_transport(site, tunnel)
     (before,) = pair.gateway.children(tunnel.name)
     if who == "ours":
-        assert pair.gateway.rekey(tunnel.name, "net")["ok"]
+        assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
     else:
         pair.charon.rekey(child=tunnel.child_name(net))
     until(lambda: before["id"] not in [one["id"] for one in pair.gateway.children(tunnel.name)], "a new child")

@@ -37,10 +37,10 @@ def test_both_have_it(pair: Pair, initiator: str, required: bool) -> None:
     assert key_exchange(pair, tunnel) == "PPK: X25519 with a PPK"
     assert pair.pings()
     # the children and IKE SAs that follow are made of it, too: else these would not come up
-    assert pair.gateway.ask("rekey", peer=tunnel.name, child="net")["ok"]
+    assert (done := pair.gateway.ask("rekey", peer=tunnel.name, child="net"))["ok"], done
     assert pair.pings()
-    assert pair.gateway.ask("rekey", peer=tunnel.name)["ok"]
-    assert pair.gateway.ask("rekey", peer=tunnel.name, child="net")["ok"]
+    assert (done := pair.gateway.ask("rekey", peer=tunnel.name))["ok"], done
+    assert (done := pair.gateway.ask("rekey", peer=tunnel.name, child="net"))["ok"], done
     assert pair.pings()
     assert "PPK" in pair.charon.log()
     pair.down(tunnel)
@@ -104,7 +104,7 @@ def test_ppk_beside_ml_kem(plane: str, tmp_path: Path, initiator: str) -> None:
         six.up(tunnel, initiator=initiator)
         assert key_exchange(six, tunnel) == "hybrid: X25519 and ML-KEM-768 with a PPK"
         assert six.pings()
-        assert six.gateway.ask("rekey", peer=tunnel.name)["ok"]
-        assert six.gateway.ask("rekey", peer=tunnel.name, child="net")["ok"]
+        assert (done := six.gateway.ask("rekey", peer=tunnel.name))["ok"], done
+        assert (done := six.gateway.ask("rekey", peer=tunnel.name, child="net"))["ok"], done
         assert six.pings()
         six.down(tunnel)

@@ -79,7 +79,7 @@ def test_both_insist_on_one_of_several(ends: Ends, initiator: str) -> None:
     assert "PPK used in IKE_INTERMEDIATE" in ends.pluto.log()
     # the keys that follow are made of it, too: else these would not come up
     for child in ("net", None):
-        assert ends.gateway.ask("rekey", peer=tunnel.name, **({"child": child} if child else {}))["ok"]
+        assert (done := ends.gateway.ask("rekey", peer=tunnel.name, **({"child": child} if child else {})))["ok"], done
         assert ends.pings()
     assert ends.gateway.ike_sas(tunnel.name)[-1]["key_exchange"] == BEFORE
     down(ends, tunnel)

@@ -89,7 +89,7 @@ def test_we_send_strongswan_on_while_it_is_here(doubled: Pair) -> None:
     doubled.load(tunnel)
     doubled.up(tunnel, initiator="theirs")
     assert doubled.gateway.ike_sas(tunnel.name)[0]["local"].startswith(OURS)
-    assert doubled.gateway.ask("redirect", peer=tunnel.name, to=OUR_OTHER)["ok"]
+    assert (done := doubled.gateway.ask("redirect", peer=tunnel.name, to=OUR_OTHER))["ok"], done
     until(
         lambda: [sa["local"].startswith(OUR_OTHER) for sa in doubled.gateway.ike_sas(tunnel.name)] == [True],
         "it stands at our other address",

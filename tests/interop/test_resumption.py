@@ -54,7 +54,7 @@ def test_we_come_back_to_libreswan_with_its_ticket(ends: Ends) -> None:
     attempt = ends.gateway.attempt(tunnel.name)
     assert "resumed" in attempt["steps"][1]["text"], f"{attempt}"
     assert ends.pings()
-    assert ends.gateway.disconnect(tunnel.name)["ok"]
+    assert (done := ends.gateway.disconnect(tunnel.name))["ok"], done
     ends.pluto.whack("--name", tunnel.name, "--delete")  # with the IKE SA that it did not miss
 
 

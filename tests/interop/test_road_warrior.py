@@ -101,7 +101,7 @@ def test_a_fixed_address_outlives_rekeys(pair: Pair) -> None:
     before = pair.theirs(tunnel)[0]["responder-spi"]
     pair.charon.rekey(ike=tunnel.name)
     until(lambda: [sa["responder-spi"] != before for sa in pair.theirs(tunnel)] == [True], "the IKE SA is rekeyed")
-    assert pair.gateway.rekey(tunnel.name, "net")["ok"]
+    assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
     until(lambda: len(pair.their_children(tunnel)) == 1, "one child stands")
     assert their_addresses(pair, tunnel) == addresses
     assert reached(pair, addresses)
