@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LAB := kernel or interop or browser
 
 SEEDS ?= 0:20000
+# Tests run in a shuffled order that is the same each time: a verdict is no matter of dice. Another: ORDER=$RANDOM.
+ORDER ?= 1
+TESTS := $(BIN)/python -m pytest --dist loadfile --continue-on-collection-errors --randomly-seed=$(ORDER)
 # The lab's tests wait for peers more than they compute.
 LAB_WORKERS ?= $(shell echo $$(($$(nproc) < 3 ? $$(nproc) + 1 : 4)))
 
@@ -24,9 +27,9 @@ demo: $(VENV)/.runtime ## two gateways and a tunnel between them on this machine
 
 test: development lab ## set up and run all tests; what this machine cannot test is named at the end
 	@failed=0; \
-	$(BIN)/python -m pytest -n auto --dist loadfile --continue-on-collection-errors -m "not ($(LAB))" || failed=1; \
+	$(TESTS) -n auto -m "not ($(LAB))" || failed=1; \
 	$(BIN)/python -m tests.simulation.exploration $(SEEDS) || failed=1; \
-	$(BIN)/python -m pytest -n $(LAB_WORKERS) --dist loadfile --continue-on-collection-errors -m "$(LAB)" || failed=1; \
+	$(TESTS) -n $(LAB_WORKERS) -m "$(LAB)" || failed=1; \
 	exit $$failed
 
 soak: development ## explore bad networks by their seeds on all processors, SEEDS=FIRST:LAST
