@@ -43,9 +43,10 @@ from gateway.ike.sa import OPENING, IkeSa, Lifecycle
 from gateway.ike.shunts import lay_shunts
 from gateway.ike.supervise import connect, disconnect, go_on, hurry, lay_traps, obey, retry_later
 from gateway.ike.tickets import Tickets
+from gateway.policy.changes import Changes, changes
 from gateway.policy.peers import Start
 from gateway.policy.pools import Lease
-from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.policy.snapshot import Snapshot
 from gateway.policy.visits import Visit
 from gateway.wire import payloads as wire
 from gateway.wire.message import Header, parse, parse_header

@@ -22,8 +22,8 @@ from gateway.ike.lifecycle import close
 from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
+from gateway.policy.changes import Changes
 from gateway.policy.peers import Child, Peer, Start, Unique
-from gateway.policy.snapshot import Changes
 
 
 @dataclass(frozen=True, slots=True)

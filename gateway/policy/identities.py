@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -260,3 +261,10 @@ class IdentityPattern:
 
     def __str__(self) -> str:
         return self.text
+
+
+def rank_of(patterns: Sequence[IdentityPattern], identity: Identity) -> int | None:
+    """How closely the patterns name it; none of them fits: None; an empty list fits anybody, least of all."""
+    if not patterns:
+        return 0
+    return max((1 + pattern.rank for pattern in patterns if pattern.matches(identity)), default=None)

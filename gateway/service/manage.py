@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.policy.changes import Changes, changes
+from gateway.policy.snapshot import Snapshot
 from gateway.service.access import Access
 from gateway.service.differences import SINGULAR, Difference, differences, summary
 from gateway.service.documents import (

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.policy.snapshot import Changes, Snapshot
+from gateway.policy.changes import Changes
+from gateway.policy.snapshot import Snapshot
 from gateway.policy.widening import widened
 from gateway.service.differences import SINGULAR, Difference, differences
 from gateway.service.documents import API_VERSION, Document, as_document, places, pointer_of, validated

@@ -27,8 +27,9 @@ from gateway.ike.flow import NoAnswer
 from gateway.ike.path import Path
 from gateway.ike.plane import Disturbed, PlaneEvent
 from gateway.ike.puzzles import Search
+from gateway.policy.changes import Changes
 from gateway.policy.pools import Lease
-from gateway.policy.snapshot import Changes, Snapshot
+from gateway.policy.snapshot import Snapshot
 from gateway.policy.visits import Visit
 from gateway.service.blocking import Blocking
 from gateway.service.journal import Journal

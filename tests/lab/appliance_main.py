@@ -21,7 +21,8 @@ import httpx2
 from gateway.cli.server import Server, bind
 from gateway.dataplane.choose import open_driver
 from gateway.ike.plane import Refused
-from gateway.policy.snapshot import Changes, EngineSettings, Snapshot
+from gateway.policy.changes import Changes
+from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.service.access import Scope
 from gateway.service.gateway import Gateway
 from gateway.service.manage import Conflict, Invalid, NotFound, PreconditionFailed, Terms

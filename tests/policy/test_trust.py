@@ -13,9 +13,10 @@ from cryptography.x509.ocsp import OCSPCertStatus
 
 from gateway.crypto.signatures import PrivateKey
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
+from gateway.policy.changes import Changes, changes
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
-from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.policy.snapshot import Snapshot
 from tests.crypto.test_revocation import response
 from tests.policy.test_snapshot import peer
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.policy.changes import Changes, changes
+from gateway.policy.snapshot import Snapshot
 from gateway.service.journal import Journal
 from gateway.service.manage import Configuration
 from gateway.storage.database import Database

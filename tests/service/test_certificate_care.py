@@ -11,7 +11,7 @@ from gateway.crypto.authority import DAY
 from gateway.crypto.containers import pem
 from gateway.crypto.revoking import Revoked, answer_ocsp
 from gateway.crypto.signatures import PrivateKey
-from gateway.policy.snapshot import Changes
+from gateway.policy.changes import Changes
 from gateway.service import certificate_care
 from gateway.service.authorities import facts_of, warnings
 from gateway.service.revocation_sources import sources

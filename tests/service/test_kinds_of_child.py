@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from gateway.policy.changes import Changes
 from gateway.policy.peers import Mark, Mode, Offload, WhenDown
-from gateway.policy.snapshot import Changes
 from gateway.service.manage import Configuration, Invalid, Terms
 from tests.service.bench import Bench
 

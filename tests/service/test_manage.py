@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.policy.snapshot import Changes
+from gateway.policy.changes import Changes
 from gateway.service.manage import Configuration, Conflict, Invalid, NotFound, PreconditionFailed, Terms, Written
 from gateway.storage.objects import KINDS
 from gateway.storage.rules import SettingsObject

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from gateway.policy.changes import Changes
 from gateway.policy.peers import Shunt, ShuntAction
 from gateway.policy.selectors import Selector
-from gateway.policy.snapshot import Changes, EngineSettings
+from gateway.policy.snapshot import EngineSettings
 from gateway.service.differences import summary
 from gateway.service.expiry import Expiry
 from gateway.service.manage import Configuration, Invalid, NotFound, PreconditionFailed, Terms

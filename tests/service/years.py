@@ -13,7 +13,8 @@ from gateway.crypto.authority import DAY, Profile, Wanted
 from gateway.crypto.containers import pem
 from gateway.crypto.revoking import Revoked, revocation_list
 from gateway.crypto.signatures import PrivateKey
-from gateway.policy.snapshot import Changes, Snapshot, changes
+from gateway.policy.changes import Changes, changes
+from gateway.policy.snapshot import Snapshot
 from gateway.service.authorities import facts_of
 from gateway.service.certificate_care import CertificateCare
 from gateway.service.fetching import FetchFailed

@@ -2,9 +2,9 @@
 
 import pytest
 
+from gateway.policy.changes import Changes
 from gateway.policy.peers import Shunt, ShuntAction
 from gateway.policy.selectors import Selector
-from gateway.policy.snapshot import Changes
 from gateway.storage.objects import FieldError
 from gateway.storage.peers import ChildObject, PeerObject
 from tests.web.console_lab import LAB, SECRET

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Header, Path, Query, Response, Security
 from pydantic import BaseModel, Field
 
-from gateway.policy.snapshot import Changes
+from gateway.policy.changes import Changes
 from gateway.service.access import Scope
 from gateway.service.differences import Difference
 from gateway.service.manage import FieldError, Invalid, Terms, Written

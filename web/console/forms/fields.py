@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
-from gateway.policy.snapshot import Changes
+from gateway.policy.changes import Changes
 from gateway.storage.objects import FieldError
 from web.console.words import listed
 
