@@ -22,8 +22,8 @@ from gateway.crypto import der
 from gateway.crypto.certificates import MALFORMED, Certificate, InvalidCertificate, quietly
 from gateway.crypto.chains import is_signed_by
 from gateway.crypto.containers import MAX_CRL_OCTETS
+from gateway.crypto.schemes import scheme_of_oid
 from gateway.crypto.signature_keys import weakness
-from gateway.crypto.signatures import scheme_of_oid
 
 KEPT_OCTETS = 64 * 1024 * 1024
 """Of lists that stay parsed; a list takes about as much again."""

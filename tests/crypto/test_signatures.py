@@ -4,19 +4,9 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, padding, rsa, x25519
 
+from gateway.crypto.schemes import HASHES, SCHEMES, InvalidProof, UnknownAlgorithm, recognise
 from gateway.crypto.signature_keys import InvalidKey, spki, weakness
-from gateway.crypto.signatures import (
-    HASHES,
-    METHODS,
-    SCHEMES,
-    InvalidProof,
-    PrivateKey,
-    PublicKey,
-    UnknownAlgorithm,
-    check,
-    prove,
-    recognise,
-)
+from gateway.crypto.signatures import METHODS, PrivateKey, PublicKey, check, prove
 from gateway.wire.numbers import AuthMethod, HashAlgorithm
 
 RSA = PrivateKey(rsa.generate_private_key(65537, 2048))

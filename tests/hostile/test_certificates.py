@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.crypto.keys import signed_octets
-from gateway.crypto.signatures import HASHES, PrivateKey, prove
+from gateway.crypto.schemes import HASHES
+from gateway.crypto.signatures import PrivateKey, prove
 from gateway.ike.attempts import Attempt
 from gateway.policy.authentication import LocalAuth, Method, RemoteAuth
 from gateway.policy.snapshot import Snapshot

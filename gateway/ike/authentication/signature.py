@@ -1,8 +1,9 @@
 """Authentication by a signature: with a certificate, or with a raw public key (RFC 7296 2.15, RFC 7427, RFC 7670)."""
 
 from gateway.crypto.chains import Chain, Check, Untrusted
+from gateway.crypto.schemes import InvalidProof, UnknownAlgorithm
 from gateway.crypto.signature_keys import InvalidKey
-from gateway.crypto.signatures import InvalidProof, PublicKey, UnknownAlgorithm, check, prove
+from gateway.crypto.signatures import PublicKey, check, prove
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import revocation, trust

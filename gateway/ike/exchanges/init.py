@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.crypto import groups, suites
-from gateway.crypto.signatures import HASHES
+from gateway.crypto.schemes import HASHES
 from gateway.ike import attempt_log, auth_methods, childless, puzzles, quantum, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step

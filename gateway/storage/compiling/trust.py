@@ -11,8 +11,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from gateway.crypto import containers
+from gateway.crypto.schemes import scheme
 from gateway.crypto.signature_keys import spki
-from gateway.crypto.signatures import PrivateKey, PublicKey, scheme
+from gateway.crypto.signatures import PrivateKey, PublicKey
 from gateway.policy.authentication import Authority, Credential, LocalAuth, Method, RemoteAuth, Revocation
 from gateway.policy.identities import Identity
 from gateway.storage.findings import Findings, Pointers
