@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from socket import socket
 
 from gateway.dataplane.driver import IkeReceived
-from gateway.ike.plane import Counters, EspState, Mended, Order, PlaneEvent, Policy, Refused, RuleCounters, StateKey
+from gateway.ike.plane import Counters, EspState, Order, Policy, Refused, RuleCounters, StateKey
+from gateway.ike.plane_events import PlaneEvent
+from gateway.ike.plane_protocol import Mended
 
 
 class AbsentPlane:

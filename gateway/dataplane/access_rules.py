@@ -13,16 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
 from gateway.dataplane.nft import WORDS, Nft, addresses, ports
-from gateway.ike.plane import (
-    AddressRules,
-    LayRules,
-    LiftRules,
-    Order,
-    PlaneEvent,
-    Refused,
-    RuleCounters,
-    RulesLost,
-)
+from gateway.ike.plane import AddressRules, LayRules, LiftRules, Order, Refused, RuleCounters
+from gateway.ike.plane_events import PlaneEvent, RulesLost
 from gateway.policy.selectors import Selector
 
 _log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from socket import socket
 from typing import Protocol
 
-from gateway.ike.plane import DataPlane
+from gateway.ike.plane_protocol import DataPlane
 
 IkeReceived = Callable[[bytes, tuple[str, int], str], None]
 """Datagram without the non-ESP marker, (address, port) it came from, our address it came to."""

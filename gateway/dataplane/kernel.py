@@ -39,10 +39,8 @@ from gateway.ike.plane import (
     Direction,
     EspState,
     Expect,
-    Mended,
     MoveState,
     Order,
-    PlaneEvent,
     Policy,
     Refused,
     RemoveAddress,
@@ -54,6 +52,8 @@ from gateway.ike.plane import (
     SkipSequence,
     StateKey,
 )
+from gateway.ike.plane_events import PlaneEvent
+from gateway.ike.plane_protocol import Mended
 
 _log = logging.getLogger(__name__)
 

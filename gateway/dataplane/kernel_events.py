@@ -36,7 +36,8 @@ from gateway.dataplane.xfrm_structs import (
     XfrmUsersaId,
     XfrmUsersaInfo,
 )
-from gateway.ike.plane import Acquire, Disturbed, EventsLost, Expire, PlaneEvent, Policy, Remapped, StateKey
+from gateway.ike.plane import Policy, StateKey
+from gateway.ike.plane_events import Acquire, Disturbed, EventsLost, Expire, PlaneEvent, Remapped
 
 _log = logging.getLogger(__name__)
 

@@ -20,10 +20,8 @@ from gateway.ike.plane import (
     Interface,
     LayRules,
     LiftRules,
-    Mended,
     MoveState,
     Order,
-    PlaneEvent,
     Policy,
     PolicyKey,
     Refused,
@@ -37,6 +35,8 @@ from gateway.ike.plane import (
     SkipSequence,
     StateKey,
 )
+from gateway.ike.plane_events import PlaneEvent
+from gateway.ike.plane_protocol import Mended
 
 _MAY_BE_REFUSED = AddState | AddPolicy | AddRoute | MoveState | AddInterface | AddAddress | SkipSequence | LayRules
 LOWEST_SPI = 256  # RFC 4303 2.1: 0 means none, 1-255 are reserved

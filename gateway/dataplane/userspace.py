@@ -33,10 +33,8 @@ from gateway.ike.plane import (
     Direction,
     EspState,
     Expect,
-    Mended,
     MoveState,
     Order,
-    PlaneEvent,
     Policy,
     Refused,
     RemoveAddress,
@@ -48,6 +46,8 @@ from gateway.ike.plane import (
     SkipSequence,
     StateKey,
 )
+from gateway.ike.plane_events import PlaneEvent
+from gateway.ike.plane_protocol import Mended
 from gateway.policy.selectors import Selector
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from gateway.dataplane.esp import IPV4, IPV6, Exhausted
 from gateway.dataplane.userspace_packets import clamp_mss
 from gateway.dataplane.userspace_sas import Drops, Lane, OutboundSa
 from gateway.dataplane.userspace_udp import MOST_OCTETS, MOST_SEGMENTS, segmented
-from gateway.ike.plane import Expire, PlaneEvent
+from gateway.ike.plane_events import Expire, PlaneEvent
 
 LARGEST_PACKET = 1 << 11
 _ROOM = MOST_OCTETS - LARGEST_PACKET

@@ -14,7 +14,8 @@ from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, InboundSa, Sparingly
 from gateway.dataplane.userspace_tcp import TunWriter
 from gateway.dataplane.userspace_udp import CONTROL_OCTETS, Control, local_address, received
-from gateway.ike.plane import Expire, PlaneEvent, Remapped, StateKey, UnknownSpi
+from gateway.ike.plane import StateKey
+from gateway.ike.plane_events import Expire, PlaneEvent, Remapped, UnknownSpi
 
 PACKETS_AT_ONCE = 64
 SECONDS_AT_ONCE = 0.003

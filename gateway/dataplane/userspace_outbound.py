@@ -11,7 +11,8 @@ from gateway.dataplane.userspace_batch import LARGEST_PACKET, Batch
 from gateway.dataplane.userspace_packets import Flow, flow_key, keyed, parse_flow, traffic_class
 from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, Lane, OutboundSa, Sparingly
-from gateway.ike.plane import Acquire, Action, PlaneEvent, Policy, StateKey
+from gateway.ike.plane import Action, Policy, StateKey
+from gateway.ike.plane_events import Acquire, PlaneEvent
 
 PACKETS_AT_ONCE = 132
 """Read in one go of the event loop: three full sends, at 5 us a packet two thirds of a millisecond."""

@@ -3,7 +3,7 @@
 from struct import Struct
 from typing import NamedTuple
 
-from gateway.ike.plane import Packet, packet
+from gateway.ike.plane_events import Packet, packet
 
 TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136
 _ICMP, _ICMPV6 = 1, 58

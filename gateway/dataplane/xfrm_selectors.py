@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.dataplane.xfrm_structs import XfrmSelector
-from gateway.ike.plane import Packet, Refused, packet
+from gateway.ike.plane import Refused
+from gateway.ike.plane_events import Packet, packet
 from gateway.policy.selectors import OPAQUE_PORT, Selector
 
 MOST_SELECTORS = 256

@@ -14,7 +14,8 @@ from gateway.ike.extensions import Extensions
 from gateway.ike.fragments import Pool
 from gateway.ike.ownership import Ownership
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
-from gateway.ike.plane import DataPlane, Interface
+from gateway.ike.plane import Interface
+from gateway.ike.plane_protocol import DataPlane
 from gateway.ike.sa import IkeSa, Lifecycle, Relocation
 from gateway.ike.tickets import Tickets
 from gateway.ike.timers import Timers

@@ -25,9 +25,8 @@ from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_un
 from gateway.ike.parts import led_by
 from gateway.ike.path import Path
 from gateway.ike.people import cut, cut_without_rules
-from gateway.ike.plane import (
+from gateway.ike.plane_events import (
     Acquire,
-    DataPlane,
     Disturbed,
     EventsLost,
     Expire,
@@ -37,6 +36,7 @@ from gateway.ike.plane import (
     RulesLost,
     UnknownSpi,
 )
+from gateway.ike.plane_protocol import DataPlane
 from gateway.ike.replacing import Replacing, replace
 from gateway.ike.roaming import network_changed, relocated
 from gateway.ike.sa import OPENING, IkeSa, Lifecycle

@@ -4,7 +4,7 @@ from gateway.ike.children import remove
 from gateway.ike.core import Core
 from gateway.ike.driver import next_task
 from gateway.ike.exchanges.informational import delete_spi
-from gateway.ike.plane import Mended
+from gateway.ike.plane_protocol import Mended
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.ike.supervise import keep_up

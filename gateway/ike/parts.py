@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from gateway.ike.core import Core
 from gateway.ike.modes import fits
-from gateway.ike.plane import Packet
+from gateway.ike.plane_events import Packet
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.policy.peers import Child, Mode
 from gateway.policy.selectors import Selector, subtract

@@ -1,13 +1,12 @@
-"""The data plane as the engine sees it: orders it gives, events it hears, and the protocol that a driver fulfils."""
+"""The data plane as the engine sees it: what lies there, and the orders that the engine gives."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from gateway.crypto.suites import Encryption, Integrity
 from gateway.policy.peers import Mark, Mode, Offload
-from gateway.policy.selectors import ANY_PORT, Selector
+from gateway.policy.selectors import Selector
 
 
 class Refused(Exception):
@@ -296,131 +295,3 @@ class Counters:
     replays: int = 0
     forged: int = 0
     last_used: float = 0.0
-
-
-Packet = tuple[Selector, Selector]
-"""A packet's source and destination, as selectors that hold no other."""
-
-
-def packet(version: int, protocol: int, source: int, destination: int, ports: tuple[int, int] | None) -> Packet:
-    """From what is in its headers; `ports` None for a protocol that has none, or where they cannot be seen."""
-    ours, theirs = ((ports[0],) * 2, (ports[1],) * 2) if ports else (ANY_PORT, ANY_PORT)
-    return (
-        Selector(version, source, source, protocol, *ours),
-        Selector(version, destination, destination, protocol, *theirs),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Acquire:
-    """A packet met a trap policy: a CHILD_SA for `reqid` is wanted, for this `packet` first where the driver tells."""
-
-    reqid: int
-    packet: Packet | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Expire:
-    """A state reached its soft limit (rekey it) or its hard limit (it is gone); `reqid` is the state's, 0 unknown."""
-
-    key: StateKey
-    hard: bool
-    reqid: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Remapped:
-    """Authenticated ESP for the state, whose `reqid` is 0 where unknown, comes from elsewhere (XFRM_MSG_MAPPING)."""
-
-    key: StateKey
-    address: str
-    port: int
-    reqid: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownSpi:
-    """ESP arrived for an SPI that nobody has (RFC 7296 1.5)."""
-
-    spi: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventsLost:
-    """The driver missed events: dump and reconcile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Disturbed:
-    """Somebody else took away states or policies of ours, or may have: dump and reconcile."""
-
-
-@dataclass(frozen=True, slots=True)
-class RulesLost:
-    """Somebody took away strict rules of these virtual addresses, and they cannot be laid again; a sentence why."""
-
-    addresses: frozenset[str]
-    why: str
-
-
-PlaneEvent = Acquire | Expire | Remapped | UnknownSpi | EventsLost | Disturbed | RulesLost
-
-
-class Mended(NamedTuple):
-    """What was found missing: `gone` states, and how many of everything else are back in their places.
-
-    `tables` are nftables' since the last time; what of them is gone is not found here, but by looks of their own.
-    """
-
-    gone: frozenset[StateKey] = frozenset()
-    policies: int = 0
-    routes: int = 0
-    interfaces: int = 0
-    addresses: int = 0
-    tables: int = 0
-
-
-class DataPlane(Protocol):
-    """A driver. Every call returns at once; only `apply` and `allocate_spi` raise, and only Refused."""
-
-    name: str
-    needs_encapsulation: bool
-    """Whether it carries ESP only inside UDP."""
-
-    def describe(self) -> str:
-        """One line for people: which data plane this is."""
-
-    def allocate_spi(self, source: str, destination: str) -> int:
-        """An inbound SPI (256 or more) that is free at `destination`, our address; held until added or removed."""
-
-    def apply(self, orders: Sequence[Order]) -> None:
-        """Carry out the orders in their sequence, all or none. Raises Refused with the driver's own reason."""
-
-    def counters(self) -> Mapping[StateKey, Counters]:
-        """Of every state of ours, from one dump."""
-
-    def rule_counters(self) -> Mapping[str, RuleCounters]:
-        """By virtual address with rules, as last looked at; calling it has them looked at again."""
-
-    def shortcomings(self) -> Sequence[str]:
-        """What was ordered and cannot be done here, as sentences with what would help."""
-
-    def states(self) -> Sequence[EspState]:
-        """The states that really lie there, as read back where that is possible (without keys), else as remembered."""
-
-    def policies(self) -> Sequence[Policy]:
-        """The policies of ours that really lie there."""
-
-    def mend(self) -> Mended:
-        """Put back what was ordered and is not there any more, and let routes fit the network as it is now.
-
-        States that are gone are told and stay so: their sequence numbers would begin anew under the same keys. What
-        cannot be put back is logged.
-        """
-
-    def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
-        """Begin to deliver events through `emit`, on the running event loop."""
-
-    def close(self) -> None:
-        """Remove everything of ours, states, policies and routes; never touches another's, never raises."""

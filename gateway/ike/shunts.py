@@ -8,12 +8,9 @@ from gateway.ike.plane import (
     Action,
     AddPolicy,
     Counters,
-    DataPlane,
     Direction,
     EspState,
-    Mended,
     Order,
-    PlaneEvent,
     Policy,
     PolicyKey,
     Refused,
@@ -21,6 +18,8 @@ from gateway.ike.plane import (
     RuleCounters,
     StateKey,
 )
+from gateway.ike.plane_events import PlaneEvent
+from gateway.ike.plane_protocol import DataPlane, Mended
 from gateway.policy.peers import Shunt, ShuntAction
 
 _ACTIONS = {ShuntAction.PASS: Action.PASS, ShuntAction.DROP: Action.DROP}

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from gateway.ike.plane import Counters, DataPlane, StateKey
+from gateway.ike.plane import Counters, StateKey
+from gateway.ike.plane_protocol import DataPlane
 from gateway.ike.sa import ChildSa
 
 _SHORTEST = 1.0

@@ -13,7 +13,8 @@ from gateway.dataplane.driver import Driver
 from gateway.ike import requiring
 from gateway.ike.attempts import Attempt
 from gateway.ike.engine import Engine
-from gateway.ike.plane import Disturbed, EspState, Policy
+from gateway.ike.plane import EspState, Policy
+from gateway.ike.plane_events import Disturbed
 from gateway.policy.authentication import Method
 from gateway.policy.pools import Lease
 from gateway.service.actions import Actions

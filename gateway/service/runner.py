@@ -25,7 +25,7 @@ from gateway.ike.effects import (
 from gateway.ike.engine import Engine
 from gateway.ike.flow import NoAnswer
 from gateway.ike.path import Path
-from gateway.ike.plane import Disturbed, PlaneEvent
+from gateway.ike.plane_events import Disturbed, PlaneEvent
 from gateway.ike.puzzles import Search
 from gateway.policy.changes import Changes
 from gateway.policy.pools import Lease

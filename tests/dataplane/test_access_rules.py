@@ -9,7 +9,8 @@ import pytest
 
 from gateway.dataplane.access_rules import AccessRules
 from gateway.dataplane.netfilter import Tables, input_table
-from gateway.ike.plane import AddressRules, LayRules, LiftRules, PlaneEvent, Refused, RulesLost
+from gateway.ike.plane import AddressRules, LayRules, LiftRules, Refused
+from gateway.ike.plane_events import PlaneEvent, RulesLost
 from gateway.policy.selectors import Selector
 from tests.lab.namespaces import Namespace, Network
 

@@ -31,7 +31,8 @@ from gateway.dataplane.xfrm_structs import (
     XfrmUsersaId,
     XfrmUsersaInfo,
 )
-from gateway.ike.plane import Acquire, Direction, Expire, PlaneEvent, Policy, Remapped, StateKey
+from gateway.ike.plane import Direction, Policy, StateKey
+from gateway.ike.plane_events import Acquire, Expire, PlaneEvent, Remapped
 from gateway.policy.peers import Mark
 from gateway.policy.selectors import Selector
 

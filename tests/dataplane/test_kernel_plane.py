@@ -19,20 +19,9 @@ from gateway.dataplane.memory import MemoryPlane
 from gateway.dataplane.netlink import NETLINK_XFRM, Netlink, NetlinkError, attribute, attributes
 from gateway.dataplane.xfrm_policies import policies_dump, read_policy
 from gateway.dataplane.xfrm_structs import XfrmLifetimeCfg
-from gateway.ike.plane import (
-    Action,
-    AddPolicy,
-    AddRoute,
-    Direction,
-    Disturbed,
-    Mended,
-    PlaneEvent,
-    Policy,
-    Refused,
-    RemovePolicy,
-    RemoveRoute,
-    Route,
-)
+from gateway.ike.plane import Action, AddPolicy, AddRoute, Direction, Policy, Refused, RemovePolicy, RemoveRoute, Route
+from gateway.ike.plane_events import Disturbed, PlaneEvent
+from gateway.ike.plane_protocol import Mended
 from gateway.policy.peers import Mark
 from gateway.policy.selectors import Selector
 from tests.lab.namespaces import Namespace, Network, two_sites

@@ -11,7 +11,6 @@ from gateway.crypto import suites
 from gateway.dataplane.driver import Driver
 from gateway.dataplane.memory import MemoryPlane
 from gateway.ike.plane import (
-    Acquire,
     AddPolicy,
     AddRoute,
     AddState,
@@ -29,6 +28,7 @@ from gateway.ike.plane import (
     SkipSequence,
     StateKey,
 )
+from gateway.ike.plane_events import Acquire
 from gateway.policy.selectors import Selector
 
 AES = suites.encryption(20, 256)

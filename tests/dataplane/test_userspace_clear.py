@@ -20,13 +20,13 @@ from gateway.ike.plane import (
     AddRoute,
     Direction,
     LayRules,
-    Mended,
     Order,
     Policy,
     RemovePolicy,
     RemoveRoute,
     Route,
 )
+from gateway.ike.plane_protocol import Mended
 from gateway.policy.selectors import Selector
 from tests.dataplane.test_userspace_network import ends
 from tests.dataplane.test_userspace_shunts import leaves_by, policy, rules

@@ -19,18 +19,8 @@ from gateway.dataplane.userspace_outbound import PACKETS_AT_ONCE, Outbound
 from gateway.dataplane.userspace_policies import PolicyTable
 from gateway.dataplane.userspace_sas import Drops, InboundSa, OutboundSa, Sparingly
 from gateway.dataplane.userspace_udp import prepare
-from gateway.ike.plane import (
-    Acquire,
-    Direction,
-    Encapsulation,
-    EspState,
-    Expire,
-    PlaneEvent,
-    Policy,
-    Remapped,
-    StateKey,
-    UnknownSpi,
-)
+from gateway.ike.plane import Direction, Encapsulation, EspState, Policy, StateKey
+from gateway.ike.plane_events import Acquire, Expire, PlaneEvent, Remapped, UnknownSpi
 from gateway.policy.selectors import Selector
 from tests.dataplane.test_userspace_packets import ipv4, ipv6
 

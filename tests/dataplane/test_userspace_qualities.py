@@ -13,12 +13,10 @@ from gateway.dataplane.esp import OutboundEsp
 from gateway.dataplane.userspace import UserspacePlane
 from gateway.dataplane.userspace_packets import TCP, checksum, clamp_mss
 from gateway.ike.plane import (
-    Acquire,
     AddInterface,
     AddPolicy,
     AddState,
     Encapsulation,
-    Expire,
     Interface,
     Limits,
     MoveState,
@@ -26,6 +24,7 @@ from gateway.ike.plane import (
     RemoveState,
     StateKey,
 )
+from gateway.ike.plane_events import Acquire, Expire
 from gateway.policy.peers import Mark, Mode, Offload
 from gateway.policy.selectors import Selector
 from tests.dataplane.test_userspace_network import POLICY, STATE

@@ -15,18 +15,8 @@ from typing import Any
 
 from gateway.crypto.suites import Encryption, Integrity, by_keyword
 from gateway.dataplane.userspace import UserspacePlane
-from gateway.ike.plane import (
-    AddPolicy,
-    AddRoute,
-    AddState,
-    Direction,
-    Encapsulation,
-    EspState,
-    Order,
-    PlaneEvent,
-    Policy,
-    Route,
-)
+from gateway.ike.plane import AddPolicy, AddRoute, AddState, Direction, Encapsulation, EspState, Order, Policy, Route
+from gateway.ike.plane_events import PlaneEvent
 from gateway.policy.selectors import Selector
 
 IP_PKTINFO = 8

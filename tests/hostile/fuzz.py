@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gateway.ike.path import Path
-from gateway.ike.plane import Acquire, Disturbed, EventsLost, Expire, Remapped, StateKey, UnknownSpi
+from gateway.ike.plane import StateKey
+from gateway.ike.plane_events import Acquire, Disturbed, EventsLost, Expire, Remapped, UnknownSpi
 from gateway.policy.peers import Child, Shunt, ShuntAction, Start, Unique, WhenDown
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings, Snapshot

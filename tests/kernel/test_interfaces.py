@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from gateway.ike.plane import (
-    Acquire,
     AddInterface,
     AddPolicy,
     AddRoute,
@@ -21,6 +20,7 @@ from gateway.ike.plane import (
     RemoveRoute,
     Route,
 )
+from gateway.ike.plane_events import Acquire
 from gateway.policy.selectors import Selector
 from tests.kernel.conftest import Child, Site
 from tests.kernel.test_traffic import told

@@ -10,17 +10,8 @@ from subprocess import PIPE, Popen
 import pytest
 
 from gateway.dataplane.kernel import KernelPlane
-from gateway.ike.plane import (
-    AddPolicy,
-    AddState,
-    Direction,
-    Encapsulation,
-    EspState,
-    Expire,
-    Limits,
-    Policy,
-    Refused,
-)
+from gateway.ike.plane import AddPolicy, AddState, Direction, Encapsulation, EspState, Limits, Policy, Refused
+from gateway.ike.plane_events import Expire
 from gateway.policy.peers import Mark, Mode, Offload
 from gateway.policy.selectors import Selector
 from tests.kernel.conftest import OUTER, Child, Site, cipher

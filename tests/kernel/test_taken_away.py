@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.dataplane.kernel_blocklist import Blocklist
-from gateway.ike.plane import AddAddress, AddInterface, AddRoute, Interface, Mended, RemoveAddress, Route
+from gateway.ike.plane import AddAddress, AddInterface, AddRoute, Interface, RemoveAddress, Route
+from gateway.ike.plane_protocol import Mended
 from gateway.policy.selectors import Selector
 from tests.kernel.conftest import Child, Site
 from tests.kernel.test_interfaces import links

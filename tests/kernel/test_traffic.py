@@ -13,23 +13,19 @@ import pytest
 
 from gateway.dataplane.kernel import bypass
 from gateway.ike.plane import (
-    Acquire,
     AddPolicy,
     AddState,
     Encapsulation,
     EspState,
-    EventsLost,
-    Expire,
     MoveState,
     Order,
-    PlaneEvent,
     Policy,
     Refused,
-    Remapped,
     RemoveState,
     SkipSequence,
     StateKey,
 )
+from gateway.ike.plane_events import Acquire, EventsLost, Expire, PlaneEvent, Remapped
 from tests.kernel.conftest import OUTER, Child, Site, cipher, mac
 from tests.lab.in_kernel import in_kernel
 

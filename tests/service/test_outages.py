@@ -7,7 +7,8 @@ from types import MappingProxyType
 import pytest
 
 from gateway.ike.effects import Effect, Event
-from gateway.ike.plane import Acquire, AddState, Disturbed
+from gateway.ike.plane import AddState
+from gateway.ike.plane_events import Acquire, Disturbed
 from gateway.ike.reasons import TAKEN_AWAY, Kind
 from gateway.policy.peers import Peer, Start, WhenDown
 from gateway.policy.snapshot import EngineSettings, Snapshot

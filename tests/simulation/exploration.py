@@ -10,7 +10,8 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
-from gateway.ike.plane import Action, Direction, Expire
+from gateway.ike.plane import Action, Direction
+from gateway.ike.plane_events import Expire
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
 from gateway.policy.peers import Child, Retransmission, Start
 from gateway.policy.proposals import Proposal

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from gateway.ike.plane import AddressRules, RulesLost
+from gateway.ike.plane import AddressRules
+from gateway.ike.plane_events import RulesLost
 from gateway.policy.access import AccessProfile
 from gateway.policy.peers import Peer
 from gateway.policy.pools import Pool

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.ike.plane import Acquire, Action, AddPolicy, Direction, Order, Policy, PolicyKey, RemovePolicy, RemoveState
+from gateway.ike.plane import Action, AddPolicy, Direction, Order, Policy, PolicyKey, RemovePolicy, RemoveState
+from gateway.ike.plane_events import Acquire
 from gateway.policy.peers import Mode, Peer, Start, WhenDown
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.ike.path import Path
-from gateway.ike.plane import UnknownSpi
+from gateway.ike.plane_events import UnknownSpi
 from gateway.ike.sa import OPENING, IkeSa
 from gateway.policy.peers import Peer, Start
 from gateway.policy.snapshot import Snapshot

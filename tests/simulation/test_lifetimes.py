@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.ike.plane import Expire
+from gateway.ike.plane_events import Expire
 from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Child, Start
 from gateway.policy.selectors import Selector

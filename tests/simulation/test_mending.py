@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.ike.plane import Disturbed, EventsLost
+from gateway.ike.plane_events import Disturbed, EventsLost
 from gateway.policy.peers import Start
 from tests.simulation.network import Host, Network, two
 from tests.simulation.test_blocking import left

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.dataplane.memory import MemoryPlane
 from gateway.ike.path import Path
-from gateway.ike.plane import Direction, Encapsulation, Remapped
+from gateway.ike.plane import Direction, Encapsulation
+from gateway.ike.plane_events import Remapped
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.policy.peers import Start
 from gateway.policy.snapshot import Snapshot

@@ -7,7 +7,8 @@ import pytest
 from gateway.ike.answering import script as honest
 from gateway.ike.attempts import Outcome
 from gateway.ike.core import Core
-from gateway.ike.plane import Acquire, Action, Counters, Expire
+from gateway.ike.plane import Action, Counters
+from gateway.ike.plane_events import Acquire, Expire
 from gateway.ike.sa import IkeSa
 from gateway.policy.peers import Peer, Start
 from gateway.policy.selectors import Selector

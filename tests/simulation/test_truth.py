@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from gateway.ike.plane import Action, Direction, Disturbed, EventsLost
+from gateway.ike.plane import Action, Direction
+from gateway.ike.plane_events import Disturbed, EventsLost
 from gateway.ike.sa import ChildSa, Lifecycle
 from gateway.service.observe import Observer
 from gateway.service.status import TunnelState, WantedChildStatus

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.ike.attempts import Outcome
 from gateway.ike.path import Path
-from gateway.ike.plane import Acquire
+from gateway.ike.plane_events import Acquire
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.peers import Child, Start
 from gateway.policy.proposals import Proposal
