@@ -3,25 +3,23 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.ike import attempt_log, auth_lifetime, driver, due, lifetimes, reasons, requiring
+from gateway.ike import auth_lifetime, driver, due, lifetimes, reasons, requiring
 from gateway.ike.admission import Blocked
-from gateway.ike.answering import answer_request, outside_answered, script
+from gateway.ike.answering import outside_answered, script
 from gateway.ike.authentication.again import judge_again
 from gateway.ike.authentication.eap.tls_machine import TlsMaker
 from gateway.ike.core import Core
+from gateway.ike.dispatch import dispatch
 from gateway.ike.effects import Effect
-from gateway.ike.exchanges import failover, mobike
-from gateway.ike.exchanges.entry import answer_init, answer_other_version, answer_resume
+from gateway.ike.exchanges import failover
 from gateway.ike.exchanges.informational import delete_sa
-from gateway.ike.exchanges.init import check_init_response, refusal_of
 from gateway.ike.exchanges.redirect import redirect_peer
 from gateway.ike.flow import NoAnswer
 from gateway.ike.interfaces import make_interfaces, unmake_interfaces
 from gateway.ike.liveness import suspect_address
 from gateway.ike.mending import look_soon
 from gateway.ike.moving import remapped
-from gateway.ike.opening import open_message
-from gateway.ike.outside import hear_esp, hear_stranger, hear_unprotected, is_unprotected
+from gateway.ike.outside import hear_esp
 from gateway.ike.parts import led_by
 from gateway.ike.path import Path
 from gateway.ike.people import cut, cut_without_rules
@@ -39,7 +37,7 @@ from gateway.ike.plane_events import (
 from gateway.ike.plane_protocol import DataPlane
 from gateway.ike.replacing import Replacing, replace
 from gateway.ike.roaming import network_changed, relocated
-from gateway.ike.sa import OPENING, IkeSa, Lifecycle
+from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.shunts import lay_shunts
 from gateway.ike.supervise import connect, disconnect, go_on, hurry, lay_traps, obey, retry_later
 from gateway.ike.tickets import Tickets
@@ -48,13 +46,8 @@ from gateway.policy.peers import Start
 from gateway.policy.pools import Lease
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.visits import Visit
-from gateway.wire import payloads as wire
-from gateway.wire.message import Header, parse, parse_header
-from gateway.wire.numbers import ExchangeType
-from gateway.wire.outcome import Drop, Reject
+from gateway.wire.outcome import Drop
 
-_INIT_OCTETS = 16_384
-"""Nobody needs more before he is known, and parsing it costs us more than sending it costs him."""
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -98,7 +91,7 @@ class Engine:
             core.count("dropped: blocked source")
             return self._settle()
         try:
-            self._dispatch(datagram, path)
+            dispatch(core, datagram, path)
         except Drop as drop:
             # lengths and types in the reason are the sender's choice: they must not make ever new counters
             core.count("dropped: " + _NUMBERS.sub("N", drop.why))
@@ -292,84 +285,6 @@ class Engine:
 
     def ike_sas(self) -> list[IkeSa]:
         return list(self.core.sas.values())
-
-    # --- a datagram's way ---
-
-    def _dispatch(self, datagram: bytes, path: Path) -> None:
-        header = parse_header(datagram)
-        if header.major != 2:
-            answer_other_version(self.core, header, datagram, path)
-            return
-        if header.exchange in OPENING and not header.response:
-            self._init_request(header, datagram, path)
-            return
-        sa = self.core.sas.get(header.spi_r if header.initiator else header.spi_i)
-        # the I flag tells who began the IKE SA (RFC 7296 3.1): it must not be our own role
-        if sa is None or sa.initiator is header.initiator:
-            hear_stranger(self.core, header, datagram, path)
-        elif is_unprotected(header):
-            hear_unprotected(self.core, sa, datagram)
-        elif header.response:
-            self._response(sa, header, datagram, path)
-        else:
-            answer_request(self.core, sa, header, datagram, path)
-
-    def _init_request(self, header: Header, datagram: bytes, path: Path) -> None:
-        if not header.initiator or header.message_id != 0 or header.spi_r != bytes(8) or header.spi_i == bytes(8):
-            raise Drop("opening with a wrong header")
-        core = self.core
-        opening = core.openings.get((path.remote, path.port, header.spi_i))
-        if opening is not None:
-            if not opening.responses.is_repeat(0, datagram):
-                raise Drop("IKE_SA_INIT again, but after its answer or different")
-            core.count("repeated")
-            core.send_all(opening.responses.last_response, path)
-            return
-        ours = core.sas.get(header.spi_i)
-        if ours is not None and ours.initiator:  # who reflects all that we send would make us our own peer
-            raise Drop("our own IKE_SA_INIT came back")
-        if len(datagram) > _INIT_OCTETS:
-            raise Drop("IKE_SA_INIT too large")
-        answer = answer_init if header.exchange == ExchangeType.IKE_SA_INIT else answer_resume
-        answer(core, parse(datagram), datagram, path)
-
-    def _response(self, sa: IkeSa, header: Header, datagram: bytes, path: Path) -> None:
-        core = self.core
-        pending = sa.requests.pending
-        if pending is None or header.message_id != pending.message_id or header.exchange != pending.exchange:
-            raise Drop("response to nothing that we asked")
-        message = parse(datagram)
-        if pending.exchange in OPENING:
-            if message.payloads and isinstance(message.payloads[-1], wire.SK | wire.SKF):
-                raise Drop("encrypted before there are keys")
-            check_init_response(sa, message)
-            if refusal := refusal_of(core, sa, message):
-                attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
-                driver.refused(core, sa, refusal)
-                return
-            if pending.refusal:
-                attempt_log.reopen(sa.attempt)
-            sa.init_response = datagram
-        else:
-            if header.spi_i != sa.spi_i or header.spi_r != sa.spi_r or sa.protection is None:
-                raise Drop("unknown SPI")
-            try:
-                if not open_message(core, sa, sa.requests, message, datagram):
-                    return
-            except Reject as reject:
-                if pending.synchronises:
-                    raise Drop(reject.why) from None
-                driver.failed(core, sa, reject)
-                return
-            if pending.synchronises:
-                failover.check_response(pending, message)
-        sa.last_heard = core.now
-        if sa.state == Lifecycle.CONNECTING:
-            attempt_log.see(sa.attempt, core.now, message, len(datagram), outgoing=False)
-        mobike.arrived(core, sa, path)
-        driver.answered(core, sa, message)
-
-    # --- time and the data plane ---
 
     def _acquire(self, reqid: int, packet: Packet | None) -> None:
         core = self.core
