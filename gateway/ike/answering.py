@@ -7,7 +7,7 @@ from gateway.ike import asking, attempt_log, driver
 from gateway.ike.core import Core
 from gateway.ike.effects import Withdraw
 from gateway.ike.exchanges import auth_puzzle, failover, mobike
-from gateway.ike.exchanges.auth import answer_auth
+from gateway.ike.exchanges.auth_answer import answer_auth
 from gateway.ike.exchanges.child_answer import answer_create_child
 from gateway.ike.exchanges.followup import answer_followup
 from gateway.ike.exchanges.informational import answer_informational

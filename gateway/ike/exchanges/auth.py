@@ -1,11 +1,9 @@
-"""IKE_AUTH with the first CHILD_SA, both roles (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2).
+"""IKE_AUTH with the first CHILD_SA as initiator (RFC 7296 1.2, 2.4, 2.15, 2.16, 2.21.2); `auth_answer` answers it.
 
 Each end proves itself in the rounds that the peer's configuration names, `local_auth` and `remote_auth`; all that one
-round needs is in `gateway.ike.authentication`: `proof` chooses the module of its method. As responder the script waits
-for the next IKE_AUTH request by `respond`, so that several exchanges read as one ladder. EAP takes its place in two
-loops: `_prove_ourselves`, where a round of ours is EAP (it sends `request` without AUTH, checks the responder's proof
-in the first answer, and gives the last one), and `_hear_proof`, where a round of the peer's is EAP (it answers with
-`ours` and the first EAP request, and gives the request with the AUTH payload that its MSK made, and our own).
+round needs is in `gateway.ike.authentication`: `proof` chooses the module of its method. EAP takes its place in the
+loop of `_prove_ourselves`, where a round of ours is EAP: it sends `request` without AUTH, checks the responder's proof
+in the first answer, and gives the last one.
 """
 
 from functools import partial
@@ -15,29 +13,24 @@ from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import ppk, proof, resumed, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
-from gateway.ike.authentication.eap import as_initiator, as_responder
+from gateway.ike.authentication.eap import as_initiator
 from gateway.ike.authentication.eap import proof as eap_proof
 from gateway.ike.authentication.evidence import confirm
-from gateway.ike.authentication.selection import Caller, find_peer
 from gateway.ike.core import Core
 from gateway.ike.exchanges import child as children
-from gateway.ike.exchanges import child_answer, configuration, mobike
+from gateway.ike.exchanges import mobike
 from gateway.ike.exchanges.crash_detection import offer_token, take_token
 from gateway.ike.exchanges.errors import errors_in
 from gateway.ike.exchanges.informational import farewell
-from gateway.ike.exchanges.intermediate import check_complete
-from gateway.ike.exchanges.redirect import elsewhere
-from gateway.ike.exchanges.resume import check_resumed, grant, request_ticket, take_ticket
-from gateway.ike.flow import ask_peer, respond
+from gateway.ike.exchanges.resume import request_ticket, take_ticket
+from gateway.ike.flow import ask_peer
 from gateway.ike.lifecycle import establish
-from gateway.ike.people import admit
 from gateway.ike.sa import IkeSa, Lifecycle
-from gateway.ike.tickets import KeptTicket, Ticket
-from gateway.ike.uniqueness import initial_contact, resolve_duplicates
+from gateway.ike.tickets import KeptTicket
+from gateway.ike.uniqueness import resolve_duplicates
 from gateway.policy.authentication import LocalAuth, Method
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
-from gateway.policy.users import user_identity
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of
@@ -71,23 +64,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
     assert sa.peer is not None
     request = _first_request(core, sa, sa.peer, kept)
     offer = children.Offer.make(core, sa, wanted) if wanted else None
-    further = offer.notifies + offer.payloads if offer else []
-    try:
-        if kept:
-            response = await _prove_by_ticket(core, sa, kept, request, further)
-        else:
-            response = await _prove_ourselves(core, sa, sa.peer, request, further)
-        confirm(core, sa)
-        quantum.check(core, sa)
-        host = redirects.target(core, sa, response)
-    except BaseException as error:
-        if offer:
-            offer.withdraw(core, sa)
-        if kept and isinstance(error, Close | Reject):
-            core.extensions.tickets.unproven(sa.peer.name)
-        if isinstance(error, Close) and error.notify is not None:
-            farewell(core, sa, error.notify)
-        raise
+    response, host = await _prove(core, sa, request, offer, kept)
     sa.abilities |= Ability.CALLED
     _heed(core, sa, response)
     nonces = sa.nonce_i, sa.nonce_r
@@ -107,6 +84,30 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
     else:  # another SA with this peer stays in place of this one
         offer.withdraw(core, sa)
     return None
+
+
+async def _prove(
+    core: Core, sa: IkeSa, request: list[wire.Payload], offer: children.Offer | None, kept: KeptTicket | None
+) -> tuple[Message, str | None]:
+    """Both ends prove themselves; the last answer, and where it sends us. The offer is withdrawn when it fails."""
+    assert sa.peer is not None
+    further = offer.notifies + offer.payloads if offer else []
+    try:
+        if kept:
+            response = await _prove_by_ticket(core, sa, kept, request, further)
+        else:
+            response = await _prove_ourselves(core, sa, sa.peer, request, further)
+        confirm(core, sa)
+        quantum.check(core, sa)
+        return response, redirects.target(core, sa, response)
+    except BaseException as error:
+        if offer:
+            offer.withdraw(core, sa)
+        if kept and isinstance(error, Close | Reject):
+            core.extensions.tickets.unproven(sa.peer.name)
+        if isinstance(error, Close) and error.notify is not None:
+            farewell(core, sa, error.notify)
+        raise
 
 
 def _first_request(core: Core, sa: IkeSa, peer: Peer, kept: KeptTicket | None) -> list[wire.Payload]:
@@ -283,122 +284,3 @@ def _why_refused(core: Core, sa: IkeSa) -> str:
     if own is not None and trust.asks_for_others(core.snapshot, own, parse(sa.init_response).all(wire.CERTREQ)):
         return f"{why}: it asked for certificates of other authorities than those that stand above ours"
     return f"{why}: it does not trust our certificate, finds {sa.local_id} not in it, or does not know {sa.local_id}"
-
-
-async def answer_auth(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-    """Prove both ends as responder, and make the first CHILD_SA; the payloads of the last answer.
-
-    --> HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}
-    <-- HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
-
-    Where the peer has several rounds, SAi2, TSi and TSr are in the first request, and SAr2 in the last answer.
-    """
-    check_complete(core, sa)
-    sent, caller = _caller(core, sa, request)
-    note_identities(sa, caller.identity)
-    if ticket := core.extensions.resuming.pop(sa.our_spi, None):
-        response = _resume(core, sa, ticket, sent, request)
-    else:
-        peer = find_peer(core, sa, caller)
-        sa.local_id = ours(sa, peer, caller.wanted)
-        note_identities(sa, caller.identity)
-        response = await _hear_proof(core, sa, peer, request, sent)
-    sa.remote_id = user_identity(sa.eap_identity) if sa.eap_identity else caller.identity
-    note_identities(sa, sa.remote_id)
-    if mobike.nat_is_unexpected(core, request, sa.path):
-        why = f"{caller.identity} allows no NAT, and there is one on the way (UNEXPECTED_NAT_DETECTED)"
-        raise core.give_up(sa, "peer-error", Step.NAT, NotifyType.UNEXPECTED_NAT_DETECTED, why)
-    confirm(core, sa)
-    quantum.check(core, sa)
-    admit(core, sa)
-    return response + _conclude(core, sa, request)
-
-
-def _caller(core: Core, sa: IkeSa, request: Message) -> tuple[wire.IDi, Caller]:
-    """Who calls, and whom it wants to meet. Raises Close."""
-    try:
-        sent = request.one(wire.IDi)
-        auth = request.maybe(wire.AUTH)
-        asked = request.maybe(wire.IDr)
-    except Reject as reject:
-        raise core.give_up(sa, "syntax", Step.IDENTITY, reject.notify, reject.why) from None
-    return sent, Caller(claimed(core, sa, sent), claimed(core, sa, asked) if asked else None, auth)
-
-
-def _resume(core: Core, sa: IkeSa, ticket: Ticket, sent: wire.IDi, request: Message) -> list[wire.Payload]:
-    auth = check_resumed(core, sa, ticket, sent, request.maybe(wire.IDr), request.maybe(wire.AUTH))
-    core.reach(sa, Step.IDENTITY, f"{ticket.theirs} proved itself by its ticket")
-    return [wire.IDr(ticket.ours.id_type, ticket.ours.data), auth]
-
-
-async def _hear_proof(core: Core, sa: IkeSa, peer: Peer, request: Message, sent: wire.IDi) -> list[wire.Payload]:
-    """Each round of the peer's (RFC 4739 2.4), and our proof in the first answer. What the last answer begins with.
-
-    --> HDR, SK {IDi, AUTH, N(ANOTHER_AUTH_FOLLOWS), …}   <-- HDR, SK {IDr, AUTH}
-    --> HDR, SK {IDi, AUTH}                               <-- HDR, SK {…}
-    """
-    assert sa.local_id is not None
-    trust.note_wish(sa, request)
-    answer: list[wire.Payload] = [wire.IDr(sa.local_id.id_type, sa.local_id.data)]
-    if peer.remote_auth[0].method == Method.EAP:  # its AUTH payload comes later, and its pre-shared key with that
-        ppk.demand(core, sa, peer)
-    else:
-        answer += ppk.accept(core, sa, peer, request)
-    for number, wanted in enumerate(peer.remote_auth, 1):
-        identity = claimed(core, sa, sent)
-        alone = number == 1 and as_responder.is_alone(core, sa, peer, request)
-        how = "" if wanted.method == Method.EAP else await proof.check(core, sa, wanted, sent, request)
-        if number == 1 and not alone:
-            answer += proof.prove(core, sa, peer.local_auth[0], identity)
-        if wanted.method == Method.EAP:
-            accept = ppk.accept if number == 1 else partial(ppk.stay, sa.peer or peer)
-            heard = await as_responder.hear(core, sa, wanted, sent, request, answer, alone=alone, accept=accept)
-            request, answer, identity, how = heard.request, heard.answer, heard.identity, heard.how
-        note_proof(core, sa, f"{identity} proved itself {how}")
-        follows = request.notify(NotifyType.ANOTHER_AUTH_FOLLOWS) is not None
-        if follows is not (number < len(peer.remote_auth)):
-            rounds = f"{len(peer.remote_auth)} rounds" if len(peer.remote_auth) > 1 else "one round"
-            why = f"{identity} proves itself in {'more' if follows else 'fewer'} rounds than the {rounds} we expect"
-            raise core.give_up(sa, "auth-method", Step.IDENTITY, _FAILED, why)
-        if follows:
-            request = await respond(answer)
-            sent, answer = request.one(wire.IDi), []
-    return answer
-
-
-def _conclude(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
-    """Both ends are proven: what we can do, and the first child."""
-    response = offer_token(core, sa)
-    take_token(sa, request)
-    if mobike.agree(core, sa, request, leads=False):
-        response += mobike.offer(core, sa)
-    response += cluster.agree(sa, request)
-    assert sa.peer is not None
-    nonces, sent_on = (sa.nonce_i, sa.nonce_r), elsewhere(core, sa, sa.peer)
-    establish(core, sa)
-    if sent_on:
-        childless.stands(core, sa)
-        return response + sent_on
-    response += auth_lifetime.tell(core, sa)
-    if request.notify(NotifyType.INITIAL_CONTACT):
-        initial_contact(core, sa)
-    resolve_duplicates(core, sa)
-    if sa.state != Lifecycle.ESTABLISHED:  # an older one stays: two would carry the same traffic
-        return [*response, wire.Notify(0, b"", NotifyType.NO_ADDITIONAL_SAS, b"")]
-    response += grant(core, sa, request)
-    return response + _first_child(core, sa, request, nonces)
-
-
-def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, bytes]) -> list[wire.Payload]:
-    """The child's own failure leaves the IKE SA standing (RFC 7296 1.2)."""
-    if request.maybe(wire.SA) is None:
-        childless.stands(core, sa)
-        return []
-    if sa.state != Lifecycle.ESTABLISHED:  # it goes at once: its child would take policies from the one that stays
-        return [wire.Notify(0, b"", NotifyType.NO_ADDITIONAL_SAS, b"")]
-    given: list[wire.Payload] = []
-    try:
-        given = configuration.answer(core, sa, request)
-        return given + child_answer.answer(core, sa, request, nonces)
-    except Reject as reject:
-        return [*given, wire.Notify(0, b"", reject.notify, reject.data)]
