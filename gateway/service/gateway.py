@@ -78,8 +78,8 @@ class Gateway:
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
         self.observer = Observer(self._engine, plane, self._runner.clock, self._offset, self._runner.unsent)
         self._runner.hear = self.observer.hear
-        hold = self._runner.radius.visits.hold
-        hold.carried, hold.forget = lambda visit: Carried(*self.observer.of_visit(visit)), self.observer.forget_visit
+        hold, counting = self._runner.radius.visits.hold, self.observer.counting
+        hold.carried, hold.forget = lambda visit: Carried(*counting.of_visit(visit)), counting.forget_visit
         self._plane = plane
         self._database = database
         self._problems = list(problems)
@@ -134,10 +134,10 @@ class Gateway:
             await asyncio.sleep(_OBSERVE)
             if self._runner.look_at_clock():
                 self.config.watch()
-            self.observer.refresh()
+            self.observer.counting.refresh()
             self._runner.look_at_tables()
             self.observer.look()
-            if self.observer.disturbed:
+            if self.observer.counting.disturbed:
                 self._runner.kernel(Disturbed())
             self.devices.look(self.observer.ike_sas())
             await self.devices.retire()

@@ -41,7 +41,7 @@ class Site:
 
     def told(self) -> list[Carried]:
         """What each CHILD_SA carried, and that the child and its peer carried as much."""
-        self.observer.refresh(force=True)
+        self.observer.counting.refresh(force=True)
         status = self.observer.status((), ())
         found = [_carried(one) for one in status.child_sas]
         (peer,) = status.peers

@@ -47,7 +47,7 @@ class Site:
 
     def status(self) -> PeerStatus:
         config = self.a.engine.core.snapshot.peers["right"]
-        self.observer.refresh()
+        self.observer.counting.refresh()
         return self.observer.peer(config)
 
     def configure(self, wanted: Peer) -> None:
@@ -309,17 +309,17 @@ def test_a_child_whose_states_somebody_removed_is_down_at_once_and_soon_back() -
     here.network.run(5)
     (sa,) = established(here.a)
     (child,) = sa.children.values()
-    assert not here.observer.disturbed
+    assert not here.observer.counting.disturbed
     here.a.plane.take_away([child.outbound.key])
     here.network.run(1)
     status = here.status()
     assert status.state is TunnelState.DOWN
     assert "its states were removed from the data plane, and not by this gateway" in status.reason
-    assert here.observer.disturbed
+    assert here.observer.counting.disturbed
     here.network.perform(here.a, here.a.engine.kernel(Disturbed(), here.network.now))
     here.network.run(1)
     assert here.status().state is TunnelState.UP
-    assert not here.observer.disturbed
+    assert not here.observer.counting.disturbed
     (outage,) = here.listed()
     assert (outage.kind, outage.reason) == (Kind.FAILURE, TAKEN_AWAY)
     assert outage.ended_at is not None

@@ -269,7 +269,7 @@ def test_what_is_masqueraded_by_no_address_is_not_told_to_be() -> None:
     wide = AccessProfile("wide", nets("10.1.0.0/28"), groups=("staff",), masquerade=True)
     network, gate = without_pool(41, wide)
     observer = Observer(gate.engine, gate.plane, lambda: network.now, lambda: 0.0)
-    observer.refresh(force=True)
+    observer.counting.refresh(force=True)
     (told,) = [sa.access for sa in observer.status((), ()).ike_sas]
     assert told is not None
     assert (told.profile, told.masquerade) == ("wide", False)

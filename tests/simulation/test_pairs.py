@@ -176,7 +176,7 @@ def test_a_peer_does_not_make_us_split_a_child_into_too_many() -> None:
 
 def observed(network: Network, host: Host) -> Observer:
     observer = Observer(host.engine, host.plane, lambda: network.now, lambda: 0.0)
-    observer.refresh(force=True)
+    observer.counting.refresh(force=True)
     return observer
 
 
@@ -203,7 +203,7 @@ def test_a_child_of_pairs_is_one_child_and_up_when_all_are() -> None:
     assert all(one.unmet_local == one.unmet_remote == () for one in observer.status((), ()).child_sas)
     for number, made in enumerate(standing(a), 1):
         a.plane.count(made.inbound.key, Counters(octets=100 * number))
-    observer.refresh(force=True)
+    observer.counting.refresh(force=True)
     assert [one.octets_in for one in observer.status((), ()).child_sas] == [100, 200]
     assert observer.peer(left).octets_in == 300
     configure(network, b, right_peer(child(THEIRS, OURS)))

@@ -11,7 +11,7 @@ from gateway.policy.peers import Peer, PpkExchange, Start
 from gateway.policy.ppks import Ppk
 from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
-from gateway.service.observe import _key_exchange
+from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
@@ -51,7 +51,7 @@ def pair(
 def with_ppk(host: Host) -> bool:
     """What the status tells of the only IKE SA."""
     (sa,) = established(host)
-    return "with a PPK" in _key_exchange(sa)
+    return "with a PPK" in key_exchange(sa)
 
 
 @pytest.mark.parametrize("required", [(False, False), (True, False), (False, True), (True, True)])
@@ -194,7 +194,7 @@ def test_it_goes_with_ml_kem_and_says_so() -> None:
     a, b = pair(network, (ONE,), (ONE,), (True, True), proposals=HYBRID)
     network.run(1)
     assert_agree(a, b)
-    assert _key_exchange(established(a)[0]) == "hybrid: X25519 and ML-KEM-768 with a PPK"
+    assert key_exchange(established(a)[0]) == "hybrid: X25519 and ML-KEM-768 with a PPK"
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -13,7 +13,7 @@ from gateway.policy.identities import IdentityPattern
 from gateway.policy.peers import PpkExchange
 from gateway.policy.ppks import Ppk
 from gateway.policy.snapshot import Snapshot
-from gateway.service.observe import _key_exchange
+from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType
@@ -60,7 +60,7 @@ def mixed(
 
 def told(host: Host) -> str:
     (sa,) = host.engine.ike_sas()
-    return _key_exchange(sa)
+    return key_exchange(sa)
 
 
 @pytest.mark.parametrize("kind", KINDS)

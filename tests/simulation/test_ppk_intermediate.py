@@ -13,7 +13,7 @@ from gateway.policy.peers import PpkExchange
 from gateway.policy.ppks import Ppk
 from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
-from gateway.service.observe import _key_exchange
+from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse, parse_header
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
@@ -37,7 +37,7 @@ def pair(
 def told(host: Host) -> str:
     """What the status tells of the only IKE SA."""
     (sa,) = established(host)
-    return _key_exchange(sa)
+    return key_exchange(sa)
 
 
 def early(host: Host) -> bool:

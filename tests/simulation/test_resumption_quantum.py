@@ -15,7 +15,7 @@ from gateway.policy.peers import Peer, PpkExchange
 from gateway.policy.ppks import Ppk
 from gateway.policy.proposals import Chosen, Proposal, choose
 from gateway.policy.snapshot import Snapshot
-from gateway.service.observe import _key_exchange
+from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, KeMethod, NotifyType, Protocol
@@ -47,7 +47,7 @@ def up(keys: Keys = (ONE,), **more: object) -> tuple[Network, Host, Host]:
 
 def told(host: Host) -> str:
     (sa,) = established(host)
-    return _key_exchange(sa)
+    return key_exchange(sa)
 
 
 def come_back(network: Network, a: Host, b: Host, keys: Keys = (ONE,), **more: object) -> list[int]:
