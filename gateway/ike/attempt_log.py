@@ -37,6 +37,13 @@ CURES: dict[str, str] = {
         "Most likely the pre-shared keys differ; otherwise the peer does not know our identity. Compare both on its "
         "side."
     ),
+    "peer-refused-certificate": (
+        "The peer's own log has the reason. Let it trust the authority that issued our certificate and have our "
+        "identity as the certificate names it; see that the certificate holds, and that those between it and the "
+        "authority are sent with it."
+    ),
+    "peer-refused-key": "Enter our public key at the peer for our identity, and compare the identity on both sides.",
+    "peer-refused-eap": "The peer's own log has the reason: compare our identity and the EAP method on both sides.",
     "peer-not-proven": "The peer did not prove its identity with our key: set the same pre-shared key on both sides.",
     "networks": "Make the networks of both sides mirror each other; the lists are shown beside this.",
     "no-child": "Configure a child for this peer.",
@@ -224,13 +231,18 @@ def mismatch(attempt: Attempt | None, found: Mismatch) -> None:
         attempt.offered, attempt.acceptable, attempt.differences = found.offered, found.acceptable, found.differences
 
 
-def fail(attempt: Attempt, now: float, cause: str, reason: str, step: Step, notify: int | None = None) -> None:
-    """End the attempt with its first cause; later ones do not overwrite it."""
+def fail(
+    attempt: Attempt, now: float, cause: str, reason: str, step: Step, notify: int | None = None, cure: str = ""
+) -> None:
+    """End the attempt with its first cause; later ones do not overwrite it.
+
+    `cure` is the key of its advice, where that is not the cause.
+    """
     if attempt.outcome != Outcome.RUNNING:
         return
     attempt.outcome, attempt.ended = Outcome.FAILED, now
     attempt.cause, attempt.reason, attempt.notify = cause, reason, notify
-    attempt.advice = CURES.get(cause, CURES["peer-error"])
+    attempt.advice = CURES.get(cure or cause, CURES["peer-error"])
     attempt.steps.append(StepTaken(step, False, now, reason))
 
 

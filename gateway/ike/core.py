@@ -244,10 +244,10 @@ class Core:
             attempt_log.fail(sa.attempt, self.now, cause, why, step, notify)
         return Reject(notify, why)
 
-    def give_up(self, sa: IkeSa, cause: str, step: Step, notify: int | None, why: str) -> Close:
-        """Record why the SA ends, and give the Close to raise."""
+    def give_up(self, sa: IkeSa, cause: str, step: Step, notify: int | None, why: str, cure: str = "") -> Close:
+        """Record why the SA ends, and give the Close to raise; `cure` names the advice where the cause does not."""
         if sa.attempt:
-            attempt_log.fail(sa.attempt, self.now, cause, why, step, notify)
+            attempt_log.fail(sa.attempt, self.now, cause, why, step, notify, cure)
         return Close(notify, why)
 
     def reach(self, sa: IkeSa, step: Step, text: str = "") -> None:

@@ -167,6 +167,7 @@ def test_an_initiator_whose_certificate_does_not_hold_is_refused(what: str) -> N
     assert [link.subject for link in theirs.chain if link.fault]
     assert ours.cause == "peer-refused-us"
     assert "does not trust our certificate" in ours.reason
+    assert "certificate" in ours.advice and "pre-shared" not in ours.advice
 
 
 @pytest.mark.parametrize("what", REFUSED)

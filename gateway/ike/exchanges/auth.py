@@ -11,7 +11,7 @@ from functools import partial
 from gateway.ike import attempt_log, auth_lifetime, auth_methods, childless, cluster, quantum, redirects
 from gateway.ike.abilities import Ability
 from gateway.ike.attempts import Step
-from gateway.ike.authentication import ppk, proof, resumed, trust
+from gateway.ike.authentication import ppk, proof, refused, resumed, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
 from gateway.ike.authentication.eap import as_initiator
 from gateway.ike.authentication.eap import proof as eap_proof
@@ -32,7 +32,7 @@ from gateway.policy.authentication import LocalAuth, Method
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
 from gateway.wire import payloads as wire
-from gateway.wire.message import Message, parse
+from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of
 from gateway.wire.outcome import Close, Reject
 
@@ -267,20 +267,6 @@ def _check_accepted(core: Core, sa: IkeSa, response: Message) -> None:
     if notify.type == _FAILED and (why := auth_methods.unwelcome(sa)):
         raise core.give_up(sa, "auth-method", Step.IDENTITY, None, f"{why} (AUTHENTICATION_FAILED)")
     if notify.type == _FAILED:
-        raise core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, _why_refused(core, sa))
+        raise refused.refuse(core, sa)
     why = f"the peer answered {name_of(NotifyType, notify.type)} to IKE_AUTH"
     raise core.give_up(sa, "peer-error", Step.IDENTITY, None, why)
-
-
-def _why_refused(core: Core, sa: IkeSa) -> str:
-    """AUTHENTICATION_FAILED does not say why: what it can be, by the way in which we proved ourselves."""
-    why = "the peer refused our proof (AUTHENTICATION_FAILED)"
-    method = sa.peer.local_auth[0].method if sa.peer else Method.PSK
-    if method == Method.PSK:
-        return f"{why}: it holds another pre-shared key, or does not know {sa.local_id}"
-    if method == Method.PUBLIC_KEY:
-        return f"{why}: it does not know our public key, or does not know {sa.local_id}"
-    own = core.snapshot.credentials.get(sa.peer.local_auth[0].credential) if sa.peer else None
-    if own is not None and trust.asks_for_others(core.snapshot, own, parse(sa.init_response).all(wire.CERTREQ)):
-        return f"{why}: it asked for certificates of other authorities than those that stand above ours"
-    return f"{why}: it does not trust our certificate, finds {sa.local_id} not in it, or does not know {sa.local_id}"

@@ -1,0 +1,37 @@
+"""The peer refused our proof: AUTHENTICATION_FAILED does not say why, so what it can be, by how we proved ourselves."""
+
+from gateway.ike.attempts import Step
+from gateway.ike.authentication import trust
+from gateway.ike.core import Core
+from gateway.ike.sa import IkeSa
+from gateway.policy.authentication import Method
+from gateway.wire import payloads as wire
+from gateway.wire.message import parse
+from gateway.wire.outcome import Close
+
+_WHAT = "the peer refused our proof (AUTHENTICATION_FAILED)"
+_CURES = {
+    Method.CERTIFICATE: "peer-refused-certificate",
+    Method.PUBLIC_KEY: "peer-refused-key",
+    Method.EAP: "peer-refused-eap",
+}
+
+
+def refuse(core: Core, sa: IkeSa) -> Close:
+    """The end of an IKE SA whose responder refused us; asked while its first answer is kept."""
+    method = sa.peer.local_auth[0].method if sa.peer else Method.PSK
+    why = f"{_WHAT}: {_why(core, sa, method)}"
+    return core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, why, cure=_CURES.get(method, ""))
+
+
+def _why(core: Core, sa: IkeSa, method: Method) -> str:
+    if method == Method.PSK:
+        return f"it holds another pre-shared key, or does not know {sa.local_id}"
+    if method == Method.PUBLIC_KEY:
+        return f"it does not know our public key, or does not know {sa.local_id}"
+    if method == Method.EAP:
+        return f"it does not know {sa.local_id}, or does not let it in by EAP"
+    own = core.snapshot.credentials.get(sa.peer.local_auth[0].credential) if sa.peer else None
+    if own is not None and trust.asks_for_others(core.snapshot, own, parse(sa.init_response).all(wire.CERTREQ)):
+        return "it asked for certificates of other authorities than those that stand above ours"
+    return f"it does not trust our certificate, finds {sa.local_id} not in it, or does not know {sa.local_id}"
