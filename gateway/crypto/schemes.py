@@ -29,6 +29,10 @@ class UnknownAlgorithm(InvalidProof):
     """The signature is of an algorithm that we do not know, so that nothing can be said of it."""
 
 
+class WeakAlgorithm(InvalidProof):
+    """The signature is made with SHA-1, which this peer may not use."""
+
+
 class Padding(StrEnum):
     """What an RSA signature is padded by."""
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from gateway.crypto.schemes import RSA_SHA1, SCHEMES, InvalidProof, Padding, Scheme, recognise
+from gateway.crypto.schemes import RSA_SHA1, SCHEMES, InvalidProof, Padding, Scheme, WeakAlgorithm, recognise
 from gateway.crypto.signature_keys import KeyKind, Private, Public, describe, load_public, spki, strength
 from gateway.wire.numbers import AuthMethod, HashAlgorithm, name_of
 
@@ -190,17 +190,19 @@ def check(method: int, auth: bytes, key: PublicKey, data: bytes, *, sha1: bool =
     SHA-1 is accepted only with `sha1`. What RFC 7296 3.8 calls method 1 may be any hash that the padding names.
     """
     for row, signature in _candidates(method, auth, key):
-        if row.weak and not sha1:
-            if method == AuthMethod.DIGITAL_SIGNATURE:
-                raise InvalidProof(f"it signs by {row.label}, which is not allowed for this peer")
-            continue
+        if method == AuthMethod.DIGITAL_SIGNATURE and row.weak and not sha1:
+            raise _weak(row)
         if row.kind != key.kind:
             raise InvalidProof(f"it signs by {row.label}, and its key is {key.text}")
         if key.verify(row, signature, data):
+            if row.weak and not sha1:
+                raise _weak(row)
             return row
-    if method == AuthMethod.RSA_DIGITAL_SIGNATURE and not sha1:
-        raise InvalidProof("its RSA signature is not right, or made with SHA-1, which is not allowed for this peer")
     raise InvalidProof("its signature is not right: it does not hold the private key, or signs something else")
+
+
+def _weak(row: Scheme) -> WeakAlgorithm:
+    return WeakAlgorithm(f"it signs by {row.label}, which is not allowed for this peer")
 
 
 def _candidates(method: int, auth: bytes, key: PublicKey) -> Iterable[tuple[Scheme, bytes]]:

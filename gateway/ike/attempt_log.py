@@ -82,6 +82,7 @@ CURES: dict[str, str] = {
     "no-credential": "Choose a credential of this gateway's for this peer.",
     "signature-scheme": "Give this gateway a key of another kind, or let the peer verify with the hash of ours.",
     "signature-algorithm": "Give the peer a key of one of the known kinds, or let it sign by another algorithm.",
+    "signature-sha1": "Let the peer sign by SHA-2, as RFC 7427 has it; or allow it SHA-1, if it can do nothing else.",
     "wrong-signature": "The peer does not hold the private key of what it showed; look at its configuration.",
     "trust-changed": "If it is to come in, trust its authority or its key; the reason says what does not hold.",
     "unknown-key": "Enter the peer's public key here, or correct the one that is known for it.",

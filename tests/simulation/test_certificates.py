@@ -404,5 +404,6 @@ def test_sha1_is_for_who_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = made(ours=False, theirs=True)
     assert (pair.stands, pair.attempt(pair.a).cause) == (False, "signature-scheme")
     pair = made(ours=True, theirs=False)
-    assert (pair.stands, pair.attempt(pair.b).cause) == (False, "wrong-signature")
-    assert "SHA-1, which is not allowed" in pair.attempt(pair.b).reason
+    assert (pair.stands, pair.attempt(pair.b).cause) == (False, "signature-algorithm")
+    assert "it signs by RSA PKCS#1 v1.5 with SHA-1, which is not allowed" in pair.attempt(pair.b).reason
+    assert "allow it SHA-1" in pair.attempt(pair.b).advice

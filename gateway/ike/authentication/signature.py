@@ -1,7 +1,7 @@
 """Authentication by a signature: with a certificate, or with a raw public key (RFC 7296 2.15, RFC 7427, RFC 7670)."""
 
 from gateway.crypto.chains import Chain, Check, Untrusted
-from gateway.crypto.schemes import InvalidProof, UnknownAlgorithm
+from gateway.crypto.schemes import InvalidProof, UnknownAlgorithm, WeakAlgorithm
 from gateway.crypto.signature_keys import InvalidKey
 from gateway.crypto.signatures import PublicKey, check, prove
 from gateway.ike.abilities import Ability
@@ -19,6 +19,9 @@ from gateway.wire.numbers import CertEncoding, HashAlgorithm, NotifyType, name_o
 from gateway.wire.outcome import Close
 
 _FAILED = NotifyType.AUTHENTICATION_FAILED
+_WRONG = ("wrong-signature", "")
+_CAUSES = {UnknownAlgorithm: ("signature-algorithm", ""), WeakAlgorithm: ("signature-algorithm", "signature-sha1")}
+"""The cause by what is wrong with the proof, and whose advice it gets where that is another's."""
 _BY_URL = (CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
 
 
@@ -87,12 +90,12 @@ async def check_peer(
     else:
         chain, inline = _chain(core, sa, wanted, identity, message)
         keys = [chain.leaf.key]
-    octets, why, cause = octets_of(sa, sent.octets(), ours=False), "", "wrong-signature"
+    octets, why, causes = octets_of(sa, sent.octets(), ours=False), "", _WRONG
     for key in keys:
         try:
             scheme = check(auth.method, auth.data, key, octets, sha1=wanted.sha1)
         except InvalidProof as error:
-            why, cause = why or str(error), "signature-algorithm" if isinstance(error, UnknownAlgorithm) else cause
+            why, causes = why or str(error), _CAUSES.get(type(error), causes)
             continue
         if chain is None:
             sa.evidence = Evidence((), key.spki, weak=scheme.weak)
@@ -104,7 +107,8 @@ async def check_peer(
         sa.evidence = Evidence(tuple(one.der for one in chain.certificates), key.spki, told, scheme.weak)
         sa.proof_ends = chain.ends
         return f"by the certificate {chain.leaf.text} ({key.text}, {scheme.label})"
-    raise core.give_up(sa, cause, Step.IDENTITY, _FAILED, f"{identity}: {why}")
+    cause, cure = causes
+    raise core.give_up(sa, cause, Step.IDENTITY, _FAILED, f"{identity}: {why}", cure)
 
 
 def _raw_keys(core: Core, sa: IkeSa, wanted: RemoteAuth, identity: Identity, message: Message) -> list[PublicKey]:
