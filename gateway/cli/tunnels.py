@@ -99,6 +99,7 @@ def _show_ike_sa(sa: dict[str, Any]) -> None:
             ("NAT", sa["nat"]),
             ("established", moment(sa["established_at"])),
             ("waits for", sa["task"]),
+            ("no child", sa.get("refusal", "")),
         ]
     )
     for child in sa["children"]:

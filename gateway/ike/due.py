@@ -1,6 +1,6 @@
 """What is to be done when a timer has come, by the key that it was set under."""
 
-from gateway.ike import driver, lifetimes, losses, requiring
+from gateway.ike import driver, fruitless, lifetimes, losses, requiring
 from gateway.ike.answering import forget_answers, outside_silent
 from gateway.ike.authentication.again import proof_ends
 from gateway.ike.core import Core
@@ -36,8 +36,8 @@ def act(core: Core, key: object) -> None:
         case ("keepalive", IkeSa() as sa):
             core.send(KEEPALIVE, sa.path, sa.dscp)
             core.timers.set(key, core.now + core.snapshot.settings.keepalive)
-        case ("proof-ends", IkeSa() as sa):
-            proof_ends(core, sa)
+        case ("proof-ends" | "fruitless" as what, IkeSa() as sa):
+            (proof_ends if what == "proof-ends" else fruitless.due)(core, sa)
         case ("mend" | "post-quantum" as what,):
             (mend if what == "mend" else requiring.enforce)(core)
         case ("trap" | "retry" | "ml-kem" as what, str() as name):

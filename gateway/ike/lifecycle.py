@@ -36,7 +36,8 @@ def establish(core: Core, sa: IkeSa) -> None:
     assert sa.peer is not None and sa.chosen is not None and sa.keys is not None
     sa.keys = sa.keys.without_proofs()
     core.proven(sa)
-    core.failures.pop(sa.peer.name, None)
+    if not sa.peer.virtual_ip:  # else it is of use when there is an address
+        core.failures.pop(sa.peer.name, None)
     watch(core, sa)
     keep_alive(core, sa)
     core.event(
@@ -102,6 +103,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         "supplanted",
         "follow-up",
         "crossing",
+        "fruitless",
     ):
         core.timers.cancel((timer, sa))
     for window in (sa.requests, sa.responses):

@@ -9,6 +9,8 @@ REMOVED = "its configuration was removed"
 STOPPED = "this gateway stops"
 TAKEN_AWAY = "its states were removed from the data plane, and not by this gateway"
 DELETED = "the peer deleted it"
+FRUITLESS = "it has no CHILD_SA and can get none: {refusal}"
+NO_ADDRESS = "the peer gave us no address by it, and is asked again"
 IDLE = "nothing went through it for {seconds:.0f} seconds (idle timeout)"
 
 

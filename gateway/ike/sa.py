@@ -223,6 +223,8 @@ class IkeSa:
     refused_since: float | None = None
     """Since when the peer has answered nothing but TEMPORARY_FAILURE to our CREATE_CHILD_SA (RFC 7296 2.25)."""
 
+    refusal: str = ""
+    """Why the CHILD_SA that was asked for last is not there; empty once there is one."""
     leases: tuple[Lease, ...] = ()
     """The addresses of our pools that the peer holds by it."""
 

@@ -34,10 +34,11 @@ def inherit(core: Core, old: IkeSa, new: IkeSa, *, silent: bool = False) -> None
     new.name_service = old.name_service
     new.peer, new.path, new.nat, new.encapsulate = old.peer, old.path, old.nat, old.encapsulate
     old.state, old.replaced_by, new.stands_by = Lifecycle.REKEYED, new, None
-    new.reauth, ends = old.reauth, core.timers.when(("reauth", old))
-    if ends is not None:  # RFC 4478 2: the limit holds for the new one
-        core.timers.set(("reauth", new), ends)
-    for timer in ("liveness", "rekey", "keepalive", "reauth", "proof-ends"):
+    new.reauth, new.refusal = old.reauth, old.refusal
+    for timer in ("reauth", "fruitless"):  # RFC 4478 2: the limit holds for the new one
+        if (ends := core.timers.when((timer, old))) is not None:
+            core.timers.set((timer, new), ends)
+    for timer in ("liveness", "rekey", "keepalive", "reauth", "proof-ends", "fruitless"):
         core.timers.cancel((timer, old))
     core.timers.set(("linger", old), core.now + patience(old))
     core.timers.cancel(("linger", new))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.ike import blocking, childless, reasons
+from gateway.ike import blocking, childless, fruitless, reasons
 from gateway.ike.access import as_offered, holds_what_it_may
 from gateway.ike.ageing import child_changed, sa_changed
 from gateway.ike.attempts import Step
@@ -125,6 +125,9 @@ def connect(core: Core, peer: Peer, wanted: Sequence[Child]) -> IkeSa | None:
     for one in core.of_peer(peer.name):  # whoever wants it up now need not wait for the end of a call that was refused
         if one.initiator and one.requests.pending and (refusal := one.requests.pending.refusal):
             close(core, one, refusal.why)
+    if sa is not None and fruitless.gave_no_address(sa, peer, wanted):
+        delete_sa(core, sa, reasons.NO_ADDRESS)
+        sa = None
     calling = (one for one in core.of_peer(peer.name) if one.state == Lifecycle.CONNECTING and one.initiator)
     if sa is None and (under_way := next(calling, None)):
         queued = {task.label for task in under_way.tasks}

@@ -5,7 +5,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from gateway.dataplane.driver import Driver
-from gateway.ike import quantum
+from gateway.ike import fruitless, quantum
 from gateway.ike.abilities import Ability
 from gateway.ike.access import access_of, as_offered, user_of
 from gateway.ike.attempts import Outcome
@@ -198,6 +198,7 @@ class Observer:
             dns=sa.name_service.dns,
             domains=sa.name_service.domains,
             access=self._access(sa),
+            refusal=fruitless.why(sa),
         )
 
     def _access(self, sa: IkeSa) -> AccessStatus | None:

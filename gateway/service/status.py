@@ -110,6 +110,8 @@ class IkeSaStatus:
     access: AccessStatus | None = None
     """How far its user gets, where an access profile says so; else the children do."""
     post_quantum: Standing | None = None
+    refusal: str = ""
+    """Why it has no CHILD_SA, where one was asked for and refused: it stands, and nothing comes through it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from gateway.ike import fruitless
 from gateway.ike.attempts import Attempt, Outcome
 from gateway.ike.claims import rivals
 from gateway.ike.driver import waiting_for
@@ -51,7 +52,7 @@ class TunnelStates:
                 # without a child that carries traffic it is not up, however well the IKE SA stands
                 state = TunnelState.DEGRADED if up else TunnelState.DOWN
                 return state, f"{down[0].name}: {down[0].reason}"
-            return TunnelState.WAITING, "connected; no networks are in use yet"
+            return TunnelState.WAITING, fruitless.why(established) or "connected; no networks are in use yet"
         if connecting:
             return TunnelState.CONNECTING, failure or waiting_for(connecting[-1])
         if (peer.name, None) in self._engine.core.held:

@@ -8,10 +8,12 @@ from gateway.ike.children import LINGER
 from gateway.ike.plane import Counters
 from gateway.ike.sa import ChildSa
 from gateway.policy.peers import Start
+from gateway.policy.pools import Pool
 from gateway.policy.snapshot import Snapshot
 from gateway.service.observe import Observer
 from gateway.service.status import ChildSaStatus, TunnelState
 from tests.simulation.network import Host, Network, peer, psk, two
+from tests.simulation.test_virtual_addresses import device, gateway, sas
 
 Carried = tuple[int, int, int, int]
 
@@ -157,3 +159,16 @@ def test_a_state_lasts_since_it_came_and_not_since_somebody_looked() -> None:
     here.rekey(here.left, "right")  # what changes nothing is no change
     happens(60)
     assert since() == (TunnelState.UP, pytest.approx(begun, abs=1))
+
+
+def test_who_was_refused_an_address_is_not_told_to_be_in() -> None:
+    network = Network(6)
+    gate = gateway(network, Pool("office", ("10.9.0.8/32",)))
+    observer = Observer(gate.engine, gate.plane, lambda: network.now, lambda: 0.0)
+    device(network, 1), device(network, 2)
+    network.run(1)
+    told = {sa.remote_id: sa.refusal for sa in observer.status((), ()).ike_sas}
+    refused = next(str(sa.remote_id) for sa in sas(gate) if not sa.children)
+    assert len(told) == 2
+    assert told.pop(refused).startswith("all addresses are held by others: office (IPv4: 1) is full")
+    assert list(told.values()) == [""]

@@ -147,6 +147,7 @@ STRANGER = replace(
     remote_id=HOSTILE,
     established_at=None,
     task=f"waiting for {HOSTILE}",
+    refusal=HOSTILE,
     children=(),
 )
 NOTHING = (0, 0, 0, 0)

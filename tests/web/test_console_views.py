@@ -163,6 +163,15 @@ def test_sessions_are_searched_and_counted() -> None:
     assert [sa.id for sa, _ in sessions(samples.STATUS, "staff").ike_sas] == [5]
 
 
+def test_a_session_whose_peer_was_refused_its_child_is_not_shown_as_one_that_works() -> None:
+    alone = replace(samples.GENEVA, children=(), refusal="the pool office is full")
+    status = replace(samples.STATUS, ike_sas=(alone, samples.ACME))
+    words = {sa.id: (shown.word, shown.css) for sa, shown in sessions(status).ike_sas}
+    assert words == {4: ("No child SA", "down"), 5: ("Established", "up")}
+    page = tunnels.tunnel(status, "geneva", None)
+    assert page is not None and [row.state.word for row in page.ike_sas] == ["No child SA"]
+
+
 def test_events_match_when_every_word_occurs() -> None:
     assert [r.id for r in events.matching(samples.RECORDS, "acme installed")] == [2]
     assert [r.id for r in events.matching(samples.RECORDS, topic="ike-sa")] == [1]

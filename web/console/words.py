@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from gateway.ike.attempts import Outcome
-from gateway.service.status import AccessStatus, TunnelState
+from gateway.service.status import AccessStatus, IkeSaStatus, TunnelState
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,13 @@ _SA_STATES = {
     "deleting": "disabled",
 }
 _OCTET_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def ike_sa_state(sa: IkeSaStatus) -> State:
+    """An IKE SA's lifecycle row; one whose peer was refused its child is none that works."""
+    if sa.refusal and sa.state == "established":
+        return State("No child SA", "down", 0)
+    return sa_state(sa.state)
 
 
 def sa_state(state: str) -> State:

@@ -7,7 +7,7 @@ request, and gives the request with the AUTH payload that the peer's MSK made, a
 
 from functools import partial
 
-from gateway.ike import auth_lifetime, childless, cluster, quantum
+from gateway.ike import auth_lifetime, childless, cluster, fruitless, quantum
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import ppk, proof, trust
 from gateway.ike.authentication.claims import claimed, note_identities, note_proof, ours
@@ -153,4 +153,5 @@ def _first_child(core: Core, sa: IkeSa, request: Message, nonces: tuple[bytes, b
         given = configuration.answer(core, sa, request)
         return given + child_answer.answer(core, sa, request, nonces)
     except Reject as reject:
+        fruitless.watch(core, sa, reject.why)
         return [*given, wire.Notify(0, b"", reject.notify, reject.data)]

@@ -109,7 +109,7 @@ def conclude(
         raise core.refuse(sa, "syntax", Step.NETWORKS, problem.notify, problem.why) from None
     if sent is None or agreed is None:
         offer.withdraw(core, sa)
-        _refused(core, sa, offer, response)
+        _not_made(core, sa, offer, response)
     answer = sent.proposals
     chosen = _chosen(offer, answer)
     if chosen is None or not usable_spi(chosen.spi):
@@ -181,9 +181,20 @@ def _not_as_asked(core: Core, sa: IkeSa, offer: Offer, agreed: Agreed) -> Reject
 def installed(core: Core, sa: IkeSa) -> None:
     """The negotiation has come to its end."""
     core.reach(sa, Step.INSTALL)
+    sa.refusal = ""
+    core.failures.pop(sa.peer_name or "", None)
     if sa.attempt:
         attempt_log.succeed(sa.attempt, core.now)
         sa.attempt = None  # the log keeps it as long as it may, the SA need not
+
+
+def _not_made(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn:
+    """The reason stays with the IKE SA, which goes on without the child."""
+    try:
+        _refused(core, sa, offer, response)
+    except Reject as refused:
+        sa.refusal = refused.why
+        raise
 
 
 def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.service.status import ChildSaStatus, IkeSaStatus, Status
-from web.console.words import State, sa_state
+from web.console.words import State, ike_sa_state, sa_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ def sessions(status: Status, query: str = "") -> Sessions:
     ike_sas = [sa for sa in status.ike_sas if not needle or needle in _ike_text(sa)]
     child_sas = [sa for sa in status.child_sas if not needle or needle in _child_text(sa)]
     return Sessions(
-        tuple((sa, sa_state(sa.state)) for sa in sorted(ike_sas, key=lambda sa: -sa.created_at)),
+        tuple((sa, ike_sa_state(sa)) for sa in sorted(ike_sas, key=lambda sa: -sa.created_at)),
         tuple((sa, sa_state(sa.state)) for sa in sorted(child_sas, key=lambda sa: -sa.installed_at)),
         len(status.ike_sas) + len(status.child_sas),
     )

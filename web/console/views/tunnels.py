@@ -10,7 +10,7 @@ from gateway.policy.snapshot import Snapshot
 from gateway.service.outages import Outage
 from gateway.service.status import ChildSaStatus, IkeSaStatus, PeerStatus, Status, TunnelState, WantedChildStatus
 from web.console.views.quantum import KEYS, Keys
-from web.console.words import TUNNEL_STATES, State, duration, sa_state
+from web.console.words import TUNNEL_STATES, State, duration, ike_sa_state
 
 START_WORDS = {
     Start.ALWAYS: "always up",
@@ -148,7 +148,7 @@ def tunnel(status: Status, name: str, wanted: Peer | None) -> Tunnel | None:
     installed = {child.id: child for child in status.child_sas}
     children = {child.name: child for child in wanted.children} if wanted else {}
     networks = tuple(_network_row(child, children.get(child.name), installed) for child in peer.children)
-    sas = tuple(SaRow(sa, sa_state(sa.state)) for sa in status.ike_sas if sa.peer == name)
+    sas = tuple(SaRow(sa, ike_sa_state(sa)) for sa in status.ike_sas if sa.peer == name)
     dialable = wanted is not None and wanted.dialable is not None and peer.state is not TunnelState.DISABLED
     return Tunnel(name, wanted.description if wanted else "", TUNNEL_STATES[peer.state], peer, networks, sas, dialable)
 
