@@ -18,7 +18,7 @@ from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from tests.crypto.test_revocation import response
-from tests.policy.test_snapshot import peer
+from tests.policy.samples import peer
 
 CERTIFICATE = (LocalAuth(Method.CERTIFICATE, "gw"),)
 TRUSTING = (RemoteAuth(Method.CERTIFICATE, ("office",)),)

@@ -15,8 +15,8 @@ from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.service.observe import Observer
 from gateway.service.outages import KEPT, Outage, Outages
 from gateway.service.status import PeerStatus, TunnelState
+from tests.simulation.agreement import established
 from tests.simulation.network import Host, Network, peer, psk, two
-from tests.simulation.test_tunnel import established
 
 BOTH = {("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")}
 LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")

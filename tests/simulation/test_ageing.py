@@ -6,9 +6,9 @@ import pytest
 
 from gateway.ike.sa import Lifecycle
 from gateway.policy.snapshot import Snapshot
+from tests.simulation.agreement import established
 from tests.simulation.network import Host, Network
 from tests.simulation.test_lifetimes import ends, never_without
-from tests.simulation.test_tunnel import established
 
 
 def change(network: Network, host: Host, child: dict[str, object] | None = None, **more: object) -> None:

@@ -13,8 +13,8 @@ from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build_sk_header, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
+from tests.simulation.agreement import assert_agree
 from tests.simulation.network import IKE, Host, Network, Weather, peer, psk
-from tests.simulation.test_tunnel import assert_agree
 
 ATTACKED = EngineSettings(cookie_threshold=0, puzzles=True)
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"

@@ -10,8 +10,8 @@ from gateway.ike.plane_events import Acquire
 from gateway.policy.peers import Mode, Peer, Start, WhenDown
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import Host, Network, peer, psk, two
-from tests.simulation.test_tunnel import assert_agree, established
 
 BOTH = {("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")}
 WAYS = {Direction.OUT, Direction.IN, Direction.FORWARD}

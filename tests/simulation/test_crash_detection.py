@@ -12,9 +12,9 @@ from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import Message, build, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from gateway.wire.payloads import SK, Notify, Payload
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import Host, Network, peer, psk, two
 from tests.simulation.test_staying_up import asked
-from tests.simulation.test_tunnel import assert_agree, established
 
 LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
 RIGHT: Peer = peer(

@@ -10,8 +10,8 @@ from gateway.ike.lifecycle import close
 from gateway.ike.sa import Lifecycle
 from gateway.ike.succession import patience
 from gateway.policy.peers import Retransmission
-from tests.simulation.ladders import CHILD, INFO, Ladder
-from tests.simulation.test_collisions import (
+from tests.simulation.agreement import assert_agree
+from tests.simulation.crossings import (
     HIGH,
     LOW,
     SLOW,
@@ -24,7 +24,7 @@ from tests.simulation.test_collisions import (
     sends_on,
     whose,
 )
-from tests.simulation.test_tunnel import assert_agree
+from tests.simulation.ladders import CHILD, INFO, Ladder
 
 
 def test_our_rekey_of_the_ike_sa_is_answered_before_we_answer_the_peers() -> None:

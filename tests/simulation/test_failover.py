@@ -15,9 +15,9 @@ from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.proposals import Proposal
 from gateway.wire.message import parse_header
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
+from tests.simulation.agreement import assert_agree
 from tests.simulation.ladders import CHILD, INFO, Ladder
 from tests.simulation.network import Host, Weather
-from tests.simulation.test_tunnel import assert_agree
 
 SYNC = ["N(IKEV2_MESSAGE_ID_SYNC)", "N(IPSEC_REPLAY_COUNTER_SYNC)"]
 

@@ -9,8 +9,8 @@ from gateway.ike.sa import Lifecycle
 from gateway.policy.peers import Child, Start
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
+from tests.simulation.agreement import established
 from tests.simulation.network import ESP, Host, Network, peer, psk, two
-from tests.simulation.test_tunnel import established
 
 
 def ends(network: Network, child: dict[str, object] | None = None, **more: object) -> tuple[Host, Host]:

@@ -2,8 +2,8 @@
 
 from gateway.ike.succession import patience
 from gateway.policy.peers import Retransmission
+from tests.simulation.agreement import assert_agree
 from tests.simulation.ladders import CHILD, Ladder
-from tests.simulation.test_tunnel import assert_agree
 
 
 def test_a_child_of_which_the_peer_has_not_heard_yet_is_kept_when_we_rekey_it() -> None:

@@ -4,9 +4,9 @@ import pytest
 
 from gateway.ike.plane_events import Disturbed, EventsLost
 from gateway.policy.peers import Start
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import Host, Network, two
 from tests.simulation.test_blocking import left
-from tests.simulation.test_tunnel import assert_agree, established
 
 
 def disturb(network: Network, host: Host, event: Disturbed | EventsLost = Disturbed()) -> None:  # noqa: B008  frozen

@@ -13,8 +13,8 @@ from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, parse, parse_header
 from gateway.wire.numbers import ExchangeType, NotifyType
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import Host, Network, Weather, peer, psk, two
-from tests.simulation.test_tunnel import assert_agree, established
 
 
 def test_initiator_without_mobike_calls_again_at_once_from_its_new_address() -> None:

@@ -11,8 +11,8 @@ from gateway.policy.peers import Start
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import parse_header
 from gateway.wire.numbers import ExchangeType
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import Host, Network, peer, psk, two
-from tests.simulation.test_tunnel import assert_agree, established
 
 ROUTER = "203.0.113.9"
 

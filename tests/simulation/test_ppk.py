@@ -15,8 +15,8 @@ from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import IKE, Host, Network, Weather, peer, psk
-from tests.simulation.test_tunnel import assert_agree, established
 
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"
 ONE, TWO = Ppk("one", "first.ppk", bytes(range(32))), Ppk("two", "second.ppk", bytes(range(32, 64)))

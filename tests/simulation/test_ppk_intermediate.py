@@ -17,11 +17,11 @@ from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse, parse_header
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import IKE, Host, Network, Weather, psk
 from tests.simulation.test_ppk import HYBRID, LEFT, ONE, RIGHT, TWO, Keys, configure, left, right
 from tests.simulation.test_ppk import pair as in_auth
 from tests.simulation.test_tampering import between, without
-from tests.simulation.test_tunnel import assert_agree, established
 
 EITHER, EARLY, LATE = PpkExchange.EITHER, PpkExchange.INTERMEDIATE, PpkExchange.AUTH
 THREE = (Proposal.parse("aes256gcm16-prfsha384-ecp384-ke1_mlkem1024-ke3_x25519", Protocol.IKE),)

@@ -12,8 +12,8 @@ from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse_header
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
+from tests.simulation.agreement import assert_agree, assert_nothing_left
 from tests.simulation.network import Host, Network, peer, psk, two
-from tests.simulation.test_tunnel import assert_agree, assert_nothing_left
 
 ERRORS = (NotifyType.NO_PROPOSAL_CHOSEN, NotifyType.INVALID_SYNTAX, NotifyType.INVALID_MAJOR_VERSION, 9999)
 

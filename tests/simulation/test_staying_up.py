@@ -12,8 +12,8 @@ from gateway.ike.supervise import call
 from gateway.policy.peers import Retransmission, Start, Unique
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire.numbers import ExchangeType
+from tests.simulation.agreement import assert_agree, established
 from tests.simulation.network import Host, Network, peer, psk, two
-from tests.simulation.test_tunnel import assert_agree, established
 
 LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
 RIGHT = peer(

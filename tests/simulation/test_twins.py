@@ -3,9 +3,9 @@
 import pytest
 
 from gateway.policy.peers import Retransmission
+from tests.simulation.crossings import assert_carries, finish, sends_on
 from tests.simulation.exploration import Story, explore
 from tests.simulation.ladders import CHILD, INFO, Ladder
-from tests.simulation.test_collisions import assert_carries, finish, sends_on
 
 VERY_SLOW = Retransmission(tries=6, base=100.0, factor=1.8, jitter=0.0)
 TWINS = 30.0
