@@ -340,11 +340,11 @@ def watch_twins(core: Core, sa: IkeSa, name: str, due: float) -> None:
     core.timers.set(("twins", sa, name), due if before is None else min(before, due))
 
 
-def give_back_spi(core: Core, sa: IkeSa, spi: int) -> None:
-    """An allocated SPI whose negotiation came to nothing."""
-    core.plane.apply([RemoveState(StateKey(sa.path.local, spi), inbound=True)])
+def give_back_spi(core: Core, held: StateKey) -> None:
+    """An allocated SPI whose negotiation came to nothing, or led to a state at another address of ours."""
+    core.plane.apply([RemoveState(held, inbound=True)])
 
 
-def allocate_spi(core: Core, sa: IkeSa) -> int:
-    """An inbound SPI from the data plane. Raises Refused."""
-    return core.plane.allocate_spi(sa.path.remote, sa.path.local)
+def allocate_spi(core: Core, sa: IkeSa) -> StateKey:
+    """An inbound SPI from the data plane, held at the address that we have now. Raises Refused."""
+    return StateKey(sa.path.local, core.plane.allocate_spi(sa.path.remote, sa.path.local))

@@ -72,7 +72,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
     take_ticket(core, sa, response)
     if host:
         if offer:
-            offer.withdraw(core, sa)
+            offer.withdraw(core)
         if sa.attempt:
             attempt_log.succeed(sa.attempt, core.now)
         return host
@@ -82,7 +82,7 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
     elif sa.state == Lifecycle.ESTABLISHED:
         children.conclude(core, sa, offer, response, nonces)
     else:  # another SA with this peer stays in place of this one
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
     return None
 
 
@@ -102,7 +102,7 @@ async def _prove(
         return response, redirects.target(core, sa, response)
     except BaseException as error:
         if offer:
-            offer.withdraw(core, sa)
+            offer.withdraw(core)
         if kept and isinstance(error, Close | Reject):
             core.extensions.tickets.unproven(sa.peer.name)
         if isinstance(error, Close) and error.notify is not None:

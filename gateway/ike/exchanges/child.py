@@ -44,13 +44,13 @@ Nonces = tuple[bytes, bytes]
 
 @dataclass(slots=True)
 class Offer:
-    """Our half of a CHILD_SA under negotiation: the SPI we receive on and what we asked for.
+    """Our half of a CHILD_SA under negotiation: the SPI we receive on, held where we were, and what we asked for.
 
     `notifies` go before the payloads, as does the Configuration payload of IKE_AUTH (RFC 7296 2.19).
     """
 
     config: Child
-    spi: int
+    held: StateKey
     payloads: list[wire.Payload]
     notifies: list[wire.Payload]
     with_ke: bool
@@ -72,15 +72,19 @@ class Offer:
             raise core.refuse(sa, "ends", Step.NETWORKS, NotifyType.TS_UNACCEPTABLE, why)
         lay(core, sa)
         need_interface(core, sa.peer_name or "", config)
-        spi = allocate_spi(core, sa)
-        octets = spi.to_bytes(4)
+        held = allocate_spi(core, sa)
+        octets = held.spi.to_bytes(4)
         wanted = config.proposals if with_ke else dict.fromkeys(p.without_ke() for p in config.proposals)
         proposals = [proposal.to_wire(number, octets) for number, proposal in enumerate(wanted, 1)]
         tsi, tsr = wire.TSi(wire_selectors(local)), wire.TSr(wire_selectors(remote))
-        return cls(config, spi, [wire.SA(proposals), tsi, tsr], [*asks, *wishes(config)], with_ke)
+        return cls(config, held, [wire.SA(proposals), tsi, tsr], [*asks, *wishes(config)], with_ke)
 
-    def withdraw(self, core: Core, sa: IkeSa) -> None:
-        give_back_spi(core, sa, self.spi)
+    @property
+    def spi(self) -> int:
+        return self.held.spi
+
+    def withdraw(self, core: Core) -> None:
+        give_back_spi(core, self.held)
 
 
 def conclude(
@@ -102,23 +106,23 @@ def conclude(
             offer.config = personal(sa, offer.config)
         agreed = answered(offer.config, sa.path, sa.nat, response) if sent else None
     except (Reject, Refused) as problem:
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         delete_spi(core, sa, offer.spi)
         if isinstance(problem, Refused):
             raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, problem.why) from None
         raise core.refuse(sa, "syntax", Step.NETWORKS, problem.notify, problem.why) from None
     if sent is None or agreed is None:
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         _not_made(core, sa, offer, response)
     answer = sent.proposals
     chosen = _chosen(offer, answer)
     if chosen is None or not usable_spi(chosen.spi):
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         delete_spi(core, sa, offer.spi)
         why = "the peer chose ESP algorithms that we did not offer"
         raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
     if unlike := _not_as_asked(core, sa, offer, agreed):
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         delete_spi(core, sa, offer.spi)
         raise unlike
     core.reach(sa, Step.NETWORKS, agreed.text)
@@ -126,9 +130,11 @@ def conclude(
     try:
         child = install(core, sa, agreed, chosen, states, replacing, nonces=nonces, take=take)
     except Refused as refused:
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         delete_spi(core, sa, offer.spi)
         raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
+    if child.inbound.key != offer.held:  # we moved meanwhile
+        offer.withdraw(core)
     installed(core, sa)
     if replacing is None and response.notify(NotifyType.ADDITIONAL_TS_POSSIBLE):
         _go_on_in_pairs(core, sa, offer.config)
@@ -150,7 +156,7 @@ async def _follow(core: Core, sa: IkeSa, offer: Offer, response: Message) -> byt
     try:
         return await follow_up(core, response, chosen.following)
     except BaseException as error:
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         if isinstance(error, Reject):
             raise core.refuse(sa, "peer-error", Step.ALGORITHMS, error.notify, error.why) from None
         raise
@@ -337,7 +343,7 @@ async def _negotiate(
             spi = replacing.inbound.spi.to_bytes(4)
             request.append(wire.Notify(Protocol.ESP, spi, NotifyType.REKEY_SA, b""))
             # RFC 7296 2.8: the responder may send on the new one before its answer is here
-            core.plane.apply([Expect(StateKey(sa.path.local, offer.spi))])
+            core.plane.apply([Expect(offer.held)])
         sa_payload, tsi, tsr = offer.payloads
         request += [*offer.notifies, sa_payload, wire.Nonce(nonce)]
         if exchange is not None and method is not None:
@@ -345,16 +351,16 @@ async def _negotiate(
         try:
             response = await ask_peer(ExchangeType.CREATE_CHILD_SA, [*request, tsi, tsr])
         except BaseException:
-            offer.withdraw(core, sa)
+            offer.withdraw(core)
             raise
         if sa.state != Lifecycle.ESTABLISHED:  # the world changed while we waited
-            offer.withdraw(core, sa)
+            offer.withdraw(core)
             delete_spi(core, sa, offer.spi)
             raise Closed
         wanted = response.notify(NotifyType.INVALID_KE_PAYLOAD)
         if wanted is None:
             return response, offer, *_agreed(core, sa, offer, response, nonce, exchange)
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         method = int.from_bytes(wanted.data[:2])
         if method not in methods:
             why = f"the peer wants key exchange {method}, which {config.name} does not offer"
@@ -377,7 +383,7 @@ def _agreed(
             raise Reject(NotifyType.INVALID_SYNTAX, "the peer's key exchange does not fit our request")
         shared = exchange.finish(ke.data) if exchange and ke else b""
     except (Reject, groups.InvalidPublic) as error:
-        offer.withdraw(core, sa)
+        offer.withdraw(core)
         delete_spi(core, sa, offer.spi)
         why = error.why if isinstance(error, Reject) else f"the peer's key exchange is invalid: {error}"
         raise core.refuse(sa, "syntax", Step.ALGORITHMS, NotifyType.INVALID_SYNTAX, why) from None

@@ -19,7 +19,7 @@ from gateway.ike.interfaces import need_interface
 from gateway.ike.modes import answers
 from gateway.ike.narrowing import Found, choose_child
 from gateway.ike.nonces import NONCE_OCTETS, check_nonce
-from gateway.ike.plane import Refused
+from gateway.ike.plane import Refused, StateKey
 from gateway.ike.sa import ChildSa, IkeSa
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
@@ -82,19 +82,19 @@ def _expect_more(
 ) -> list[wire.Payload]:
     """Answer now, and make the CHILD_SA when the last key exchange is done."""
     collisions.refuse_several_while_busy(sa)
-    spi, attempt = _spi(core, sa, found), sa.attempt
+    held, attempt = _hold(core, sa, found), sa.attempt
 
     def make(following: bytes) -> list[wire.Payload]:
         before, sa.attempt = sa.attempt, attempt
         try:
             old = replacing if replacing is not None and not replacing.gone else None
-            _install(core, sa, found, spi, nonces, Shared(shared, following), old)
+            _install(core, sa, found, held, nonces, Shared(shared, following), old)
         finally:
             sa.attempt = before
         return []
 
-    first, *rest = _reply(request, found, spi)
-    more = expect_more(core, sa, found.chosen.following, make, lambda: give_back_spi(core, sa, spi))
+    first, *rest = _reply(request, found, held.spi)
+    more = expect_more(core, sa, found.chosen.following, make, lambda: give_back_spi(core, held))
     return [first, *extra, *rest, more]
 
 
@@ -113,12 +113,12 @@ def _make(
     replacing: ChildSa | None,
 ) -> list[wire.Payload]:
     """Install the responder's half and answer with it: the inbound state stands before the response leaves."""
-    spi = _spi(core, sa, found)
-    _install(core, sa, found, spi, nonces, Shared(shared), replacing)
-    return _reply(request, found, spi)
+    held = _hold(core, sa, found)
+    _install(core, sa, found, held, nonces, Shared(shared), replacing)
+    return _reply(request, found, held.spi)
 
 
-def _spi(core: Core, sa: IkeSa, found: Found) -> int:
+def _hold(core: Core, sa: IkeSa, found: Found) -> StateKey:
     core.reach(sa, Step.NETWORKS, found.agreed.text)
     try:
         need_interface(core, sa.peer_name or "", found.agreed.config)
@@ -128,15 +128,17 @@ def _spi(core: Core, sa: IkeSa, found: Found) -> int:
 
 
 def _install(
-    core: Core, sa: IkeSa, found: Found, spi: int, nonces: Nonces, shared: Shared, replacing: ChildSa | None
+    core: Core, sa: IkeSa, found: Found, held: StateKey, nonces: Nonces, shared: Shared, replacing: ChildSa | None
 ) -> None:
     agreed, chosen = found.agreed, found.chosen
     try:
-        states = make_states(core, sa, agreed, chosen, spi, nonces, shared, initiator=False)
+        states = make_states(core, sa, agreed, chosen, held.spi, nonces, shared, initiator=False)
         child = install(core, sa, agreed, chosen, states, replacing, nonces=nonces, take=False)
     except Refused as refused:
-        give_back_spi(core, sa, spi)
+        give_back_spi(core, held)
         raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
+    if child.inbound.key != held:  # we moved between its key exchanges
+        give_back_spi(core, held)
     child.answered = sa.id, sa.responses.expected
     if replacing is not None:
         replacing.successor = child
