@@ -18,7 +18,7 @@ def network_changed(core: Core, addresses: tuple[str, ...]) -> None:
     core.addresses = addresses
     for sa in list(core.sas.values()):
         gone, living = sa.path.local not in addresses, sa.replaced_by
-        if gone and living is not None and living.requests.silent == sa.our_spi:
+        if gone and living is not None and living.mobility is not None and living.requests.silent == sa.our_spi:
             ask(core, Relocation(sa, places(sa)))
         if sa.state not in _STANDING or sa.peer is None or not sa.path.local or sa.requests.waiting is not None:
             continue
@@ -48,7 +48,7 @@ def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None)
             _check(core, sa)
     elif relocation.probe:
         _probe(core, sa, *found)
-    elif relocation.sa is not sa and sa.requests.silent == relocation.sa.our_spi:
+    elif sa.mobility is not None and relocation.sa is not sa and sa.requests.silent == relocation.sa.our_spi:
         tell_on(core, relocation.sa, sa.path._replace(local=found[0], remote=found[1]))
     elif found != (sa.path.local, sa.path.remote):
         _move(core, sa, *found)
