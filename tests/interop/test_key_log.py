@@ -54,9 +54,11 @@ def captured(pair: Pair, folder: Path) -> Iterator[None]:
     words = ("-Z", "root", "-i", "to-right", "-U", "--immediate-mode", "-w", str(folder / "pcap"), "not icmp6")
     process = pair.left.start("tcpdump", *words, output=said)
     until(lambda: "listening on" in said.read_text(), "tcpdump listens")
-    yield
-    process.terminate()
-    process.wait(10)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def live(pair: Pair, tunnel: Tunnel, initiator: str) -> int:
@@ -66,26 +68,10 @@ def live(pair: Pair, tunnel: Tunnel, initiator: str) -> int:
     pings = 2 * pair.pings()
     for kind in ("child", "ike", "child"):
         for end in ("ours", "theirs"):
-            renew(pair, tunnel, kind, end)
+            pair.renew(tunnel, initiator=end, net=tunnel.nets[0] if kind == "child" else None)
             pings += 2 * pair.pings()
     pair.down(tunnel, initiator=initiator)
     return pings
-
-
-def renew(pair: Pair, tunnel: Tunnel, kind: str, end: str) -> None:
-    def standing() -> list[int]:
-        found = pair.gateway.ike_sas(tunnel.name) if kind == "ike" else pair.gateway.children(tunnel.name)
-        return [one["id"] for one in found]
-
-    old = standing()
-    if end == "ours":
-        assert pair.gateway.rekey(tunnel.name, None if kind == "ike" else "net")["ok"], pair.gateway.tail()
-    elif kind == "ike":
-        pair.charon.rekey(ike=tunnel.name)
-    else:
-        pair.charon.rekey(child=tunnel.child_name(tunnel.nets[0]))
-    until(lambda: len(standing()) == 1 and standing() != old, f"one new SA of {tunnel.name}")
-    until(lambda: len(pair.theirs(tunnel)) == 1, "strongSwan has one too")
 
 
 def part(folder: Path, selection: str) -> Path:

@@ -1,5 +1,7 @@
 """Kinds of CHILD_SA with strongSwan: transport mode, childless, single pairs, traps, ESN, shunts, routes."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.interop.planes import kernel_only, roles
@@ -25,10 +27,6 @@ def carried(pair: Pair, tunnel: Tunnel) -> tuple[int, int]:
     return int(theirs["packets-in"]), int(theirs["packets-out"])
 
 
-def renewed(pair: Pair, tunnel: Tunnel, before: int) -> None:
-    until(lambda: [one["id"] for one in pair.gateway.children(tunnel.name)] not in ([], [before]), "a new child")
-
-
 # --- transport mode ---
 
 
@@ -47,14 +45,8 @@ def test_transport_mode_between_the_two_gateways(pair: Pair, initiator: str, ver
     assert connects(pair.left, pair.right, right, 7100)
     assert connects(pair.right, pair.left, left, 7101)
     for who in ("ours", "theirs"):
-        before = pair.gateway.children(tunnel.name)[0]["id"]
-        if who == "ours":
-            assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
-        else:
-            pair.charon.rekey(child=tunnel.child_name(tunnel.nets[0]))
-        renewed(pair, tunnel, before)
-        until(lambda: len(pair.their_children(tunnel)) == 1, "one child at strongSwan's end")
-        assert pair.gateway.children(tunnel.name)[0]["mode"] == "transport"
+        (child,) = pair.renew(tunnel, initiator=who, net=tunnel.nets[0])["children"]
+        assert child["mode"] == "transport"
         assert pair.left.ping(right, source=left)
     pair.down(tunnel, initiator=initiator)
 
@@ -272,17 +264,24 @@ def test_shunts_win_over_the_child(pair: Pair) -> None:
 # --- route-based ---
 
 
-@kernel_only
-@roles
-@pytest.mark.requires("xfrm-interface")
-def test_what_is_routed_into_the_interface_is_protected(pair: Pair, initiator: str) -> None:
-    every = ("0.0.0.0/0", "::/0")
-    theirs = {"local_ts": "0.0.0.0/0,::/0", "remote_ts": "0.0.0.0/0,::/0", "if_id_in": "9", "if_id_out": "9"}
-    tunnel = Tunnel(name="routed", nets=(Net(left=every, right=every, ours={"interface_id": 7}, theirs=theirs),))
+@pytest.fixture
+def their_interface(pair: Pair) -> Iterator[None]:
+    """strongSwan's end of what is routed."""
     pair.right.ip("link", "add", "theirs", "type", "xfrm", "if_id", "9")
     pair.right.ip("link", "set", "theirs", "up")
     for net in (INNER[4][0], INNER[6][0]):
         pair.right.route(net, "dev", "theirs")
+    yield
+    pair.right.ip("link", "delete", "theirs")
+
+
+@kernel_only
+@roles
+@pytest.mark.requires("xfrm-interface")
+def test_what_is_routed_into_the_interface_is_protected(pair: Pair, their_interface: None, initiator: str) -> None:
+    every = ("0.0.0.0/0", "::/0")
+    theirs = {"local_ts": "0.0.0.0/0,::/0", "remote_ts": "0.0.0.0/0,::/0", "if_id_in": "9", "if_id_out": "9"}
+    tunnel = Tunnel(name="routed", nets=(Net(left=every, right=every, ours={"interface_id": 7}, theirs=theirs),))
     pair.load(tunnel)
     assert "ipsec7" in pair.left.ip("-br", "link")
     for net in (INNER[4][1], INNER[6][1]):
@@ -299,4 +298,3 @@ def test_what_is_routed_into_the_interface_is_protected(pair: Pair, initiator: s
     assert not pair.tap.plain()
     pair.load()
     assert "ipsec7" not in pair.left.ip("-br", "link")
-    pair.right.ip("link", "delete", "theirs")

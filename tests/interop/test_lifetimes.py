@@ -76,16 +76,11 @@ def child_of(pair: Pair, name: str = "net", tunnel: Tunnel = TUNNEL) -> Plain:
 def rekey_child(pair: Pair, who: str, tunnel: Tunnel = TUNNEL) -> None:
     """Rekey the child from one end, and see a new one at both with the old one gone."""
     old = child_of(pair, tunnel=tunnel)
-    if who == "ours":
-        done = pair.gateway.rekey(tunnel.name, "net")
-        assert done["ok"], f"{done['text']}\n{pair.gateway.tail()}\n{pair.charon.tail()}"
-    else:
-        pair.charon.rekey(child=tunnel.child_name(NET))
-    until(lambda: child_of(pair, tunnel=tunnel)["spi_in"] != old["spi_in"], "a new CHILD_SA")
+    pair.renew(tunnel, initiator=who, net=NET)
     new = child_of(pair, tunnel=tunnel)
     (theirs,) = (child for child in pair.their_children(tunnel) if child["name"] == tunnel.child_name(NET))
     assert (theirs["spi-in"], theirs["spi-out"]) == (new["spi_out"], new["spi_in"])
-    assert new["spi_out"] != old["spi_out"]
+    assert new["spi_in"] != old["spi_in"] and new["spi_out"] != old["spi_out"]
     assert new["algorithms"] == NET.esp
     assert new["rekeys"] == old["rekeys"] + 1
     # What was counted is not lost with the old SA.
@@ -95,18 +90,8 @@ def rekey_child(pair: Pair, who: str, tunnel: Tunnel = TUNNEL) -> None:
 def rekey_ike(pair: Pair, who: str) -> None:
     """Rekey the IKE SA from one end; its children stay what they are."""
     (old,) = pair.gateway.ike_sas(TUNNEL.name)
-    if who == "ours":
-        assert pair.gateway.rekey(TUNNEL.name)["ok"], pair.gateway.tail()
-    else:
-        pair.charon.rekey(ike=TUNNEL.name)
-
-    def renewed() -> Plain | None:
-        ours, theirs = pair.gateway.ike_sas(TUNNEL.name), pair.theirs(TUNNEL)
-        same = len(ours) == len(theirs) == 1 and theirs[0]["initiator-spi"] == ours[0]["spi_i"]
-        return ours[0] if same and ours[0]["spi_i"] != old["spi_i"] else None
-
-    new = until(renewed, "one new IKE SA at both ends")
-    assert new
+    new = pair.renew(TUNNEL, initiator=who)
+    assert new["spi_i"] != old["spi_i"]
     assert new["initiator"] is (who == "ours")
     assert [child["id"] for child in new["children"]] == [child["id"] for child in old["children"]]
     assert (new["local_id"], new["remote_id"]) == TUNNEL.ids()
@@ -157,7 +142,8 @@ def test_both_rekey_at_once(pair: Pair, tunnel: Tunnel, tmp_path: Path) -> None:
             old = child_of(pair)["spi_in"]
             pair.charon.rekey(child=tunnel.child_name(NET))
             pair.gateway.ask("rekey", peer=tunnel.name, child="net", wait=0)
-            until(lambda old=old: child_of(pair)["spi_in"] != old, "a new child")
+            until(lambda old=old: child_of(pair)["spi_in"] != old, "a new child", seconds=60)
+        until(lambda: pair.settled(tunnel), "both ends are through with it", seconds=60)
     assert pings.lost == ()
     assert pair.pings()
 
@@ -189,13 +175,13 @@ def test_a_child_is_rekeyed_when_its_time_comes(pair: Pair, initiator: str) -> N
     timed = Tunnel(name=f"timed-{initiator}", nets=(Net(ours=ours, theirs=theirs),))
     pair.load(timed)
     pair.up(timed, initiator=initiator)
-    (first,) = pair.gateway.children(timed.name)
+    first = pair.gateway.children(timed.name)[0]  # on a busy machine its time may have come already
 
     def renewed() -> bool:
         ids = [child["id"] for child in pair.gateway.children(timed.name)]
         return len(ids) == 1 and ids != [first["id"]]
 
-    until(renewed, "a new child by itself", seconds=6)
+    until(renewed, "a new child by itself", seconds=20)
     assert pair.pings()
     pair.down(timed)
 
@@ -207,12 +193,12 @@ def test_an_ike_sa_is_rekeyed_when_its_time_comes(pair: Pair, initiator: str) ->
     timed = Tunnel(name=f"timed-ike-{initiator}", ours=ours, theirs=theirs)
     pair.load(timed)
     pair.up(timed, initiator=initiator)
-    (first,) = pair.gateway.ike_sas(timed.name)
+    first = pair.gateway.ike_sas(timed.name)[0]
 
     def renewed() -> bool:
         ids = [sa["id"] for sa in pair.gateway.ike_sas(timed.name)]
         return len(ids) == 1 and ids != [first["id"]]
 
-    until(renewed, "a new IKE SA by itself", seconds=6)
+    until(renewed, "a new IKE SA by itself", seconds=20)
     assert pair.pings()
     pair.down(timed)

@@ -76,7 +76,7 @@ def test_tunnel_follows_the_address(fresh_pair: Callable[..., Pair], plane: str,
         assert identity(pair, tunnel, plane) == before
         only = {frozenset(wanted[:2])}  # what was rekeyed lingers for some seconds where it was
         until(lambda only=only: outer_of(pair.gateway.ask("states")) == only, "no state elsewhere", seconds=20)  # type: ignore[misc]
-    assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
+    pair.renew(tunnel, initiator="ours", net=tunnel.nets[0])
     assert pair.pings()
     pair.down(tunnel, initiator=initiator)
 

@@ -85,17 +85,8 @@ def test_each_end_rekeys_and_deletes_through_the_router(site: Site, who: str) ->
     pair = site.pair
     pair.load(tunnel)
     pair.up(tunnel, initiator=site.hidden)
-    (child,), (sa,) = pair.gateway.children(tunnel.name), pair.gateway.ike_sas(tunnel.name)
-    if who == "ours":
-        assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
-        assert (done := pair.gateway.rekey(tunnel.name))["ok"], done
-    else:
-        pair.charon.rekey(child=tunnel.child_name(tunnel.nets[0]))
-        until(
-            lambda: [one["id"] for one in pair.gateway.children(tunnel.name)] not in ([], [child["id"]]), "a new child"
-        )
-        pair.charon.rekey(ike=tunnel.name)
-    until(lambda: [one["id"] for one in pair.gateway.ike_sas(tunnel.name)] not in ([], [sa["id"]]), "a new IKE SA")
+    pair.renew(tunnel, initiator=who, net=tunnel.nets[0])
+    pair.renew(tunnel, initiator=who)
     assert pair.pings()
     pair.down(tunnel, initiator=who)
 
@@ -114,13 +105,7 @@ def test_transport_mode_through_the_router(site: Site, who: str) -> None:
     pair.load(tunnel)
     pair.up(tunnel, initiator=site.hidden)
     _check_transport(site, tunnel)
-    (before,) = pair.gateway.children(tunnel.name)
-    if who == "ours":
-        assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
-    else:
-        pair.charon.rekey(child=tunnel.child_name(net))
-    until(lambda: before["id"] not in [one["id"] for one in pair.gateway.children(tunnel.name)], "a new child")
-    until(lambda: len(pair.their_children(tunnel)) == 1, "one child at strongSwan's end")
+    pair.renew(tunnel, initiator=who, net=net)
     _check_transport(site, tunnel)
     pair.down(tunnel, initiator=who)
 
@@ -175,7 +160,7 @@ def test_new_mapping_is_followed(site: Site, mobike: bool) -> None:
             (state,) = [one for one in states if one["spi"] == int(child["spi_out"], 16)]
             assert int(low) <= state["encapsulation"][1] <= int(high)
         assert [one["id"] for one in pair.gateway.ike_sas(tunnel.name)] == [sa["id"]]
-        assert pair.gateway.rekey(tunnel.name, "net")["ok"], "IKE goes by the new mapping too"
+        pair.renew(tunnel, initiator="ours", net=tunnel.nets[0])  # IKE goes by the new mapping too
     remap(site, PORTS)
     until(lambda: inside.ping(target, source=source), "packets go by the old ports", seconds=20)
     pair.down(tunnel, initiator=site.hidden)

@@ -9,6 +9,7 @@ import pytest
 from tests.interop.conftest import start_pair
 from tests.interop.planes import CHARON_PLUGINS, roles, userspace_only
 from tests.interop.tunnels import Net, Pair, Tunnel
+from tests.lab.appliance import until
 from tests.lab.strongswan6 import Charon6
 
 ONE, TWO = "0x" + bytes(range(32)).hex(), "0x" + bytes(range(32, 64)).hex()
@@ -33,16 +34,17 @@ def key_exchange(pair: Pair, tunnel: Tunnel) -> str:
 def test_both_have_it(pair: Pair, initiator: str, required: bool) -> None:
     tunnel = replace(TUNNEL, ours=REQUIRED, theirs=THEIRS_REQUIRED) if required else TUNNEL
     pair.load(tunnel)
+    before = len(pair.charon.log())
     pair.up(tunnel, initiator=initiator)
     assert key_exchange(pair, tunnel) == "PPK: X25519 with a PPK"
     assert pair.pings()
     # the children and IKE SAs that follow are made of it, too: else these would not come up
-    assert (done := pair.gateway.ask("rekey", peer=tunnel.name, child="net"))["ok"], done
+    pair.renew(tunnel, initiator="ours", net=tunnel.nets[0])
     assert pair.pings()
-    assert (done := pair.gateway.ask("rekey", peer=tunnel.name))["ok"], done
-    assert (done := pair.gateway.ask("rekey", peer=tunnel.name, child="net"))["ok"], done
+    pair.renew(tunnel, initiator="ours")
+    pair.renew(tunnel, initiator="ours", net=tunnel.nets[0])
     assert pair.pings()
-    assert "PPK" in pair.charon.log()
+    assert "PPK" in pair.charon.log()[before:]
     pair.down(tunnel)
 
 
@@ -74,7 +76,7 @@ def test_an_unknown_identity_without_it(pair: Pair, initiator: str, insists: str
     else:
         with pytest.raises(Exception, match=r"."):
             pair.charon.initiate(tunnel.child_name(tunnel.nets[0]))
-    assert not pair.gateway.children(tunnel.name)
+    until(lambda: not pair.gateway.peer(tunnel.name)["ike_sas"], "nothing stands at our end")
     assert pair.gateway.attempt(tunnel.name)["outcome"] == "failed"
 
 
@@ -104,7 +106,7 @@ def test_ppk_beside_ml_kem(plane: str, tmp_path: Path, initiator: str) -> None:
         six.up(tunnel, initiator=initiator)
         assert key_exchange(six, tunnel) == "hybrid: X25519 and ML-KEM-768 with a PPK"
         assert six.pings()
-        assert (done := six.gateway.ask("rekey", peer=tunnel.name))["ok"], done
-        assert (done := six.gateway.ask("rekey", peer=tunnel.name, child="net"))["ok"], done
+        six.renew(tunnel, initiator="ours")
+        six.renew(tunnel, initiator="ours", net=tunnel.nets[0])
         assert six.pings()
         six.down(tunnel)

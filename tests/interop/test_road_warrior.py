@@ -98,11 +98,8 @@ def test_a_fixed_address_outlives_rekeys(pair: Pair) -> None:
     pair.up(tunnel, initiator="theirs")
     addresses = their_addresses(pair, tunnel)
     assert "10.99.0.77" in addresses
-    before = pair.theirs(tunnel)[0]["responder-spi"]
-    pair.charon.rekey(ike=tunnel.name)
-    until(lambda: [sa["responder-spi"] != before for sa in pair.theirs(tunnel)] == [True], "the IKE SA is rekeyed")
-    assert (done := pair.gateway.rekey(tunnel.name, "net"))["ok"], done
-    until(lambda: len(pair.their_children(tunnel)) == 1, "one child stands")
+    pair.renew(tunnel, initiator="theirs")
+    pair.renew(tunnel, initiator="ours", net=tunnel.nets[0])
     assert their_addresses(pair, tunnel) == addresses
     assert reached(pair, addresses)
     pair.down(tunnel)
@@ -222,7 +219,7 @@ def test_strongswan_tells_us_of_split_dns_and_keeps_our_addresses(pair: Pair) ->
     assert first[1:] == (["10.2.0.53", "fd02::53"], ["corp.example", "lab.example"])
     assert first[0][0].startswith("10.96.0.") and first[0][1].startswith("fd00:96::")
     assert pair.left.ping("10.2.0.1", source=first[0][0]) and pair.left.ping("fd02::1", source=first[0][1])
-    assert pair.gateway.rekey(tunnel.name)["ok"], pair.gateway.tail()
+    pair.renew(tunnel, initiator="ours")
     assert told() == first
     pair.down(tunnel)
     pair.up(tunnel, initiator="ours")

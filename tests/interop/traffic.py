@@ -15,15 +15,15 @@ def connects(here: Namespace, there: Namespace, address: str, port: int) -> bool
     with here.entered():
         client = socket.socket(family)
     with contextlib.closing(server), contextlib.closing(client):
-        client.settimeout(5)
-        server.settimeout(5)
+        client.settimeout(10)
+        server.settimeout(10)
         try:
             client.connect((address, port))
             taken, _ = server.accept()
         except TimeoutError:
             return False
         with contextlib.closing(taken):
-            taken.settimeout(5)
+            taken.settimeout(10)
             return _echoed(client, taken, octets)
 
 

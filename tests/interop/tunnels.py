@@ -205,6 +205,54 @@ class Pair:
         until(lambda: not self.gateway.peer(tunnel.name)["ike_sas"], f"{tunnel.name} is gone at our end")
         until(lambda: not self.theirs(tunnel), f"{tunnel.name} is gone at strongSwan's end")
 
+    def settled(self, tunnel: Tunnel) -> Plain | None:
+        """Our one IKE SA, when both ends have it alone, with the same CHILD_SAs, and none of either is on its way out.
+
+        Of a CHILD_SA that was rekeyed charon keeps the inbound state for some seconds, which does not count.
+        """
+        ours = [sa for sa in self.gateway.status()["ike_sas"] if sa["peer"] == tunnel.name]
+        theirs = self.theirs(tunnel)
+        if [sa["state"] for sa in ours] != ["established"] or [sa["state"] for sa in theirs] != ["ESTABLISHED"]:
+            return None
+        here = {(child["spi_in"], child["spi_out"]) for child in ours[0]["children"]}
+        children = [child for child in theirs[0]["child-sas"].values() if child["state"] != "DELETED"]
+        there = {(child["spi-out"], child["spi-in"]) for child in children if child["state"] == "INSTALLED"}
+        same = ours[0]["spi_i"] == theirs[0]["initiator-spi"] and here == there and len(there) == len(children)
+        return ours[0] if same else None
+
+    def renew(self, tunnel: Tunnel, *, initiator: str, net: Net | None = None) -> Plain:
+        """Rekey the IKE SA from one end, or the CHILD_SA of a net; our IKE SA once both ends are through with it.
+
+        Neither end's word that it has another is enough: the old one may be on its way out still, and what a test does
+        next would cross with that.
+        """
+        before = until(lambda: self.settled(tunnel), f"{tunnel.name} stands at both ends", seconds=30)
+        assert before
+        if initiator == "ours":
+            done = self.gateway.rekey(tunnel.name, net.name if net else None, wait=30)
+            assert done["ok"], f"{done['text']}\n{self.gateway.tail()}\n{self.charon.tail(40)}"
+        elif net:
+            self.charon.rekey(child=tunnel.child_name(net))
+        else:
+            self.charon.rekey(ike=tunnel.name)
+
+        def numbers(sa: Plain) -> set[int]:
+            return {child["id"] for child in sa["children"] if child["name"] == net.name} if net else {sa["id"]}
+
+        def renewed() -> Plain | None:
+            now = self.settled(tunnel)
+            found = numbers(now) if now else set()
+            return now if len(found) == len(numbers(before)) and not found & numbers(before) else None
+
+        what = net.name if net else "IKE SA"
+        try:
+            after = until(renewed, f"another {what} of {tunnel.name} alone, at both ends", seconds=30)
+        except AssertionError as failure:
+            ends = f"ours: {self.gateway.ike_sas(tunnel.name)}\ntheirs: {self.theirs(tunnel)}"
+            raise AssertionError(f"{failure}\n{ends}\n{self.gateway.tail(40)}\n{self.charon.tail(60)}") from None
+        assert after
+        return after
+
     def theirs(self, tunnel: Tunnel) -> list[Plain]:
         """strongSwan's IKE SAs of this tunnel."""
         return [sa for sa in self.charon.list_sas() if sa["name"] == tunnel.name]
