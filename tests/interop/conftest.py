@@ -13,6 +13,27 @@ from tests.lab.appliance import Appliance
 from tests.lab.charon import Charon
 from tests.lab.namespaces import Network, two_sites
 
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of a test that failed nothing stays up at the ends that it shares with others: they would fail of that alone."""
+    yield
+    if request.node.stash.get(_FAILED, False):
+        for shared in request.node.funcargs.values():
+            ends = getattr(shared, "pair", shared)
+            if hasattr(ends, "take_all_down"):
+                ends.take_all_down()
+
 
 @pytest.fixture(scope="module", params=[USERSPACE, KERNEL])
 def plane(request: pytest.FixtureRequest) -> str:

@@ -36,7 +36,7 @@ class Ends:
 
     def up(self, tunnel: Tunnel, initiator: str) -> None:
         if initiator == "ours":
-            done = self.gateway.connect(tunnel.name)
+            done = self.gateway.connect(tunnel.name, wait=30)
             assert done["ok"], f"{done['text']}\n{self.pluto.tail()}"
         else:
             self.pluto.initiate(tunnel.name)
@@ -49,6 +49,21 @@ class Ends:
             self.pluto.terminate(tunnel.name)
         until(lambda: not self.gateway.peer(tunnel.name)["ike_sas"], "gone at our end")
         until(lambda: not self.pluto.states(tunnel.name), "gone at libreswan's end")
+
+    def take_all_down(self) -> None:
+        """As after a test that failed: what stands goes, and so do libreswan's connections, which are in the way."""
+        if self.gateway.process is None or self.pluto.process is None:
+            return
+        for name in self.pluto.connections:
+            self.pluto.whack("--name", name, "--delete", check=False)
+
+        def nothing_stands() -> bool:
+            up = [peer["name"] for peer in self.gateway.status()["peers"] if peer["ike_sas"]]
+            for name in up:
+                self.gateway.disconnect(name, wait=2)
+            return not up
+
+        until(nothing_stands, "nothing stands at our end", seconds=30)
 
     def pings(self) -> bool:
         here, there = HOSTS[4]
@@ -172,7 +187,7 @@ def test_rekeys_with_libreswan(ends: Ends, initiator: str) -> None:
             found = ends.gateway.ike_sas(tunnel.name) if ike else ends.gateway.children(tunnel.name)
             return [one["id"] for one in found] not in ([], [old]) and len(found) == 1
 
-        until(renewed, "renewed")
+        until(renewed, "renewed", seconds=30)
         assert ends.pings(), ends.pluto.tail()
     ends.down(tunnel, initiator)
     ends.pluto.whack("--name", tunnel.name, "--delete")

@@ -1,12 +1,13 @@
 """A tunnel described once for both ends: as a peer of our gateway (left) and as a connection of strongSwan (right)."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.interop.tap import Tap
 from tests.lab.appliance import Appliance, Plain, until
-from tests.lab.charon import Charon
+from tests.lab.charon import Charon, CharonError
 from tests.lab.namespaces import Namespace
 
 SECRET = "correct horse battery staple"
@@ -84,7 +85,7 @@ class Tunnel:
             "remote_id": right,
             "remote_addresses": [self.outer[1]],
             "ike_proposals": [f"{self.name}-ike"],
-            "retransmit": {"tries": 4, "base": 0.5, "factor": 1.5},
+            "retransmit": {"tries": 6, "base": 0.5, "factor": 1.5},  # ten seconds: a busy machine is no dead peer
             "children": children,
             "ppks": [f"{self.name}-{number}" for number, _ in enumerate(self.ppks)],
             **self.ours,
@@ -184,11 +185,11 @@ class Pair:
         """Bring a tunnel (or one net of it) up from one end, "ours" or "theirs"."""
         self.tap.plain()
         if initiator == "ours":
-            done = self.gateway.connect(tunnel.name, net.name if net else None)
+            done = self.gateway.connect(tunnel.name, net.name if net else None, wait=30)
             assert done["ok"], f"{done['text']}\n{self.gateway.tail()}\n{self.charon.tail(40)}"
             return
         for one in [net] if net else tunnel.nets:
-            self.charon.initiate(tunnel.child_name(one))
+            self.charon.initiate(tunnel.child_name(one), timeout=30)
         # We answered before charon could say so; but a further task of ours may still be under way.
         until(lambda: self.gateway.ike_sas(tunnel.name), f"{tunnel.name} is up at our end")
 
@@ -252,6 +253,23 @@ class Pair:
             raise AssertionError(f"{failure}\n{ends}\n{self.gateway.tail(40)}\n{self.charon.tail(60)}") from None
         assert after
         return after
+
+    def take_all_down(self) -> None:
+        """As after a test that failed: what it left up goes at both ends, and the configuration stays."""
+        if self.gateway.process is None or self.charon.process is None:
+            return
+
+        def nothing_stands() -> bool:
+            for sa in self.charon.list_sas():
+                with contextlib.suppress(CharonError):  # it went meanwhile; the next look tells
+                    self.charon.request("terminate", {"ike-id": str(sa["uniqueid"]), "force": "yes", "timeout": "-1"})
+            up = [peer["name"] for peer in self.gateway.status()["peers"] if peer["ike_sas"]]
+            for name in up:
+                self.gateway.disconnect(name, wait=1)
+            return not up and not self.charon.list_sas()
+
+        until(nothing_stands, "nothing stands at either end", seconds=30)
+        self.tap.plain()
 
     def theirs(self, tunnel: Tunnel) -> list[Plain]:
         """strongSwan's IKE SAs of this tunnel."""

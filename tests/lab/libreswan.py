@@ -40,6 +40,8 @@ class Libreswan:
     def __init__(self, ns: Namespace, folder: Path) -> None:
         self.ns = ns
         self.folder = folder
+        self.connections: set[str] = set()
+        """Those that were ever loaded."""
         self.process: subprocess.Popen[bytes] | None = None
         self.run_folder = Path(tempfile.mkdtemp(prefix="pluto-"))  # a socket's path has 107 octets at most
         self._environment = {"LD_LIBRARY_PATH": ":".join(map(str, (ROOT / "usr/lib").glob("*-linux-gnu*")))}
@@ -112,6 +114,7 @@ class Libreswan:
         (self.folder / "ipsec.conf").write_text(text)
         (self.folder / "ipsec.secrets").write_text(secrets + "\n")
         self.whack("--rereadsecrets")
+        self.connections.update(connections)
         for name in connections:
             self.ns.run(
                 *self._program("usr/libexec/ipsec/addconn"),
