@@ -7,7 +7,7 @@ from cryptography import x509
 
 from tests.ike.eap_lab import SERVER, issue
 from tests.interop.eap_ends import NOW, PASSWORD, ROOT, USER, key, load, pem, they_call
-from tests.interop.tunnels import Pair, Settings, Tunnel
+from tests.interop.tunnels import Pair, Settings, Tunnel, text_of
 from tests.lab.appliance import Plain
 from tests.lab.freeradius import FreeRadius
 from tests.lab.namespaces import Namespace
@@ -15,6 +15,9 @@ from tests.lab.namespaces import Namespace
 USERS = f"""
 {USER} Cleartext-Password := "{PASSWORD}"
   Class = "staff"
+cut Cleartext-Password := "{PASSWORD}"
+  Class = "staff"
+leaving Cleartext-Password := "{PASSWORD}"
 hasty Cleartext-Password := "{PASSWORD}"
   Session-Timeout = 4
 guest Cleartext-Password := "{PASSWORD}"
@@ -50,6 +53,13 @@ def load_asking(
     ports = {"port": radius.port, "accounting_port": radius.accounting_port}
     server = {"name": "one", "address": "127.0.0.1", "secret": radius.secret.decode(), **ports, **of}
     load(pair, tunnel, password, users=(), radius=[server], pools=list(pools))
+
+
+def load_user(pair: Pair, tunnel: Tunnel, radius: FreeRadius, user: str, **of: object) -> None:
+    """The same with another user's password at strongSwan's end; a test that counts sessions has one of its own."""
+    load_asking(pair, tunnel, radius, **of)  # type: ignore[arg-type]
+    secrets = {f"eap-{user}": {"id": user, "secret": PASSWORD}, f"ike-{tunnel.name}": tunnel.their_psk()}
+    pair.charon.load(text_of({"connections": {tunnel.name: tunnel.connection()}, "secrets": secrets}))
 
 
 def passed_through(name: str, local: Settings) -> Tunnel:

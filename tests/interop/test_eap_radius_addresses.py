@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.interop.eap_ends import PASSWORD, give_files
+from tests.interop.eap_ends import give_files
 from tests.interop.planes import userspace_only
-from tests.interop.radius_ends import load_asking, passed_through, radius_in
+from tests.interop.radius_ends import load_user, passed_through, radius_in
 from tests.interop.test_refusals import failed
 from tests.interop.test_road_warrior import HOME, reached, their_addresses
-from tests.interop.tunnels import Net, Pair, Tunnel, text_of
+from tests.interop.tunnels import Net, Pair, Tunnel
 from tests.lab.appliance import until
 from tests.lab.freeradius import FreeRadius
 
@@ -29,9 +29,7 @@ def loaded(pair: Pair, radius: FreeRadius, name: str, *networks: str) -> Tunnel:
     net = Net(left=HOME, right=(), ours={"remote_selectors": []}, theirs={"local_ts": "dynamic"})
     ours = {**tunnel.ours, "remote_addresses": [], "pools": ["people"]}
     tunnel = replace(tunnel, nets=(net,), ours=ours, theirs={**tunnel.theirs, "vips": "0.0.0.0,::"})
-    load_asking(pair, tunnel, radius, pools=[{"name": "people", "networks": list(networks)}])
-    secrets = {"eap-fixed": {"id": "fixed", "secret": PASSWORD}, f"ike-{tunnel.name}": tunnel.their_psk()}
-    pair.charon.load(text_of({"connections": {tunnel.name: tunnel.connection()}, "secrets": secrets}))
+    load_user(pair, tunnel, radius, "fixed", pools=[{"name": "people", "networks": list(networks)}])
     return tunnel
 
 

@@ -199,9 +199,9 @@ class FreeRadius:
         return (self.folder / "log").read_text(errors="replace")
 
     def accounted(self) -> list[dict[str, str]]:
-        """The accounting records that it wrote down, with its own names of the attributes."""
+        """The accounting records that it wrote down to their end, with its own names of the attributes."""
         path = self.folder / "detail"
-        records = path.read_text().split("\n\n") if path.exists() else []
+        records = path.read_text().split("\n\n")[:-1] if path.exists() else []
         return [
             dict(line.strip().replace('"', "").split(" = ", 1) for line in record.splitlines() if " = " in line)
             for record in records
