@@ -1,15 +1,16 @@
 """The guest kernel: what goes in and comes out, what it cannot touch, and strongSwan on its ESP."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.lab.appliance import until
 from tests.lab.in_kernel import in_kernel
 from tests.lab.kernel import GuestDiedError, inside_kernel, run_in_kernel
 from tests.lab.namespaces import Namespace, Network, two_sites
@@ -65,15 +66,10 @@ def test_a_kernel_that_panics_is_an_error_with_its_console() -> None:
 def test_killing_the_tests_kills_the_guest() -> None:
     code = "from tests.lab.kernel import run_in_kernel; run_in_kernel(['sleep', '4242'], timeout=60)"
     runner = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
-    deadline = time.monotonic() + 20
-    while not (guests := _guests_of(runner.pid)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert guests
+    guests = until(lambda: _guests_of(runner.pid), "a guest runs", seconds=40)
     runner.send_signal(signal.SIGKILL)
     runner.wait()
-    while any(map(_alive, guests)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(_alive, guests))
+    until(lambda: not any(map(_alive, guests)), "it is gone", seconds=20)
 
 
 def _guests_of(ancestor: int) -> list[int]:
@@ -140,8 +136,9 @@ def test_netem_delays(network: Network) -> None:
 
 
 def _ping_seconds(site: Namespace) -> float:
-    out = site.run("ping", "-c1", "192.0.2.2").stdout
-    return float(out.partition("time=")[2].split()[0]) / 1000
+    """The shortest of several ways, which no other load of this machine makes longer."""
+    out = site.run("ping", "-c5", "-i0.2", "192.0.2.2").stdout
+    return min(map(float, re.findall(r"time=([0-9.]+)", out))) / 1000
 
 
 @pytest.mark.kernel

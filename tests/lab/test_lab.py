@@ -6,11 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.lab.appliance import until
 from tests.lab.charon import Charon, CharonError
 from tests.lab.namespaces import CommandFailedError, Namespace, Network, remove_leftovers, run, two_sites
 from tests.lab.userspace import CHECKS, missing
@@ -135,11 +135,11 @@ def test_namespaces_are_private_and_removed(tmp_path: Path) -> None:
         assert {"to-left", "to-right"}.isdisjoint(os.listdir("/sys/class/net"))
         sleeper = right.start("sleep", "60", output=tmp_path / "out")
         right.run("sh", "-c", "sleep 61 >/dev/null 2>&1 &")
-        assert len(run("ip", "netns", "pids", right.name).stdout.split()) == 2
+        until(lambda: len(run("ip", "netns", "pids", right.name).stdout.split()) == 2, "both run in there")
     assert sleeper.poll() is not None
     assert _namespaces() == before
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == forwarding
-    assert not [pid for pid in Path("/proc").glob("[0-9]*") if _command(pid) == "sleep 61"]
+    until(lambda: "sleep 61" not in map(_command, Path("/proc").glob("[0-9]*")), "the one in the background is gone")
 
 
 def _namespaces() -> set[Path]:
@@ -217,7 +217,7 @@ def test_a_nat_router_rewrites_and_moves_a_mapping(network: Network) -> None:
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with contextlib.closing(server), contextlib.closing(client):
         server.bind(("192.0.2.2", 4500))
-        server.settimeout(3)
+        server.settimeout(10)
         client.sendto(b"one", ("192.0.2.2", 4500))
         host, port = server.recvfrom(10)[1]
         assert host == "192.0.2.1"
@@ -232,9 +232,7 @@ def test_a_nat_router_rewrites_and_moves_a_mapping(network: Network) -> None:
 def test_a_daemon_that_ignores_its_end_is_killed(network: Network, tmp_path: Path) -> None:
     site = network.namespace("site")
     stubborn = site.start("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done", output=tmp_path / "out")
-    deadline = time.monotonic() + 5
-    while not (tmp_path / "out").read_text() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until((tmp_path / "out").read_text, "it ignores its end", seconds=30)
     site.stop_all()
     assert stubborn.returncode == -9
 

@@ -42,7 +42,7 @@ def set_up(page: Page, lab: Lab, *, script: bool) -> None:
     if script:
         expect(token).to_be_hidden()
         expect(page.get_by_text("came with the address")).to_be_visible()
-        assert "#" not in page.url
+        expect(page).to_have_url(re.compile("^[^#]*$"))
     else:
         token.fill(lab.setup_link.partition("#token=")[2])
     page.get_by_label("Your name").fill("anna")
@@ -79,7 +79,7 @@ def whole_journey(page: Page, lab: Lab, *, script: bool) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
     page.goto("/tunnels")
     sign_in(page)
-    assert page.url.endswith("/tunnels")
+    expect(page).to_have_url(re.compile("/tunnels$"))
 
     fill_new_tunnel(page, lab)
     page.get_by_label("On this side").fill("10.1.0.1/16")
@@ -314,7 +314,7 @@ def test_a_session_that_ended_leads_back_to_signing_in(lab: Lab, browser: Browse
         secret = next(cookie["value"] for cookie in context.cookies() if cookie["name"] == "__Host-ikegate")
         on_loop(lab, lab.here.config.access.sign_out(secret))
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
-        assert page.url.endswith("/login?next=/tunnels")
+        expect(page).to_have_url(re.compile(r"/login\?next=/tunnels$"))
 
 
 def test_a_new_token_stays_on_the_page_while_it_looks_at_itself_again(lab: Lab, browser: Browser) -> None:
