@@ -74,7 +74,7 @@ def test_our_own_cable_is_cut_and_mended(pair: Pair) -> None:
     stands(pair, longer)
     assert pair.left.ping(HOSTS[4][1], wait=0.5), "without a source address of its own"
     pair.left.ip("link", "set", "to-right", "down")
-    until(lambda: told(pair)["state"] == "down", "the status knows", 5)
+    until(lambda: told(pair)["state"] == "down", "the status knows")
     assert told(pair)["reason"] == "net: nothing can be sent to 192.0.2.2: Network is unreachable"
     assert told(pair)["children"][0]["state"] == "down"
     pair.left.ip("link", "set", "to-right", "up")
@@ -96,7 +96,7 @@ def test_somebody_takes_the_device_down_or_away(fresh_pair: Callable[..., Pair])
     until(lambda: told(pair)["state"] == "up", "and the status knows")
     assert [child["id"] for child in pair.gateway.children(WANTED.name)] == [before["id"]], "nothing was negotiated"
     pair.left.ip("link", "delete", device)
-    until(lambda: told(pair)["state"] == "down", "the status knows", 5)
+    until(lambda: told(pair)["state"] == "down", "the status knows")
     assert told(pair)["reason"] == f"net: the TUN device {device} is gone: restart ikegate"
     pair.gateway.stop()
     pair.gateway.start()

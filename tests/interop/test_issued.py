@@ -151,6 +151,7 @@ def test_what_another_authority_revokes_is_fetched_and_cut_off(fresh_pair: Any) 
     (served / "crl").write_bytes(revocation_list(issuer, [], now, 3600))
     server = [sys.executable, "-m", "http.server", "8080", "--bind", OUTER[4][1], "--directory", str(served)]
     pair.right.start(*server, output=pair.charon.folder / "served.log")
+    until(lambda: ":8080 " in pair.right.run("ss", "-ltn").stdout, "the list is served", seconds=30)
     anchor = {"certificate": containers.pem(root), "fetch_private": True}
     pair.gateway.rest("PUT", "/authorities/elsewhere", anchor)
     proofs(pair.gateway, "if-reachable", authority="elsewhere")

@@ -67,11 +67,13 @@ def test_swanctl_comes_in_with_its_file_and_is_cut_off_when_the_user_is_disabled
     pair.charon.load(text)
     comes_in(pair, "people")
     pair.gateway.rest("PATCH", "/users/anna", {"enabled": False})
-    until(lambda: not pair.charon.list_sas() and not pair.gateway.ike_sas("people"), "he is cut off", seconds=5.0)
-    with pytest.raises(Exception, match="net"):
-        pair.charon.initiate("net")
-    assert "EAP_MSCHAPV2 method failed" in pair.charon.tail(40)
-    pair.gateway.rest("PATCH", "/users/anna", {"enabled": True})
+    try:
+        until(lambda: not pair.charon.list_sas() and not pair.gateway.ike_sas("people"), "he is cut off", seconds=5.0)
+        with pytest.raises(Exception, match="net"):
+            pair.charon.initiate("net")
+        assert "EAP_MSCHAPV2 method failed" in pair.charon.tail(40)
+    finally:
+        pair.gateway.rest("PATCH", "/users/anna", {"enabled": True})
     comes_in(pair, "people")
     pair.charon.terminate("people")
 

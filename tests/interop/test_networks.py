@@ -23,8 +23,8 @@ def selected(pair: Pair, tunnel: Tunnel) -> tuple[list[str], list[str], list[str
     return ours["local_selectors"], ours["remote_selectors"], theirs["remote-ts"], theirs["local-ts"]
 
 
-def heard(pair: Pair, port: int, *, source_port: int = 0, listener: str = "right") -> bool:
-    """Whether a TCP connection from one inner host reaches a port of the other."""
+def heard(pair: Pair, port: int, *, listener: str = "right", wait: float = 10.0) -> bool:
+    """Whether a TCP connection from one inner host reaches a port of the other, within `wait` seconds."""
     left, right = (pair.left, HOSTS[4][0]), (pair.right, HOSTS[4][1])
     (here, address), (there, target) = (left, right) if listener == "right" else (right, left)
     with there.entered():
@@ -32,8 +32,8 @@ def heard(pair: Pair, port: int, *, source_port: int = 0, listener: str = "right
     with here.entered():
         client = socket.socket()
     with contextlib.closing(server), contextlib.closing(client):
-        client.settimeout(0.5)
-        client.bind((address, source_port))
+        client.settimeout(wait)
+        client.bind((address, 0))
         try:
             client.connect((target, port))
         except OSError:
@@ -96,6 +96,7 @@ def one_port(pair: Pair, server: str, initiator: str) -> Iterator[Tunnel]:
     pair.up(tunnel, initiator=initiator)
     yield tunnel
     pair.down(tunnel)
+    pair.right.ip("route", "delete", INNER[4][0], "via", OUTER[4][0])
 
 
 @roles
@@ -110,7 +111,7 @@ def test_a_child_for_one_port_carries_that_port(pair: Pair, one_port: Tunnel, se
 @roles
 @pytest.mark.parametrize("server", ["right", "left"])
 def test_nothing_but_the_port_passes(pair: Pair, one_port: Tunnel, server: str) -> None:
-    was_heard = heard(pair, 7001, listener=server)
+    was_heard = heard(pair, 7001, listener=server, wait=0.5)
     pinged = pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], wait=0.2)
     assert (was_heard, pinged, pair.tap.plain()) == (False, False, [])
     (child,) = pair.their_children(one_port)

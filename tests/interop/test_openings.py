@@ -35,7 +35,7 @@ def leave_half_open(pair: Pair, tunnel: Tunnel) -> None:
     with pair.left.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with contextlib.closing(sock):
-        sock.settimeout(5)
+        sock.settimeout(10)
         sock.sendto(build(request), (tunnel.outer[1], 500))
         assert sock.recv(2000)[8:16] != bytes(8)  # it chose an SPI: the SA is half open
 
