@@ -21,5 +21,5 @@ def asking(patience: float = PATIENCE, *, needs_token: bool = True) -> Iterator[
     except (NoDoor, Unreachable) as error:
         raise click.ClickException(safe(error)) from None
     except Refusal as refusal:
-        lines = [safe(refusal), *(f"  {safe(where) or '/'}: {safe(what)}" for where, what in refusal.mistakes)]
+        lines = [safe(refusal.summary), *(f"  {safe(where) or '/'}: {safe(what)}" for where, what in refusal.mistakes)]
         raise click.ClickException("\n".join(lines)) from None

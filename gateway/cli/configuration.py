@@ -85,7 +85,7 @@ def _show_differences(written: dict[str, Any]) -> None:
             click.echo(safe(f"    {field['pointer']}: {old} -> {new}"))
     if written["differences"]:
         click.echo(safe(written["impact"]["text"]))
-    for warning in written["warnings"]:
+    for warning in written.get("warnings", ()):  # gateways before this command had none
         click.echo(safe(f"Mind: {warning}"))
 
 

@@ -28,11 +28,15 @@ class Unreachable(Exception):
 
 
 class Refusal(Exception):
-    """The gateway refused a request; `mistakes` are (place in the document, sentence)."""
+    """The gateway refused a request; `mistakes` are (place in the document, sentence).
 
-    def __init__(self, status: int, text: str, mistakes: list[tuple[str, str]]) -> None:
+    `summary` is its text, or what it is called in short where the mistakes say all of the text.
+    """
+
+    def __init__(self, status: int, text: str, mistakes: list[tuple[str, str]], title: str = "") -> None:
         super().__init__(text)
         self.status = status
+        self.summary = f"{title}:" if title and mistakes and all(what in text for _, what in mistakes) else text
         self.mistakes = mistakes
 
 
@@ -282,4 +286,4 @@ def _refusal(status: int, answer: bytes) -> Refusal:
         return Refusal(status, f"the gateway answered with status {status}", [])
     if status == 401:
         text = "The token is not valid, or not any more: make one in the console and set IKEGATE_TOKEN."
-    return Refusal(status, text, mistakes)
+    return Refusal(status, text, mistakes, str(problem.get("title") or ""))

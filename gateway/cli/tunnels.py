@@ -51,7 +51,7 @@ def _line(peer: dict[str, Any]) -> list[object]:
     up = sum(child["state"] == "up" for child in peer["children"])
     traffic = (octets(peer["octets_in"]), octets(peer["octets_out"]))
     children = f"{up} of {len(peer['children'])} up" if peer["children"] else "none"
-    since, keys = ago(peer["since"]), peer["post_quantum"]
+    since, keys = ago(peer["since"]), peer.get("post_quantum")
     return [peer["name"], peer["state"], since, peer["remote"], children, keys, *traffic, peer["reason"]]
 
 
@@ -70,8 +70,8 @@ def _show_peer(gateway: Connection, name: str, as_json: bool) -> None:
             ("why", peer["reason"]),
             ("what to do", peer["advice"]),
             ("remote", peer["remote"]),
-            ("keys", peer["post_quantum"]),
-            ("why classical", peer["why_classical"]),
+            ("keys", peer.get("post_quantum")),
+            ("why classical", peer.get("why_classical")),
             ("traffic", f"{octets(peer['octets_in'])} in, {octets(peer['octets_out'])} out"),
             ("next try", f"in {retry}" if retry else ""),
             ("last attempt", peer["last_attempt"]),
@@ -99,13 +99,13 @@ def _show_ike_sa(sa: dict[str, Any]) -> None:
             ("NAT", sa["nat"]),
             ("established", moment(sa["established_at"])),
             ("waits for", sa["task"]),
-            ("no child", sa.get("refusal", "")),
+            ("no child", sa.get("refusal")),
         ]
     )
     for child in sa["children"]:
         click.echo()
         networks = f"{', '.join(child['local_selectors'])} - {', '.join(child['remote_selectors'])}"
-        unmet = ", ".join(child["unmet_local"] + child["unmet_remote"])
+        unmet = ", ".join(child.get("unmet_local", []) + child.get("unmet_remote", []))
         show_pairs(
             [
                 ("child", f"{child['name']}, {child['state']}, {child['rekeys']} rekeys"),
