@@ -152,7 +152,10 @@ class Gateway:
         assert isinstance(document, UserObject)
         names = [one.name for one in snapshot.peers.values() if one.remote_auth[0].method == Method.EAP]
         if not peer and len(names) != 1:
-            raise Unfit(f"name the peer: {len(names)} of them ask for a password ({', '.join(names) or 'none'})")
+            told = (
+                f"name the peer: {', '.join(names)} ask for a password" if names else "no peer asks for a password yet"
+            )
+            raise Unfit(told)
         found = snapshot.peers.get(peer or names[0])
         if found is None:
             raise NotFound("peer", peer)

@@ -202,7 +202,9 @@ class Invitations:
         snapshot = self._config.snapshot()
         fit = [one.name for one in snapshot.peers.values() if one.pools and one.remote_auth[0].method in _BY_PERSONS]
         if not name and len(fit) != 1:
-            told = f"name the peer: people can come in by {len(fit)} of them ({', '.join(fit) or 'none'})"
+            told = "people can come in by no peer yet: it needs a pool, and asks for a certificate or EAP first"
+            if fit:
+                told = f"name the peer: people can come in by {', '.join(fit)}"
             raise Invalid([FieldError("/peer", "ambiguous", told)])
         if (name or fit[0]) not in snapshot.peers:
             raise Invalid([FieldError("/peer", "unknown-reference", f"there is no peer {name!r}")])

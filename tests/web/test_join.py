@@ -292,6 +292,14 @@ async def test_what_is_asked_by_eap_must_be_what_a_file_can_say(api: Api) -> Non
             assert made.status_code == status, (methods, made.text)
 
 
+async def test_where_no_peer_is_for_people_nobody_is_invited(api: Api) -> None:
+    async with api.client(await api.token()) as admin:
+        assert (await admin.delete(f"{V1}/peers/people")).status_code == 200
+        refused = await admin.post(f"{V1}/users/anna/devices/phone/invites", json={})
+        told = "people can come in by no peer yet: it needs a pool, and asks for a certificate or EAP first"
+        assert (refused.status_code, refused.json()["errors"][0]["detail"]) == (422, told)
+
+
 async def test_a_peer_must_be_one_that_the_device_can_come_in_by(api: Api) -> None:
     async with api.client(await api.token()) as admin:
         for change, told in (
@@ -307,7 +315,7 @@ async def test_a_peer_must_be_one_that_the_device_can_come_in_by(api: Api) -> No
         assert (await admin.post(f"{V1}/users/anna/devices/phone/invites", json={})).status_code == 201
         assert (await admin.put(f"{V1}/peers/more", json=people("more", CERTIFICATE))).status_code == 201
         ambiguous = await admin.post(f"{V1}/users/anna/devices/phone/invites", json={})
-        assert ambiguous.status_code == 422 and "more, people" in ambiguous.text
+        assert ambiguous.json()["errors"][0]["detail"] == "name the peer: people can come in by more, people"
         assert (await admin.post(f"{V1}/users/anna/devices/phone/invites", json={"peer": "more"})).status_code == 201
 
 
