@@ -28,8 +28,8 @@ from gateway.ike.plane import (
 )
 from gateway.ike.plane_protocol import Mended
 from gateway.policy.selectors import Selector
-from tests.dataplane.test_userspace_network import ends
 from tests.dataplane.test_userspace_shunts import leaves_by, policy, rules
+from tests.dataplane.userspace_sites import ends
 from tests.lab.namespaces import Namespace, Network, two_sites
 
 pytestmark = pytest.mark.requires("root", "tun", "netns", "ping")

@@ -3,9 +3,7 @@
 from gateway.dataplane.esp import OutboundEsp
 from gateway.dataplane.userspace_sas import Drops
 from gateway.ike.plane import StateKey
-from tests.dataplane.test_userspace_paths import Ends, plain, strike, udp4
-
-__all__ = ["plain"]
+from tests.dataplane.userspace_paths import Ends, strike, udp4
 
 
 def test_what_comes_before_its_state_is_kept_for_a_moment(plain: Ends) -> None:

@@ -10,8 +10,8 @@ from dataclasses import asdict
 import pytest
 
 from gateway.crypto.suites import Encryption, Integrity, by_keyword
-from tests.dataplane.test_userspace_network import NETS, Remote, transfer
 from tests.dataplane.userspace_end import End
+from tests.dataplane.userspace_sites import NETS, Remote, transfer
 from tests.lab.in_kernel import in_kernel
 from tests.lab.namespaces import Namespace, Network, two_sites
 

@@ -27,9 +27,9 @@ from gateway.ike.plane import (
 from gateway.ike.plane_events import Acquire, Expire
 from gateway.policy.peers import Mark, Mode, Offload
 from gateway.policy.selectors import Selector
-from tests.dataplane.test_userspace_network import POLICY, STATE
 from tests.dataplane.test_userspace_packets import ipv4
-from tests.dataplane.test_userspace_paths import Ends, joined, strike
+from tests.dataplane.userspace_paths import Ends, joined, strike
+from tests.dataplane.userspace_samples import POLICY, STATE
 from tests.lab.namespaces import Network, two_sites
 
 
