@@ -4,8 +4,8 @@ from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.peers import Retransmission
 from gateway.wire.numbers import ExchangeType
 from tests.simulation.agreement import assert_agree, established
+from tests.simulation.moving import ends, outer
 from tests.simulation.network import Host, Letter, Network
-from tests.simulation.test_mobike import ends, outer
 
 CHILD, INFO = ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL
 

@@ -5,15 +5,13 @@ import random
 import pytest
 
 from gateway.ike.effects import Send
-from gateway.ike.path import Nat, Path
-from gateway.ike.plane import Direction, Encapsulation
-from gateway.ike.sa import Lifecycle
+from gateway.ike.plane import Encapsulation
 from gateway.policy.peers import Retransmission, Start
 from gateway.policy.snapshot import Snapshot
-from gateway.wire import payloads as wire
-from gateway.wire.message import Message, parse, parse_header
-from gateway.wire.numbers import ExchangeType, NotifyType
+from gateway.wire.message import parse_header
+from gateway.wire.numbers import ExchangeType
 from tests.simulation.agreement import assert_agree, established
+from tests.simulation.moving import ends, outer
 from tests.simulation.network import Host, Network, Weather, peer, psk, two
 
 
@@ -32,43 +30,6 @@ def test_initiator_without_mobike_calls_again_at_once_from_its_new_address() -> 
     assert after.path.local == "198.51.100.7"
     assert "our address 192.0.2.1 is gone" in before.reason
     assert_agree(a, b)
-
-
-def ends(**more: object) -> tuple[Network, Host, Host]:
-    """The left end calls, and both speak MOBIKE."""
-    network = Network(2)
-    left = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote=None,
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-        **more,
-    )
-    a, b = two(network, left=left, right=right)
-    network.run(1)
-    assert_agree(a, b)
-    return network, a, b
-
-
-def outer(host: Host) -> set[tuple[str, str, Encapsulation | None]]:
-    """Where the states, the policies and the routes of the only child lead: (here, there, outward ports)."""
-    (sa,) = established(host)
-    (child,) = sa.children.values()
-    outward = next(state for state in host.plane.states() if state.key == child.outbound.key)
-    inward = next(state for state in host.plane.states() if state.key == child.inbound.key)
-    found = {(outward.source, outward.destination, outward.encapsulation)}
-    back = inward.encapsulation
-    turned = Encapsulation(back.destination_port, back.source_port) if back else None
-    found.add((inward.destination, inward.source, turned))
-    for policy in host.plane.policies():
-        tunnel = policy.tunnel_source, policy.tunnel_destination
-        found.add((*(tunnel if policy.direction is Direction.OUT else tunnel[::-1]), outward.encapsulation))
-    found |= {(outward.source, route.remote, outward.encapsulation) for route in host.plane.routes()}
-    return found
 
 
 def informationals(network: Network) -> list[tuple[str, str]]:
@@ -227,112 +188,6 @@ def test_dead_path_is_left_for_another_address_of_the_peer() -> None:
     assert established(a) == [before]
     assert outer(a) == {("192.0.2.1", "192.0.2.3", None)}
     assert outer(b) == {("192.0.2.3", "192.0.2.1", None)}
-
-
-def sealed(host: Host, network: Network, payloads: list[wire.Payload], path: Path) -> list[Message]:
-    """What the other end answers to an INFORMATIONAL of this host's SA that comes on `path`."""
-    (sa,) = established(host)
-    (other,) = [one for one in network.hosts.values() if one is not host]
-    (theirs,) = established(other)
-    assert sa.protection is not None
-    message = Message(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, sa.initiator, False, sa.requests.next_id, [])
-    sa.requests.next_id += 1
-    effects = other.engine.receive(sa.protection.seal(message, payloads), path, network.now)
-    answers = []
-    for effect in effects:
-        if isinstance(effect, Send) and parse_header(effect.data).response:
-            assert effect.path == path
-            answer = parse(effect.data)
-            sa.protection.open(effect.data, answer)
-            answers.append(answer)
-    assert theirs.state == Lifecycle.ESTABLISHED
-    return answers
-
-
-def notify(kind: int, data: bytes = b"") -> wire.Notify:
-    return wire.Notify(0, b"", kind, data)
-
-
-def test_cookie_comes_back_as_it_was_sent() -> None:
-    network, a, b = ends()
-    path = established(b)[0].path
-    (answer,) = sealed(a, network, [notify(NotifyType.COOKIE2, b"12345678")], path)
-    assert [one.data for one in answer.notifies(NotifyType.COOKIE2)] == [b"12345678"]
-    (answer,) = sealed(a, network, [notify(NotifyType.COOKIE2, b"1234567")], path)
-    assert answer.notify(NotifyType.INVALID_SYNTAX)
-
-
-def test_nat_that_nobody_allowed_changes_nothing() -> None:
-    network, a, b = ends()
-    path = established(b)[0].path
-    elsewhere = path._replace(remote="198.51.100.66")
-    right = bytes((192, 0, 2, 1, 192, 0, 2, 2)) + (4500).to_bytes(2) * 2
-    update = notify(NotifyType.UPDATE_SA_ADDRESSES)
-    (answer,) = sealed(a, network, [update, notify(NotifyType.NO_NATS_ALLOWED, right)], elsewhere)
-    assert answer.notify(NotifyType.UNEXPECTED_NAT_DETECTED)
-    assert established(b)[0].path == path
-    (answer,) = sealed(a, network, [update, notify(NotifyType.NO_NATS_ALLOWED, right)], path)
-    assert answer.payloads == []
-
-
-def test_who_was_called_cannot_move_who_called() -> None:
-    network, a, b = ends()
-    path = established(a)[0].path
-    sealed(b, network, [notify(NotifyType.UPDATE_SA_ADDRESSES)], path._replace(remote="198.51.100.66"))
-    assert established(a)[0].path == path
-
-
-def test_without_an_update_the_address_of_a_request_means_nothing() -> None:
-    network, a, b = ends()
-    path = established(b)[0].path
-    (answer,) = sealed(a, network, [], path._replace(remote="198.51.100.66"))
-    assert answer.payloads == []
-    assert established(b)[0].path == path
-
-
-def test_wrong_cookie_ends_the_sa() -> None:
-    network, a, b = ends()
-    (sa,) = established(b)
-    assert sa.protection is not None
-    network.hosts["192.0.2.1"].alive = False
-    path = sa.path._replace(remote="198.51.100.66")
-    (ours,) = established(a)
-    assert ours.protection is not None
-    message = Message(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, True, False, ours.requests.next_id, [])
-    update = ours.protection.seal(message, [notify(NotifyType.UPDATE_SA_ADDRESSES)])
-    network.perform(b, b.engine.receive(update, path, network.now))
-    answer = Message(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, True, True, 0, [])
-    false = ours.protection.seal(answer, [notify(NotifyType.COOKIE2, bytes(16))])
-    network.perform(b, b.engine.receive(false, path, network.now))
-    assert not established(b)
-    assert "COOKIE2" in sa.reason
-
-
-def test_addresses_are_few_and_well_formed() -> None:
-    network, a, b = ends()
-    path = established(b)[0].path
-    many = [notify(NotifyType.ADDITIONAL_IP4_ADDRESS, bytes((10, 0, 0, number))) for number in range(1, 40)]
-    sealed(a, network, [notify(NotifyType.ADDITIONAL_IP6_ADDRESS, b"short"), *many], path)
-    mobility = established(b)[0].mobility
-    assert mobility is not None
-    assert mobility.theirs == tuple(f"10.0.0.{number}" for number in range(1, 9))
-    sealed(a, network, [notify(NotifyType.NO_ADDITIONAL_ADDRESSES)], path)
-    assert mobility.theirs == ()
-
-
-def test_without_nat_traversal_no_router_may_change_addresses() -> None:
-    """RFC 4555 3.9: the update goes with the addresses it was sent from and to."""
-    network, a, b = ends()
-    for host in (a, b):
-        established(host)[0].nat = Nat()
-    network.move(a, "198.51.100.7")
-    network.run(1)
-    assert outer(b) == {("192.0.2.2", "198.51.100.7", None)}
-    network.nat["192.168.1.5"] = ("203.0.113.9", 0)
-    (before,) = established(a)
-    network.move(a, "192.168.1.5")
-    network.run(0.5)
-    assert "UNEXPECTED_NAT_DETECTED" in before.reason
 
 
 def test_datagrams_of_the_peer_are_marked() -> None:

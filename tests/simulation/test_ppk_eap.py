@@ -17,8 +17,8 @@ from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import NotifyType
+from tests.simulation.eap_scenes import CERTIFICATE, EAP, PASSWORD, assert_up, attempt, established_any, scene
 from tests.simulation.network import Host, Network, Weather, psk
-from tests.simulation.test_eap import CERTIFICATE, EAP, PASSWORD, assert_up, attempt, established_any, scene
 from tests.simulation.test_ppk import ONE, TWO, Keys
 from tests.simulation.test_tampering import between, without
 

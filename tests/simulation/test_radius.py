@@ -13,8 +13,8 @@ from gateway.policy.peers import Start
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.payloads import EAP
 from tests.ike.eap_lab import Server, step
+from tests.simulation.eap_scenes import ANNA, PASSWORD, attempt, established, established_any, scene
 from tests.simulation.network import Host, Network, Outside, Weather, peer, psk
-from tests.simulation.test_eap import ANNA, PASSWORD, attempt, established, established_any, scene
 
 RADIUS = (RemoteAuth(Method.EAP, eap_methods=("radius",)),)
 

@@ -8,9 +8,9 @@ from gateway.policy.peers import Child, Start
 from gateway.policy.pools import Pool
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.numbers import NotifyType
+from tests.simulation.eap_scenes import established
 from tests.simulation.kinds import nets, texts
 from tests.simulation.network import ESP, Host, Network, psk
-from tests.simulation.test_eap import established
 from tests.simulation.test_radius import Radius, radius_scene
 
 SAID = ("10.3.0.77", "fd03::77")

@@ -7,9 +7,9 @@ import pytest
 from gateway.ike.attempts import Attempt
 from gateway.policy.authentication import Method, RemoteAuth
 from tests.pki import issue, private, root
+from tests.simulation.eap_scenes import scene
 from tests.simulation.network import Network
 from tests.simulation.proofs import Pair
-from tests.simulation.test_eap import scene
 
 ELSEWHERE = root("O=Elsewhere, CN=Root", key=private("p256", 9))
 
