@@ -87,3 +87,11 @@ class Pair:
     def attempt(self, host: Host) -> Attempt:
         """The host's first negotiation."""
         return host.engine.core.attempts.latest(99)[-1]
+
+
+def left(by: Issued = ROOT, *names: str, subject: str = "O=Lab, CN=left", **more: Any) -> Issued:
+    return issue(subject, by, *(names or ("dns:left.example",)), **{"key": private("p256", 1), **more})
+
+
+def right(by: Issued = ROOT, *names: str, **more: Any) -> Issued:
+    return issue("O=Lab, CN=right", by, *(names or ("dns:right.example",)), **{"key": private("p256", 2), **more})

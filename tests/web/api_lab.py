@@ -31,6 +31,7 @@ SUN: dict[str, Any] = {
     "remote_addresses": ["192.0.2.1"],
     "children": [{**NET, "start": "passive"}],
 }
+SECRET = "only the two of us know this"
 KEY = {"secret": "the quick brown fox jumps", "remote_ids": ["sun.example"]}
 
 
@@ -89,3 +90,22 @@ def problem(response: httpx2.Response, status: int, slug: str) -> dict[str, Any]
     for error in document["errors"]:
         assert error.keys() == {"pointer", "code", "detail"}
     return document
+
+
+def sun_at(far: Gateway) -> dict[str, Any]:
+    return {
+        "name": "sun",
+        "local_id": "moon.example",
+        "remote_id": "sun.example",
+        "remote_addresses": ["127.0.0.1"],
+        "remote_port": far.settings.nat_port,
+        "retransmit": {"base": 0.2, "tries": 3},
+        "children": [{**NET, "start": "passive"}],
+    }
+
+
+async def configure(client: httpx2.AsyncClient, far: Gateway, secret: str = SECRET) -> None:
+    sun = sun_at(far)
+    psk = {"name": "sun", "secret": secret, "remote_ids": ["sun.example"]}
+    answer = await client.put("/api/v1/config", json={"apiVersion": "ikegate/v1", "peers": [sun], "psks": [psk]})
+    assert answer.status_code == 200, answer.text

@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.web.api_lab import Api, served
+from gateway.service.gateway import Gateway
+from tests.web.api_lab import ME, SECRET, Api, running, served
 from tests.web.console_person import Person, setup, visiting
 
 
@@ -35,3 +36,19 @@ async def person(tmp_path: Path) -> AsyncIterator[Person]:
     async with visiting(tmp_path) as found:
         await setup(found)
         yield found
+
+
+@pytest.fixture
+async def far(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """The other end: it knows `moon.example`, who calls it."""
+    async with running(tmp_path / "far") as made:
+        child = {
+            "name": "net",
+            "local_selectors": ["10.2.0.0/24"],
+            "remote_selectors": ["10.1.0.0/24"],
+            "start": "passive",
+        }
+        moon = {"name": "moon", "local_id": "sun.example", "remote_id": "moon.example", "children": [child]}
+        psk = {"name": "moon", "secret": SECRET, "remote_ids": ["moon.example"]}
+        await made.config.apply({"apiVersion": "ikegate/v1", "peers": [moon], "psks": [psk]}, ME)
+        yield made

@@ -2,68 +2,25 @@
 
 import asyncio
 import datetime as dt
-import json
-import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 
 from gateway.dataplane.memory import MemoryPlane
 from gateway.service.gateway import Gateway
-from gateway.service.tls import ensure_certificate, server_context
 from gateway.wire.numbers import NotifyType
-from tests.web.api_lab import ME, NET, Api, problem, running
+from tests.web.api_lab import ME, NET, SECRET, Api, configure, problem, running, sun_at
 
 V1 = "/api/v1"
-SECRET = "only the two of us know this"
-
-
-@pytest.fixture
-async def far(tmp_path: Path) -> AsyncIterator[Gateway]:
-    """The other end: it knows `moon.example`, who calls it."""
-    async with running(tmp_path / "far") as made:
-        child = {
-            "name": "net",
-            "local_selectors": ["10.2.0.0/24"],
-            "remote_selectors": ["10.1.0.0/24"],
-            "start": "passive",
-        }
-        moon = {"name": "moon", "local_id": "sun.example", "remote_id": "moon.example", "children": [child]}
-        psk = {"name": "moon", "secret": SECRET, "remote_ids": ["moon.example"]}
-        await made.config.apply({"apiVersion": "ikegate/v1", "peers": [moon], "psks": [psk]}, ME)
-        yield made
-
-
-def _sun(far: Gateway) -> dict[str, Any]:
-    return {
-        "name": "sun",
-        "local_id": "moon.example",
-        "remote_id": "sun.example",
-        "remote_addresses": ["127.0.0.1"],
-        "remote_port": far.settings.nat_port,
-        "retransmit": {"base": 0.2, "tries": 3},
-        "children": [{**NET, "start": "passive"}],
-    }
-
-
-async def _configure(client: httpx2.AsyncClient, far: Gateway, secret: str = SECRET) -> None:
-    sun = _sun(far)
-    psk = {"name": "sun", "secret": secret, "remote_ids": ["sun.example"]}
-    answer = await client.put(f"{V1}/config", json={"apiVersion": "ikegate/v1", "peers": [sun], "psks": [psk]})
-    assert answer.status_code == 200, answer.text
 
 
 async def test_a_tunnel_is_connected_shown_rekeyed_and_taken_down(
     api: Api, client: httpx2.AsyncClient, far: Gateway
 ) -> None:
-    await _configure(client, far)
+    await configure(client, far)
     waiting = (await client.get(f"{V1}/status/sun")).json()
     assert waiting["state"] in ("waiting", "down")
 
@@ -132,7 +89,7 @@ async def test_a_peer_that_called_is_sent_to_another_gateway(
 
 
 async def test_outages_are_listed_the_newest_first(client: httpx2.AsyncClient, far: Gateway) -> None:
-    await _configure(client, far)
+    await configure(client, far)
     assert (await client.get(f"{V1}/peers/sun/outages")).json()["items"] == []
     await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
     for _ in range(2):
@@ -153,7 +110,7 @@ async def test_outages_are_listed_the_newest_first(client: httpx2.AsyncClient, f
 async def test_outages_outlive_the_gateway(tmp_path: Path, far: Gateway) -> None:
     psk = {"name": "sun", "secret": SECRET, "remote_ids": ["sun.example"]}
     async with running(tmp_path / "near") as near:
-        await near.config.apply({"apiVersion": "ikegate/v1", "peers": [_sun(far)], "psks": [psk]}, ME)
+        await near.config.apply({"apiVersion": "ikegate/v1", "peers": [sun_at(far)], "psks": [psk]}, ME)
         for _ in range(2):
             assert (await near.actions.connect("sun", wait=20)).ok
             assert (await near.actions.disconnect("sun", wait=20)).ok
@@ -178,8 +135,8 @@ async def test_the_status_says_in_a_sentence_why_a_tunnel_carries_nothing(
         peer = (await client.get(f"{V1}/status/sun")).json()
         return peer["state"], peer["reason"], peer["children"][0]["state"]
 
-    await _configure(client, far)
-    wanted = _sun(far) | {"children": [{**NET, "start": "always"}], "remote_port": far.settings.nat_port}
+    await configure(client, far)
+    wanted = sun_at(far) | {"children": [{**NET, "start": "always"}], "remote_port": far.settings.nat_port}
     await client.put(f"{V1}/peers/sun", json=wanted | {"remote_addresses": ["127.0.0.9"], "remote_port": 9})
     state, reason, child = await told()
     assert state in ("connecting", "down")
@@ -208,7 +165,7 @@ async def test_the_status_says_in_a_sentence_why_a_tunnel_carries_nothing(
 async def test_the_status_says_since_when_it_is_so_also_to_who_looks_later(
     client: httpx2.AsyncClient, far: Gateway
 ) -> None:
-    await _configure(client, far)
+    await configure(client, far)
     await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
     await asyncio.sleep(7)  # the gateway looks every five seconds
     (sa,) = (await client.get(f"{V1}/ike-sas")).json()["items"]
@@ -218,7 +175,7 @@ async def test_the_status_says_since_when_it_is_so_also_to_who_looks_later(
 
 
 async def test_a_begun_action_is_accepted_at_once(client: httpx2.AsyncClient, far: Gateway) -> None:
-    await _configure(client, far)
+    await configure(client, far)
     begun = await client.post(f"{V1}/peers/sun/actions/connect")
     assert (begun.status_code, begun.json()["ok"]) == (202, True)
     while not (await client.get(f"{V1}/ike-sas")).json()["items"]:
@@ -230,7 +187,7 @@ async def test_a_begun_action_is_accepted_at_once(client: httpx2.AsyncClient, fa
 
 
 async def test_an_attempt_says_why_it_failed(client: httpx2.AsyncClient, far: Gateway) -> None:
-    await _configure(client, far, secret="something else entirely")
+    await configure(client, far, secret="something else entirely")
     failed = await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
     assert (failed.status_code, failed.json()["ok"]) == (200, False)
     number = failed.json()["attempt"]
@@ -260,7 +217,7 @@ async def test_a_rekey_that_the_peer_refuses_is_told_at_once_and_why(
     for gateway, suite in ((api.gateway, "aes128gcm16-x25519"), (far, "aes128gcm16")):
         esp = {"name": "net-esp", "protocol": "esp", "suites": [suite]}
         await gateway.config.apply({"apiVersion": "ikegate/v1", "proposals": [esp]}, ME)
-    await _configure(client, far)
+    await configure(client, far)
     await client.patch(f"{V1}/peers/sun/children/net", json={"esp_proposals": ["net-esp"]})
     await far.config.patch("children", "moon/net", {"esp_proposals": ["net-esp"]}, ME)
     up = await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
@@ -313,124 +270,9 @@ async def test_the_system_tells_of_itself(api: Api, client: httpx2.AsyncClient, 
     assert (not_ready.status_code, not_ready.json()["ok"]) == (503, False)
 
 
-async def test_the_history_of_events(client: httpx2.AsyncClient, far: Gateway) -> None:
-    await _configure(client, far)
-    await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
-    everything = (await client.get(f"{V1}/events/history?limit=500")).json()["items"]
-    assert [event["id"] for event in everything] == sorted((event["id"] for event in everything), reverse=True)
-    topics = {event["kind"].partition(".")[0] for event in everything}
-    assert {"config", "ike-sa", "admin"} <= topics
-    config = (await client.get(f"{V1}/events/history?topics=config,admin")).json()["items"]
-    assert {event["kind"].partition(".")[0] for event in config} == {"config", "admin"}
-    of_sun = (await client.get(f"{V1}/events/history?peer=sun")).json()["items"]
-    assert of_sun
-    assert {event["peer"] for event in of_sun} == {"sun"}
-    page = (await client.get(f"{V1}/events/history?limit=2")).json()
-    rest = (await client.get(f"{V1}/events/history?limit=500&before={page['next_cursor']}")).json()
-    assert page["items"] + rest["items"] == everything
-
-
-@asynccontextmanager
-async def _online(api: Api) -> AsyncIterator[tuple[str, ssl.SSLContext, uvicorn.Server]]:
-    """The API behind the gateway's own certificate, on a port of loopback."""
-    made = ensure_certificate(api.data, ["localhost"], ["127.0.0.1"], dt.datetime.now(dt.UTC))
-    config = uvicorn.Config(
-        api.app,
-        host="127.0.0.1",
-        port=0,
-        lifespan="off",
-        log_level="warning",
-        timeout_graceful_shutdown=5,
-        ssl_context_factory=lambda *_: server_context(made.certificate, made.key),
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"https://localhost:{port}", ssl.create_default_context(cafile=str(made.certificate)), server
-    finally:
-        server.should_exit = True
-        await serving
-
-
-async def _events(lines: AsyncIterator[str], count: int) -> list[dict[str, Any]]:
-    """The next events of a stream, each with its id and its name."""
-    found: list[dict[str, Any]] = []
-    event: dict[str, Any] = {}
-    async for line in lines:
-        name, _, value = line.partition(": ")
-        if not line and "data" in event:
-            found.append(json.loads(event["data"]) | {"event": event["event"], "stream_id": event["id"]})
-            if len(found) == count:
-                return found
-        event = event | {name: value} if line else {}
-    return found
-
-
-async def test_events_arrive_as_they_happen_and_resume_where_they_stopped(api: Api) -> None:
-    headers = {"authorization": f"Bearer {await api.token()}"}
-    async with (
-        _online(api) as (url, context, _),
-        httpx2.AsyncClient(base_url=url, verify=context, headers=headers) as web,
-    ):
-        async with web.stream("GET", f"{V1}/events?topics=config") as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            assert stream.headers["cache-control"] in ("no-store", "no-cache")
-            lines = stream.aiter_lines()
-            assert (await anext(lines)).startswith(": ")
-            await web.put(f"{V1}/peers/a", json={})
-            await api.token(name="noise")
-            await web.put(f"{V1}/peers/b", json={})
-            first, second = await asyncio.wait_for(_events(lines, 2), 20)
-        assert (first["event"], first["kind"]) == ("config.changed", "config.changed")
-        assert first["text"].startswith("Added peer a")
-        assert second["text"].startswith("Added peer b")
-        assert first["stream_id"] == str(first["id"])
-        resume = {"last-event-id": first["stream_id"]}
-        async with web.stream("GET", f"{V1}/events?topics=config", headers=resume) as stream:
-            assert await asyncio.wait_for(_events(stream.aiter_lines(), 1), 20) == [second]
-        beyond = {"last-event-id": "999999"}  # given out by a process before this one
-        async with web.stream("GET", f"{V1}/events?topics=config", headers=beyond) as stream:
-            assert await asyncio.wait_for(_events(stream.aiter_lines(), 2), 20) == [first, second]
-
-
-async def test_an_open_stream_does_not_hold_up_a_stop(api: Api) -> None:
-    headers = {"authorization": f"Bearer {await api.token()}"}
-    async with (
-        _online(api) as (url, context, server),
-        httpx2.AsyncClient(base_url=url, verify=context, headers=headers) as web,
-        web.stream("GET", f"{V1}/events") as stream,
-    ):
-        lines = stream.aiter_lines()
-        await anext(lines)
-        api.gateway.journal.end()
-        server.should_exit = True
-        assert [line async for line in lines if line.startswith("data")] == []
-
-
-async def test_a_stream_ends_with_its_token(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = await api.gateway.config.access.create_token("short", ["state:read"], "tests")  # type: ignore[list-item]
-    follow = api.gateway.journal.follow
-    monkeypatch.setattr(api.gateway.journal, "follow", lambda last: follow(last, idle=0.2))
-    headers = {"authorization": f"Bearer {made.text}"}
-    async with (
-        _online(api) as (url, context, _),
-        httpx2.AsyncClient(base_url=url, verify=context, headers=headers) as web,
-        web.stream("GET", f"{V1}/events?topics=none") as stream,
-    ):
-        lines = stream.aiter_lines()
-        await anext(lines)
-        await api.gateway.config.access.delete_token(made.token.id, "tests")
-        async with asyncio.timeout(10):
-            async for _ in lines:
-                pass
-
-
 async def test_a_rekey_waits_for_a_peer_that_is_busy(api: Api, client: httpx2.AsyncClient, far: Gateway) -> None:
     """Its rekey of the IKE SA and ours of the child meet: each refuses the other's (RFC 7296 2.25.1, 2.25.2)."""
-    await _configure(client, far)
+    await configure(client, far)
     up = await client.post(f"{V1}/peers/sun/actions/connect?wait=20")
     assert up.json()["ok"], up.text
     ours, theirs = await asyncio.gather(

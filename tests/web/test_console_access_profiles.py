@@ -2,7 +2,7 @@
 
 from tests.web.console_markup import Page
 from tests.web.console_person import Person
-from tests.web.test_console_forms import NEW, values
+from tests.web.forms import NEW, values
 from tests.web.test_console_people import POOL, USER
 from tests.web.test_console_rules import said
 

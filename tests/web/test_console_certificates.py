@@ -18,7 +18,7 @@ from gateway.storage.identity import RevokedFields
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import Person
-from tests.web.test_console_forms import values
+from tests.web.forms import values
 from tests.web.test_console_rules import said
 from web.api.authorities import CreateBody
 from web.console.forms import certificates as forms

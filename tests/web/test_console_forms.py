@@ -10,42 +10,9 @@ from gateway.storage.peers import ChildObject, PeerObject
 from tests.web.console_lab import LAB, SECRET
 from tests.web.console_markup import Page
 from tests.web.console_person import PASSPHRASE, Person, configure
+from tests.web.forms import NEW, ODD_CHILD, values
 from web.console.forms import tunnel
 from web.console.forms.fields import entries, impact, place, remark_on
-
-NEW = {
-    "name": "branch",
-    "description": "The office",
-    "side": "address",
-    "address": "192.0.2.17",
-    "remote_id": "",
-    "local_id": "gw.example",
-    "child-0-name": "net",
-    "child-0-local": "10.1.0.0/16",
-    "child-0-remote": "10.2.0.0/16\n10.3.0.0/24[tcp/443]",
-    "child-0-start": "passive",
-    "key": "new",
-    "secret": SECRET,
-    "policy": "modern-pq",
-    "action": "save",
-}
-
-
-def values(page: Page) -> dict[str, str]:
-    """What a browser would send of a page's fields, by name."""
-    found: dict[str, str] = {}
-    for element in page.all("input", "textarea", "select"):
-        kind, name = element.attributes.get("type"), element.attributes.get("name", "")
-        if kind in ("radio", "checkbox") and "checked" not in element.attributes:
-            continue
-        if element.name == "select":
-            options = [option for option in page.all("option") if option.parent is element]
-            chosen = next((option for option in options if "selected" in option.attributes), options[0])
-            found[name] = chosen.attributes["value"]
-        else:
-            found[name] = element.text.removeprefix("\n") if element.name == "textarea" else element.attributes["value"]
-    return found
-
 
 LAN = Shunt("lan", ShuntAction.PASS, (Selector.parse("10.1.0.0/24"),), (Selector.parse("10.1.0.0/16"),))
 
@@ -275,98 +242,6 @@ async def test_changing_the_passphrase_signs_out_everywhere(person: Person) -> N
     assert (await person.get("/")).headers["location"].startswith("/login")
     await person.send("/login", {"name": "anna", "password": PASSPHRASE}, 401)
     await person.send("/login", {"name": "anna", "password": new})
-
-
-ODD_CHILD = ChildObject(
-    name="odd",
-    local_selectors=("10.1.0.0/16",),
-    remote_selectors=("0.0.0.0/0",),
-    start="on-demand",
-    mode="transport",
-    rekey_octets=10**9,
-    rekey_packets=10**6,
-    idle_timeout=90.5,
-    when_down="pass",
-    interface_id=7,
-    interface="office",
-    mark="0x10/0xff",
-    single_pair=True,
-    offload="packet",
-    copy_dscp=True,
-    copy_df=False,
-    mss=1300,
-    replay_window=0,
-)
-ADVANCED = {
-    "when_down": "pass",
-    "interface_id": "7",
-    "interface": "office",
-    "mark": "0x10/0xff",
-    "mss": "1300",
-    "rekey_octets": "1000000000",
-    "offload": "crypto",
-    "copy_dscp": "yes",
-}
-
-
-async def test_what_is_advanced_is_stored_shown_and_goes_back_to_nothing(person: Person) -> None:
-    at = "child-0-"
-    shown = values(await person.look("/tunnels/new"))
-    assert (shown[at + "copy_df"], shown["mobike"], shown["fragment_octets"]) == ("yes", "yes", "")
-    form = NEW | {key: shown[key] for key in shown if "advanced" in key} | {at + key: ADVANCED[key] for key in ADVANCED}
-    await person.send("/tunnels/new", form | {"dscp": "46", "resumption": "yes"})
-    peer = person.gateway.config.peer("branch")
-    child = peer.children[0]
-    assert (child.when_down, child.interface_id, child.interface, child.mark) == ("pass", 7, "office", "0x10/0xff")
-    assert (child.mss, child.rekey_octets, child.offload, child.copy_dscp, child.copy_df) == (
-        1300,
-        10**9,
-        "crypto",
-        True,
-        False,
-    )
-    assert (peer.dscp, peer.resumption, peer.mobike, peer.fragment_octets) == (46, True, False, 1280)
-    page = await person.look("/tunnels/branch")
-    assert (
-        "tunnel mode, in the clear while down, through interface office, only packets marked 0x10/0xff" in page.source
-    )
-    form = values(await person.look("/tunnels/branch/settings")) | {"action": "save"}
-    emptied = {at + key: "" for key in ("interface_id", "interface", "mark", "mss", "rekey_octets")}
-    await person.send("/tunnels/branch/settings", form | emptied | {"fragment_octets": "", "dscp": ""})
-    child = person.gateway.config.peer("branch").children[0]
-    assert (child.interface_id, child.interface, child.mark, child.mss, child.rekey_octets) == (0, "", None, 0, 0)
-    assert person.gateway.config.peer("branch").dscp == 0
-    assert person.gateway.config.peer("branch").fragment_octets == 1280
-
-
-async def test_mistakes_in_what_is_advanced_open_it(person: Person) -> None:
-    at = "child-0-"
-    wrong = {at + "advanced": "yes", "advanced": "yes", at + "mark": "0x1ff/0xff", at + "mss": "big", "dscp": "99"}
-    wrong |= {at + "interface": "office", at + "idle_timeout": "60", at + "start": "always"}
-    page = Page((await person.send("/tunnels/new", NEW | wrong, 422)).text)
-    said = {
-        element.attributes["id"].removesuffix("-error"): element.text.strip()
-        for element in page.all("p")
-        if element.attributes.get("id", "").endswith("-error")
-    }
-    assert said[at + "mss"] == "Write a whole number."
-    assert "did you mean 0xff/0xff?" in said[at + "mark"]
-    assert "an interface_id other than 0" in said[at + "interface"]
-    assert "choose start on-demand" in said[at + "idle_timeout"]
-    assert "less than or equal to 63" in said["dscp"]
-    opened = [element for element in page.all("details") if "open" in element.attributes]
-    assert len(opened) == 2
-
-
-async def test_a_form_without_its_advanced_part_leaves_that_as_it_is(person: Person) -> None:
-    await configure(person)
-    await person.gateway.config.patch("peers", "branch", {"mobike": False, "dscp": 46}, LAB)
-    await person.gateway.config.patch("children", "branch/net", {"when_down": "pass", "copy_df": False}, LAB)
-    before = person.gateway.config.peer("branch")
-    form = values(await person.look("/tunnels/branch/settings")) | {"action": "save"}
-    bare = {key: text for key, text in form.items() if "advanced" not in key}
-    await person.send("/tunnels/branch/settings", bare)
-    assert person.gateway.config.peer("branch") == before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.policy.identities import Identity
 from tests.web.console_markup import Page
 from tests.web.console_person import Person
-from tests.web.test_console_forms import NEW, values
+from tests.web.forms import NEW, values
 from tests.web.test_console_rules import said
 from web.qr import qr_code
 

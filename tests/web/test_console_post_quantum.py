@@ -1,7 +1,7 @@
 """Policies, demands and the report on post-quantum keys, as a person uses them without script."""
 
 from tests.web.console_person import Person, configure
-from tests.web.test_console_forms import NEW, values
+from tests.web.forms import NEW, values
 
 
 async def test_a_policy_is_one_choice_and_says_what_it_offers(person: Person) -> None:

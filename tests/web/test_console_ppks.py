@@ -7,7 +7,7 @@ import pytest
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import Person, configure
-from tests.web.test_console_forms import NEW, values
+from tests.web.forms import NEW, values
 from tests.web.test_console_rules import said
 
 SECRET = "0x" + bytes(range(100, 132)).hex()

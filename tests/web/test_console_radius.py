@@ -5,7 +5,7 @@ import pytest
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import Person
-from tests.web.test_console_forms import values
+from tests.web.forms import values
 from tests.web.test_console_rules import said
 
 SECRET = "a secret of two"

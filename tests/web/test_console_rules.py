@@ -7,7 +7,7 @@ from gateway.storage.rules import SettingsObject
 from tests.web.console_lab import LAB
 from tests.web.console_markup import Page
 from tests.web.console_person import Person, configure
-from tests.web.test_console_forms import values
+from tests.web.forms import values
 
 SHUNT = {
     "name": "lan",
