@@ -18,7 +18,7 @@ from gateway.ike.exchanges.init import open_sa
 from gateway.ike.exchanges.intermediate import exchange_more_keys
 from gateway.ike.exchanges.resume import TRIES_ANEW, resume_sa
 from gateway.ike.flow import ask_where
-from gateway.ike.lifecycle import close
+from gateway.ike.lifecycle import close, stop_following
 from gateway.ike.parts import all_parts, parts, stands
 from gateway.ike.path import IKE_PORT, Path
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
@@ -262,6 +262,7 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
             core.held.discard((name, child))
             core.single_pairs.discard((name, child))
         _hang_up(core, name)
+        _end_stale(core, name, names)
         core.traps.pop(name, None)
     changed = (*change.removed, *change.added, *change.renegotiate, *change.children, *change.adjusted)
     given = [name for name, peer in core.snapshot.peers.items() if not set(change.pools).isdisjoint(peer.pools)]
@@ -274,6 +275,21 @@ def obey(core: Core, change: Changes, *, removed: str = reasons.REMOVED) -> None
         _recreate(core, core.snapshot.peers[name], names)
     for name in (*change.added, *change.renegotiate, *change.children):
         begin(core, name)
+
+
+def _end_stale(core: Core, name: str, changed: Sequence[str]) -> None:
+    """What is under way to children that are others now ends, or is deleted as soon as it stands.
+
+    What the peer began and we answered at once is as it is wanted now.
+    """
+
+    async def end(sa: IkeSa) -> None:
+        for made in [made for made in sa.children.values() if made.name in changed and made.answered is None]:
+            await delete_child(core, sa, made, reasons.RECONFIGURED)
+
+    for sa in core.of_peer(name):
+        stop_following(core, sa)
+        start(core, sa, Task("deleting CHILD_SAs of before", end))
 
 
 def _refresh(core: Core, name: str, changed: Sequence[str]) -> None:

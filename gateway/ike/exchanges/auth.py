@@ -28,6 +28,7 @@ from gateway.ike.lifecycle import establish
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.tickets import KeptTicket
 from gateway.ike.uniqueness import resolve_duplicates
+from gateway.ike.wishes import unwanted
 from gateway.policy.authentication import LocalAuth, Method
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Child, Peer
@@ -79,10 +80,12 @@ async def authenticate(core: Core, sa: IkeSa, wanted: Child | None, kept: KeptTi
     resolve_duplicates(core, sa)
     if offer is None:
         childless.stands(core, sa)
-    elif sa.state == Lifecycle.ESTABLISHED:
-        children.conclude(core, sa, offer, response, nonces)
-    else:  # another SA with this peer stays in place of this one
+    elif sa.state != Lifecycle.ESTABLISHED:  # another SA with this peer stays in place of this one
         offer.withdraw(core)
+    elif why := unwanted(core, sa, offer.config.name):
+        children.forgo(core, sa, offer, response, why)
+    else:
+        children.conclude(core, sa, offer, response, nonces)
     return None
 
 

@@ -31,6 +31,7 @@ from gateway.ike.parts import as_made, split, stands
 from gateway.ike.plane import Expect, Refused, StateKey
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.virtual_addresses import personal
+from gateway.ike.wishes import unwanted
 from gateway.policy.differences import Mismatch
 from gateway.policy.peers import Child
 from gateway.policy.proposals import Chosen, accepted
@@ -139,6 +140,18 @@ def conclude(
     if replacing is None and response.notify(NotifyType.ADDITIONAL_TS_POSSIBLE):
         _go_on_in_pairs(core, sa, offer.config)
     return child
+
+
+def forgo(core: Core, sa: IkeSa, offer: Offer, response: Message, why: str) -> None:
+    """Nobody wants it any more: nothing is installed, and what the peer made of it ends. Raises Reject, Refused."""
+    offer.withdraw(core)
+    if sa.attempt:
+        attempt_log.fail(sa.attempt, core.now, "stopped", why, Step.INSTALL)
+        sa.attempt = None
+    if response.maybe(wire.SA):
+        delete_spi(core, sa, offer.spi)
+    if not offer.with_ke:
+        configuration.take(core, sa, response)
 
 
 def _chosen(offer: Offer, answer: list[wire.Proposal]) -> Chosen | None:
@@ -266,13 +279,16 @@ async def _create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa
             return
         replacing.rekeying = True
         config = as_made(config, replacing)
-    elif stands(core, sa, config):
+    elif unwanted(core, sa, config.name) or stands(core, sa, config):
         return
     began = core.now
     sa.attempt = core.begin_attempt(sa, initiator=True)
     try:
         response, offer, nonces, first = await _negotiate(core, sa, config, None if anew else replacing)
         following = await _follow(core, sa, offer, response)
+        if replacing is None and (why := unwanted(core, sa, config.name)):
+            forgo(core, sa, offer, response, why)
+            return
         rival = collisions.rival_of(sa, replacing, config, response, began)
         lost = rival is not None and min(nonces) < rival.lowest
         new = conclude(core, sa, offer, response, nonces, Shared(first, following), replacing, take=not lost)
