@@ -141,6 +141,41 @@ async def test_a_tunnel_whose_other_side_proves_itself_by_eap(person: Person, me
     assert (asked.method, asked.eap_methods) == ("certificate", ())
 
 
+async def test_our_eap_names_the_server_that_it_believes(person: Person) -> None:
+    await issued(person)
+    form = {**TUNNEL, "local_method": "eap", "eap_identity": "moon", "eap_server": "radius.example"}
+    wrong = await person.send("/tunnels/new", {**form, "eap_server": "no name"}, 422)
+    assert "eap_server" in said(Page(wrong.text))
+    lacking = await person.send("/tunnels/new", {**form, "local_certificate": "none"}, 422)
+    assert "EAP-TLS needs a certificate of ours" in said(Page(lacking.text))["local_certificate"]
+    await person.send("/tunnels/new", form)
+    (ours,) = person.gateway.config.peer("sun").local_auth
+    assert (ours.method, ours.eap_methods, ours.certificate) == ("eap", ("tls",), "moon")
+    assert (ours.eap_identity, ours.eap_server) == ("moon", "radius.example")
+    page = await person.look("/tunnels/sun/settings")
+    assert "such as a RADIUS server behind the other side" in page.source
+    settings = values(page)
+    assert (settings["local_method"], settings["eap_server"]) == ("eap", "radius.example")
+    before = person.gateway.config.revision
+    await person.send("/tunnels/sun/settings", settings | {"action": "save"})
+    assert person.gateway.config.revision == before
+    await person.send("/tunnels/sun/settings", settings | {"action": "save", "local_method": "certificate"})
+    (ours,) = person.gateway.config.peer("sun").local_auth
+    assert (ours.method, ours.eap_methods, ours.eap_identity, ours.eap_server) == ("certificate", (), "", "")
+
+
+async def test_our_eap_by_a_password_stays_as_it_is(person: Person) -> None:
+    await issued(person)
+    await person.send("/tunnels/new", TUNNEL)
+    change = {"local_auth": [{"method": "eap", "eap_identity": "moon"}], "eap_password": "tulips-in-may"}
+    await person.gateway.config.patch("peers", "sun", change, LAB)
+    settings = values(await person.look("/tunnels/sun/settings"))
+    assert settings["local_method"] == "keep"
+    await person.send("/tunnels/sun/settings", settings | {"action": "save", "description": "by a password"})
+    peer = person.gateway.config.peer("sun")
+    assert (peer.local_auth[0].eap_identity, peer.description) == ("moon", "by a password")
+
+
 async def test_several_methods_of_eap_stay_as_they_are(person: Person) -> None:
     await issued(person)
     await person.send("/tunnels/new", TUNNEL)

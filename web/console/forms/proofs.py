@@ -1,6 +1,7 @@
 """How both sides of a tunnel prove themselves, as its form asks it: one round a side.
 
-What the form does not ask (several rounds, our own EAP, a signature scheme) stays as it is: the choice `keep`.
+What the form does not ask (several rounds, a password of ours for EAP, a signature scheme) stays as it is: the choice
+`keep`.
 """
 
 from typing import Any
@@ -15,12 +16,15 @@ NEW: Typed = {"local_method": "psk", "remote_method": "psk", "revocation": "if-r
 FIELDS = (
     (r"/local_auth(/[0-9]+)?(/method)?", "local_method"),
     (r"/local_auth/[0-9]+/certificate", "local_certificate"),
+    (r"/local_auth/[0-9]+/(eap_identity|eap_server)", r"\1"),
+    (r"/local_auth/[0-9]+/eap_methods(/.*)?", "local_method"),
     (r"/remote_auth(/[0-9]+)?(/method)?", "remote_method"),
     (r"/remote_auth/[0-9]+/authorities(/.*)?", "remote_authority"),
     (r"/remote_auth/[0-9]+/public_keys(/.*)?", "remote_keys"),
     (r"/remote_auth/[0-9]+/revocation", "revocation"),
     (r"/remote_auth/[0-9]+/eap_methods(/.*)?", "eap_method"),
 )
+_TLS = ("tls",)
 _KEY_BREAK = "-----END PUBLIC KEY-----"
 
 
@@ -32,7 +36,12 @@ def typed_of(peer: PeerObject) -> Typed:
 def _typed_local(rounds: tuple[LocalAuthFields, ...]) -> Typed:
     first = rounds[0]
     plain = LocalAuthFields(method=first.method, certificate=first.certificate)
-    if rounds != (plain,) or first.method == "eap":
+    if first.method == "eap":
+        asked = {"eap_identity": first.eap_identity, "eap_server": first.eap_server}
+        plain = plain.model_copy(update={**asked, "eap_methods": _TLS})
+        if rounds == (plain,):
+            return {"local_method": "eap", "local_certificate": first.certificate, **asked}
+    if rounds != (plain,):
         return {"local_method": KEEP}
     return {"local_method": first.method, "local_certificate": first.certificate}
 
@@ -57,7 +66,7 @@ def document_of(typed: Typed, base: PeerObject | None) -> dict[str, Any]:
     local, remote = typed.get("local_method", KEEP), typed.get("remote_method", KEEP)
     if local != KEEP:
         certificate = typed.get("local_certificate", "") if local != "psk" else ""
-        document["local_auth"] = [{"method": local, "certificate": certificate}]
+        document["local_auth"] = [{"method": local, "certificate": certificate, **_our_eap(typed, local)}]
     if remote != KEEP:
         authority = typed.get("remote_authority", "") if remote in ("certificate", "eap") else ""
         eap_method = typed.get("eap_method", "") if remote == "eap" else ""
@@ -76,6 +85,13 @@ def document_of(typed: Typed, base: PeerObject | None) -> dict[str, Any]:
         return document
     kept = as_document(base)
     return {name: document.get(name, kept[name]) for name in ("local_auth", "remote_auth")}
+
+
+def _our_eap(typed: Typed, method: str) -> dict[str, Any]:
+    """EAP-TLS alone: a password of ours is no matter for this form."""
+    if method != "eap":
+        return {}
+    return {"eap_methods": list(_TLS), **{name: typed.get(name, "").strip() for name in ("eap_identity", "eap_server")}}
 
 
 def _keys(text: str) -> list[str]:

@@ -16,6 +16,7 @@ METHODS = [
     ("certificate", "A certificate"),
     ("public-key", "A key alone (raw public key)"),
 ]
+_LOCAL_METHODS = [*METHODS, ("eap", "EAP with a certificate (EAP-TLS)")]
 _REMOTE_METHODS = [*METHODS, ("eap", "EAP, as people do")]
 _EAP_METHODS = [
     ("", "A password (MSCHAPv2) or a certificate (TLS), as the device can"),
@@ -24,7 +25,7 @@ _EAP_METHODS = [
     ("md5", "A password (MD5): it makes no key, and is weak"),
     ("radius", "Whatever the RADIUS servers ask for"),
 ]
-_AS_NOW = (KEEP, "As it is now (several rounds, EAP or a scheme)")
+_AS_NOW = (KEEP, "As it is now (several rounds, EAP with a password, or a scheme)")
 _REMOTE_AS_NOW = (KEEP, "As it is now (several rounds or methods)")
 
 
@@ -144,7 +145,7 @@ def ours(inventory: Inventory) -> list[tuple[str, str]]:
 
 def proof_options(inventory: Inventory, typed: Typed) -> dict[str, Any]:
     """What the tunnel's form offers for its proofs."""
-    local = [*METHODS, *([_AS_NOW] if typed.get("local_method") == KEEP else [])]
+    local = [*_LOCAL_METHODS, *([_AS_NOW] if typed.get("local_method") == KEEP else [])]
     remote = [*_REMOTE_METHODS, *([_REMOTE_AS_NOW] if typed.get("remote_method") == KEEP else [])]
     held = [(name, name) for name in sorted(inventory.certificates) if ("certificates", name) in inventory.secrets]
     return {
