@@ -1,6 +1,9 @@
 """Two gateways with the kernel's data plane each, and children between them that a test configures by hand."""
 
-from collections.abc import Iterator
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +22,11 @@ from gateway.ike.plane import (
     Policy,
     Route,
 )
+from gateway.ike.plane_events import PlaneEvent
 from gateway.policy.selectors import Selector
 from tests.lab.namespaces import Namespace, Network, two_sites
 
+ANY = {4: "0.0.0.0", 6: "::"}
 OUTER = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
 INNER = {4: ("10.1.0.0/24", "10.2.0.0/24"), 6: ("fd01::/64", "fd02::/64")}
 HOSTS = {4: ("10.1.0.1", "10.2.0.1"), 6: ("fd01::1", "fd02::1")}
@@ -163,3 +168,32 @@ def sites(namespaces: tuple[Namespace, Namespace]) -> Iterator[tuple[Site, Site]
         site.plane.close()
         for what in ("state", "policy"):  # what a test put there as another's
             site.ns.ip("xfrm", what, "flush")
+
+
+def port_4500(site: Site, version: int) -> socket.socket:
+    """A socket for IKE and ESP in UDP, adopted by the data plane."""
+    with site.ns.entered():
+        sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    if version == 6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind((ANY[version], 4500))
+    sock.settimeout(3)
+    assert site.plane.adopt(sock, lambda *_: None) is False
+    return sock
+
+
+async def told(site: Site, cause: Callable[[], object], count: int = 1, seconds: float = 5) -> list[PlaneEvent]:
+    """The events that come after `cause`, at least `count` unless time runs out."""
+    events: list[PlaneEvent] = []
+    enough = asyncio.Event()
+
+    def hear(event: PlaneEvent) -> None:
+        events.append(event)
+        if len(events) >= count:
+            enough.set()
+
+    site.plane.listen(hear)
+    await asyncio.to_thread(cause)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(enough.wait(), seconds)
+    return events

@@ -14,8 +14,7 @@ import pytest
 
 from gateway.dataplane.kernel_early import PATIENCE, EarlyPackets
 from gateway.ike.plane import Expect, RemoveState, StateKey
-from tests.kernel.conftest import Child, Site
-from tests.kernel.test_traffic import port_4500
+from tests.kernel.conftest import Child, Site, port_4500
 from tests.lab.appliance import until
 from tests.lab.in_kernel import in_kernel
 

@@ -22,8 +22,7 @@ from gateway.ike.plane import (
 )
 from gateway.ike.plane_events import Acquire
 from gateway.policy.selectors import Selector
-from tests.kernel.conftest import Child, Site
-from tests.kernel.test_traffic import told
+from tests.kernel.conftest import Child, Site, told
 from tests.lab.in_kernel import in_kernel
 
 pytestmark = [in_kernel, pytest.mark.requires("root", "netns", "esp", "ping")]

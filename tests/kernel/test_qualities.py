@@ -14,8 +14,7 @@ from gateway.ike.plane import AddPolicy, AddState, Direction, Encapsulation, Esp
 from gateway.ike.plane_events import Expire
 from gateway.policy.peers import Mark, Mode, Offload
 from gateway.policy.selectors import Selector
-from tests.kernel.conftest import OUTER, Child, Site, cipher
-from tests.kernel.test_traffic import port_4500, told
+from tests.kernel.conftest import OUTER, Child, Site, cipher, port_4500, told
 from tests.lab.in_kernel import in_kernel
 from tests.lab.namespaces import Namespace, Network
 

@@ -26,25 +26,12 @@ from gateway.ike.plane import (
     StateKey,
 )
 from gateway.ike.plane_events import Acquire, EventsLost, Expire, PlaneEvent, Remapped
-from tests.kernel.conftest import OUTER, Child, Site, cipher, mac
+from tests.kernel.conftest import ANY, OUTER, Child, Site, cipher, mac, port_4500, told
 from tests.lab.in_kernel import in_kernel
 
 pytestmark = [in_kernel, pytest.mark.requires("root", "netns", "esp", "ping")]
 
 Moving = TypeVar("Moving", EspState, Policy)
-ANY = {4: "0.0.0.0", 6: "::"}
-
-
-def port_4500(site: Site, version: int) -> socket.socket:
-    """A socket for IKE and ESP in UDP, adopted by the data plane."""
-    with site.ns.entered():
-        sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
-    if version == 6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    sock.bind((ANY[version], 4500))
-    sock.settimeout(3)
-    assert site.plane.adopt(sock, lambda *_: None) is False
-    return sock
 
 
 @pytest.fixture
@@ -58,23 +45,6 @@ def sockets(sites: tuple[Site, Site]) -> Iterator[Callable[[int], list[socket.so
     yield both
     for sock in made:
         sock.close()
-
-
-async def told(site: Site, cause: Callable[[], object], count: int = 1, seconds: float = 5) -> list[PlaneEvent]:
-    """The events that come after `cause`, at least `count` unless time runs out."""
-    events: list[PlaneEvent] = []
-    enough = asyncio.Event()
-
-    def hear(event: PlaneEvent) -> None:
-        events.append(event)
-        if len(events) >= count:
-            enough.set()
-
-    site.plane.listen(hear)
-    await asyncio.to_thread(cause)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(enough.wait(), seconds)
-    return events
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import datetime as dt
+import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from gateway.dataplane.memory import MemoryPlane
 from gateway.service.gateway import Gateway
@@ -34,6 +37,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+PASSPHRASE = "tulip morning lantern"
 SECRET = "correct horse battery staple of the lab"
 LAB = Terms(author="lab")
 
@@ -167,3 +171,32 @@ def visitor(
     # A form that is refused is answered 422, and Chromium remarks on that.
     harmless = ["the server responded with a status of 4", *(["net::ERR_"] if outage else [])]
     assert [text for text in complaints if not any(part in text for part in harmless)] == []
+
+
+def on_loop(lab: Lab, work: Any) -> Any:
+    """Wait for a coroutine that runs on the gateways' own loop."""
+    future: Future[Any] = asyncio.run_coroutine_threadsafe(work, lab.loop)
+    return future.result(20)
+
+
+def set_up(page: Page, lab: Lab, *, script: bool) -> None:
+    """The first administrator: with script the token comes with the address, without it is pasted."""
+    page.goto(lab.setup_link)
+    token = page.get_by_label("Setup token")
+    if script:
+        expect(token).to_be_hidden()
+        expect(page.get_by_text("came with the address")).to_be_visible()
+        expect(page).to_have_url(re.compile("^[^#]*$"))
+    else:
+        token.fill(lab.setup_link.partition("#token=")[2])
+    page.get_by_label("Your name").fill("anna")
+    page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+    page.get_by_label("Passphrase again").fill(PASSPHRASE)
+    page.get_by_role("button", name="Create the administrator").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("No tunnel is set up yet")
+
+
+def sign_in(page: Page) -> None:
+    page.get_by_label("Name", exact=True).fill("anna")
+    page.get_by_label("Passphrase").fill(PASSPHRASE)
+    page.get_by_role("button", name="Sign in").click()

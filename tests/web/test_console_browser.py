@@ -1,19 +1,15 @@
 """The console in a real browser, on a real gateway that negotiates with another real one."""
 
-import asyncio
 import re
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.web.console_lab import LAB, SECRET, Lab, chromium, visitor
+from tests.web.console_lab import LAB, SECRET, Lab, chromium, on_loop, set_up, sign_in, visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.requires("chromium"), pytest.mark.timeout(180)]
-PASSPHRASE = "tulip morning lantern"
 HOSTILE = "keyid:<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -27,35 +23,6 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found
-
-
-def on_loop(lab: Lab, work: Any) -> Any:
-    """Wait for a coroutine that runs on the gateways' own loop."""
-    future: Future[Any] = asyncio.run_coroutine_threadsafe(work, lab.loop)
-    return future.result(20)
-
-
-def set_up(page: Page, lab: Lab, *, script: bool) -> None:
-    """The first administrator: with script the token comes with the address, without it is pasted."""
-    page.goto(lab.setup_link)
-    token = page.get_by_label("Setup token")
-    if script:
-        expect(token).to_be_hidden()
-        expect(page.get_by_text("came with the address")).to_be_visible()
-        expect(page).to_have_url(re.compile("^[^#]*$"))
-    else:
-        token.fill(lab.setup_link.partition("#token=")[2])
-    page.get_by_label("Your name").fill("anna")
-    page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
-    page.get_by_label("Passphrase again").fill(PASSPHRASE)
-    page.get_by_role("button", name="Create the administrator").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("No tunnel is set up yet")
-
-
-def sign_in(page: Page) -> None:
-    page.get_by_label("Name", exact=True).fill("anna")
-    page.get_by_label("Passphrase").fill(PASSPHRASE)
-    page.get_by_role("button", name="Sign in").click()
 
 
 def fill_new_tunnel(page: Page, lab: Lab) -> None:

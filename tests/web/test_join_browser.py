@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.web.console_lab import LAB, Lab, chromium, visitor
+from tests.web.console_lab import LAB, Lab, chromium, on_loop, set_up, visitor
 from tests.web.joining_lab import welcome
-from tests.web.test_console_browser import on_loop, set_up
 
 pytestmark = [pytest.mark.browser, pytest.mark.requires("chromium"), pytest.mark.timeout(180)]
 
