@@ -6,7 +6,7 @@ import click
 
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import segment
-from gateway.cli.shown import moment, safe, show_json, show_table
+from gateway.cli.shown import moment, safe, show_json, show_list
 from gateway.crypto.reasons import REASONS
 
 _HEADERS = ("NAME", "SUBJECT", "UNTIL", "KEY", "USED BY")
@@ -18,7 +18,7 @@ def certificates(as_json: bool) -> None:
     """List the certificates."""
     with asking() as gateway:
         found = list(gateway.items("/certificates", limit=500))
-    _show(found, as_json, "No certificates are stored.")
+    show_list(found, _HEADERS, _row, as_json=as_json, nothing="No certificates are stored.")
 
 
 @click.command()
@@ -27,16 +27,7 @@ def authorities(as_json: bool) -> None:
     """List the authorities, ours and others."""
     with asking() as gateway:
         found = list(gateway.items("/authorities", limit=500))
-    _show(found, as_json, "No authorities are stored.")
-
-
-def _show(found: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo(nothing)
-    else:
-        show_table(_HEADERS, [_row(one) for one in found])
+    show_list(found, _HEADERS, _row, as_json=as_json, nothing="No authorities are stored.")
 
 
 def _row(one: dict[str, Any]) -> list[object]:

@@ -8,7 +8,7 @@ import click
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import Connection, segment
 from gateway.cli.rules import Duration
-from gateway.cli.shown import moment, safe, show_json, show_table
+from gateway.cli.shown import moment, safe, show_json, show_list
 from gateway.crypto.reasons import REASONS
 
 
@@ -36,12 +36,8 @@ def devices(user: str, as_json: bool) -> None:
     """List the devices of USER, or of all users."""
     with asking() as gateway:
         found = list(_devices(gateway, user))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("No devices are there.")
-    else:
-        show_table(("DEVICE", "PLATFORM", "CERTIFICATE UNTIL", "DESCRIPTION"), [_device(one) for one in found])
+    headers = ("DEVICE", "PLATFORM", "CERTIFICATE UNTIL", "DESCRIPTION")
+    show_list(found, headers, _device, as_json=as_json, nothing="No devices are there.")
 
 
 def _devices(gateway: Connection, user: str) -> Iterator[dict[str, Any]]:
@@ -61,13 +57,8 @@ def invites(device: str | None, as_json: bool) -> None:
     """List the invitations of DEVICE (USER/DEVICE), or all, and how far each came."""
     with asking() as gateway:
         found = list(gateway.items("/invites", limit=500, device=device or ""))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("Nobody is invited.")
-    else:
-        headers = ("INVITATION", "DEVICE", "PEER", "STATE", "MADE", "GOOD UNTIL", "FILE TAKEN", "CONNECTED FIRST")
-        show_table(headers, [_invite(one) for one in found])
+    headers = ("INVITATION", "DEVICE", "PEER", "STATE", "MADE", "GOOD UNTIL", "FILE TAKEN", "CONNECTED FIRST")
+    show_list(found, headers, _invite, as_json=as_json, nothing="Nobody is invited.")
 
 
 def _invite(one: dict[str, Any]) -> list[object]:

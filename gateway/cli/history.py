@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gateway.cli.asking import as_json, asking
-from gateway.cli.shown import duration, moment, safe, show_json, show_pairs, show_table
+from gateway.cli.shown import duration, moment, safe, show_json, show_list, show_pairs, show_table
 from gateway.cli.tunnels import show_differences
 
 
@@ -24,13 +24,8 @@ def attempts(number: int | None, peer: str | None, limit: int, as_json: bool) ->
             show_json({**found, "messages": messages}) if as_json else _show_attempt(found, messages)
             return
         items = gateway.get("/attempts", peer=peer, limit=limit)["items"]
-    if as_json:
-        show_json(items)
-    elif not items:
-        click.echo("There was no negotiation yet.")
-    else:
-        rows = [_line(one) for one in items]
-        show_table(("ID", "STARTED", "PEER", "OUTCOME", "BY", "REMOTE", "WHY"), rows, right=("ID",))
+    headers = ("ID", "STARTED", "PEER", "OUTCOME", "BY", "REMOTE", "WHY")
+    show_list(items, headers, _line, as_json=as_json, nothing="There was no negotiation yet.", right=("ID",))
 
 
 def _line(attempt: dict[str, Any]) -> list[object]:

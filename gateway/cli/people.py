@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from gateway.cli.asking import as_json, asking
-from gateway.cli.shown import moment, show_json, show_table
+from gateway.cli.shown import moment, show_list
 
 
 @click.command()
@@ -14,13 +14,8 @@ def users(as_json: bool) -> None:
     """List the users."""
     with asking() as gateway:
         found = list(gateway.items("/users", limit=500))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("No users are configured.")
-    else:
-        headers = ("USER", "LOGIN", "ENABLED", "UNTIL", "GROUPS", "PROFILE", "ADDRESSES", "DESCRIPTION")
-        show_table(headers, [_user(one) for one in found])
+    headers = ("USER", "LOGIN", "ENABLED", "UNTIL", "GROUPS", "PROFILE", "ADDRESSES", "DESCRIPTION")
+    show_list(found, headers, _user, as_json=as_json, nothing="No users are configured.")
 
 
 def _user(user: dict[str, Any]) -> list[object]:
@@ -37,12 +32,8 @@ def access_profiles(as_json: bool) -> None:
     """List the access profiles: what their users reach."""
     with asking() as gateway:
         found = list(gateway.items("/access-profiles", limit=500))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("No access profiles are configured.")
-    else:
-        show_table(("PROFILE", "TUNNEL", "NETWORKS", "GROUPS", "DESCRIPTION"), [_profile(one) for one in found])
+    headers = ("PROFILE", "TUNNEL", "NETWORKS", "GROUPS", "DESCRIPTION")
+    show_list(found, headers, _profile, as_json=as_json, nothing="No access profiles are configured.")
 
 
 def _profile(profile: dict[str, Any]) -> list[object]:
@@ -57,14 +48,13 @@ def pools(as_json: bool) -> None:
     """List the pools of addresses."""
     with asking() as gateway:
         found = list(gateway.items("/pools", limit=500))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("No pools are configured.")
-    else:
-        lists = ("networks", "dns", "domains")
-        rows = [[one["name"], *(", ".join(one[name]) for name in lists), one["description"]] for one in found]
-        show_table(("POOL", "NETWORKS", "DNS", "DOMAINS", "DESCRIPTION"), rows)
+    headers = ("POOL", "NETWORKS", "DNS", "DOMAINS", "DESCRIPTION")
+    show_list(found, headers, _pool, as_json=as_json, nothing="No pools are configured.")
+
+
+def _pool(pool: dict[str, Any]) -> list[object]:
+    lists = (pool[name] for name in ("networks", "dns", "domains"))
+    return [pool["name"], *map(", ".join, lists), pool["description"]]
 
 
 @click.command()
@@ -73,12 +63,8 @@ def leases(as_json: bool) -> None:
     """List the addresses that were given out, in use or kept for who held them last."""
     with asking() as gateway:
         found = list(gateway.items("/leases", limit=500))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("No address was given out yet.")
-    else:
-        show_table(("ADDRESS", "WHOSE", "POOL", "STATE", "SINCE"), [_lease(one) for one in found])
+    headers = ("ADDRESS", "WHOSE", "POOL", "STATE", "SINCE")
+    show_list(found, headers, _lease, as_json=as_json, nothing="No address was given out yet.")
 
 
 def _lease(lease: dict[str, Any]) -> list[object]:

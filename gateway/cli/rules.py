@@ -9,7 +9,7 @@ import click
 
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import segment
-from gateway.cli.shown import duration, moment, safe, show_json, show_table
+from gateway.cli.shown import duration, moment, safe, show_json, show_list
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -32,13 +32,8 @@ def shunts(as_json: bool) -> None:
     """List the shunts, in the order in which they are asked."""
     with asking() as gateway:
         found = sorted(gateway.items("/shunts", limit=500), key=lambda shunt: (shunt["priority"], shunt["name"]))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("No shunts are configured.")
-    else:
-        headers = ("SHUNT", "ACTION", "PRIORITY", "LOCAL", "REMOTE", "DESCRIPTION")
-        show_table(headers, [_shunt(one) for one in found], right=("PRIORITY",))
+    headers = ("SHUNT", "ACTION", "PRIORITY", "LOCAL", "REMOTE", "DESCRIPTION")
+    show_list(found, headers, _shunt, as_json=as_json, nothing="No shunts are configured.", right=("PRIORITY",))
 
 
 def _shunt(shunt: dict[str, Any]) -> list[object]:
@@ -52,12 +47,8 @@ def blocks(as_json: bool) -> None:
     """List the sources that are not listened to."""
     with asking() as gateway:
         found = list(gateway.items("/blocks", limit=500))
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("Nobody is blocked.")
-    else:
-        show_table(("NETWORK", "BLOCKED", "UNTIL", "REASON"), [_block(one) for one in found])
+    headers = ("NETWORK", "BLOCKED", "UNTIL", "REASON")
+    show_list(found, headers, _block, as_json=as_json, nothing="Nobody is blocked.")
 
 
 def _block(block: dict[str, Any]) -> list[object]:

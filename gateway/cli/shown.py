@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -47,6 +47,24 @@ def show_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, righ
     for row in rows:
         table.add_row(*(Text(safe(value), style=_STYLES.get(str(value), "")) for value in row))
     _print(table)
+
+
+def show_list(
+    found: Sequence[dict[str, Any]],
+    headers: Sequence[str],
+    row: Callable[[dict[str, Any]], Sequence[object]],
+    *,
+    as_json: bool,
+    nothing: str,
+    right: Sequence[str] = (),
+) -> None:
+    """As the API has it, or as a table with a `row` for each; `nothing` is the sentence where there is none."""
+    if as_json:
+        show_json(found)
+    elif not found:
+        click.echo(nothing)
+    else:
+        show_table(headers, [row(one) for one in found], right=right)
 
 
 def show_pairs(pairs: Sequence[tuple[str, object]]) -> None:

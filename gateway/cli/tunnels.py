@@ -6,7 +6,7 @@ import click
 
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import Connection, segment
-from gateway.cli.shown import ago, duration, moment, octets, safe, show_json, show_pairs, show_table
+from gateway.cli.shown import ago, duration, moment, octets, safe, show_json, show_list, show_pairs, show_table
 
 _LONGEST_WAIT = 60.0
 
@@ -127,12 +127,9 @@ def post_quantum(breaks: bool, as_json: bool) -> None:
     """Show what the keys of each peer rest on against quantum computers, and what is demanded of them."""
     with asking() as gateway:
         found = [row for row in gateway.items("/post-quantum", limit=500) if row["breaks"] or not breaks]
-    if as_json:
-        show_json(found)
-    elif not found:
-        click.echo("No peer would be refused." if breaks else "No peers are enabled.")
-    else:
-        show_table(("PEER", "KEYS", "FOR", "DEMAND", "FROM", "WOULD BREAK", "WHY"), [_standing(row) for row in found])
+    headers = ("PEER", "KEYS", "FOR", "DEMAND", "FROM", "WOULD BREAK", "WHY")
+    nothing = "No peer would be refused." if breaks else "No peers are enabled."
+    show_list(found, headers, _standing, as_json=as_json, nothing=nothing)
 
 
 def _standing(row: dict[str, Any]) -> list[object]:
@@ -148,15 +145,8 @@ def peers(as_json: bool) -> None:
     """List the configured peers."""
     with asking() as gateway:
         found = list(gateway.items("/peers", limit=500))
-    if as_json:
-        show_json(found)
-        return
-    if not found:
-        click.echo("No peers are configured.")
-        return
-    show_table(
-        ("PEER", "ENABLED", "REMOTE", "THEY ARE", "WE ARE", "CHILDREN", "DESCRIPTION"), [_peer(p) for p in found]
-    )
+    headers = ("PEER", "ENABLED", "REMOTE", "THEY ARE", "WE ARE", "CHILDREN", "DESCRIPTION")
+    show_list(found, headers, _peer, as_json=as_json, nothing="No peers are configured.")
 
 
 def _peer(peer: dict[str, Any]) -> list[object]:
