@@ -7,25 +7,11 @@ import click
 
 from gateway.cli.asking import as_json, asking
 from gateway.cli.shown import safe, show_json
+from gateway.storage.kind_names import SINGULAR
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 _SIGNS = {"add": "+", "change": "~", "remove": "-"}
-_KINDS = {
-    "peers": "peer",
-    "psks": "key",
-    "ppks": "post-quantum pre-shared key",
-    "proposals": "proposal",
-    "authorities": "authority",
-    "certificates": "certificate",
-    "pools": "pool",
-    "access_profiles": "access profile",
-    "users": "user",
-    "devices": "device",
-    "radius": "RADIUS server",
-    "shunts": "shunt",
-    "blocks": "block",
-    "settings": "settings of the",
-}
+_KINDS = {**SINGULAR, "settings": "settings of the"}
 
 document = click.option(
     "-f", "--file", "file", type=click.File("rb"), required=True, help="YAML or JSON; - is standard input."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.service.documents import as_document, pointer_of
+from gateway.storage.kind_names import SINGULAR
 from gateway.storage.objects import KINDS, SETTINGS, Inventory
 
 
@@ -80,23 +81,6 @@ def summary(found: tuple[Difference, ...]) -> str:
         counted = [f"{words[action].lower()} {number}" for action in words if (number := _count(found, action))]
         return f"{len(found)} objects: {', '.join(counted)}"
     return "; ".join(f"{words[one.action]} {_named(one)}" for one in found)
-
-
-SINGULAR = {
-    "proposals": "proposal",
-    "psks": "key",
-    "ppks": "post-quantum pre-shared key",
-    "authorities": "authority",
-    "certificates": "certificate",
-    "pools": "pool",
-    "access_profiles": "access profile",
-    "users": "user",
-    "devices": "device",
-    "radius": "RADIUS server",
-    "peers": "peer",
-    "shunts": "shunt",
-    "blocks": "block",
-}
 
 
 def _named(one: Difference) -> str:

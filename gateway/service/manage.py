@@ -10,7 +10,7 @@ from typing import Any
 from gateway.policy.changes import Changes, changes
 from gateway.policy.snapshot import Snapshot
 from gateway.service.access import Access
-from gateway.service.differences import SINGULAR, Difference, differences, summary
+from gateway.service.differences import Difference, differences, summary
 from gateway.service.documents import (
     Document,
     Writer,
@@ -49,6 +49,7 @@ from gateway.storage.compiling.rules import blocked_at, next_expiry
 from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.database import Database, StorageFailed
 from gateway.storage.invites import take_back_invites
+from gateway.storage.kind_names import SINGULAR
 from gateway.storage.objects import CHILDREN, ConfigObject, FieldError, Invalid, Inventory, kind_of_secret
 from gateway.storage.peers import ChildObject, PeerObject, ProposalObject, PskObject
 from gateway.storage.repositories import (

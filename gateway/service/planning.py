@@ -7,11 +7,12 @@ from typing import Any
 from gateway.policy.changes import Changes
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.widening import widened
-from gateway.service.differences import SINGULAR, Difference, differences
+from gateway.service.differences import Difference, differences
 from gateway.service.documents import API_VERSION, Document, as_document, places, pointer_of, validated
 from gateway.service.edits import numbered, with_document, with_losses_revoked
 from gateway.storage.compiling.snapshot import compile_snapshot
 from gateway.storage.findings import Pointers
+from gateway.storage.kind_names import SINGULAR
 from gateway.storage.objects import CHILDREN, KINDS, SETTINGS, ConfigObject, Invalid, Inventory
 from gateway.storage.peers import ChildObject, PeerObject
 
