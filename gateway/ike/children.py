@@ -26,8 +26,8 @@ from gateway.ike.plane import (
     StateKey,
 )
 from gateway.ike.sa import ChildSa, IkeSa
+from gateway.policy.choice import Chosen
 from gateway.policy.peers import Child, Mode, Start
-from gateway.policy.proposals import Chosen
 from gateway.policy.selectors import Selector
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import TsType

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from gateway.crypto import groups
 from gateway.crypto.rows import PseudoRandom
 from gateway.ike import puzzles
-from gateway.policy.proposals import Chosen
+from gateway.policy.choice import Chosen
 from gateway.wire import payloads as wire
 
 

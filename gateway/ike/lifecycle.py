@@ -14,7 +14,7 @@ from gateway.ike.nat import keep_alive
 from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa, Lifecycle, Task
 from gateway.ike.virtual_addresses import give_back, let_go
-from gateway.policy.proposals import Chosen
+from gateway.policy.choice import Chosen
 
 _MAY_COME_BACK = frozenset({"timeout", "timeout-auth", "unreachable", "peer-restarted", "address-changed"})
 """Causes for which an IKE SA ends with nobody having wanted it: a ticket of it may bring it back (RFC 5723 6.2)."""

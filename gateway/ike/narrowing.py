@@ -11,9 +11,9 @@ from gateway.ike.children import selector_texts
 from gateway.ike.core import Core
 from gateway.ike.modes import Agreed, Wish, asked, networks_text, paired
 from gateway.ike.sa import ChildSa, IkeSa
+from gateway.policy.choice import Chosen, choose
 from gateway.policy.differences import Mismatch, explain
 from gateway.policy.peers import Child, Mode
-from gateway.policy.proposals import Chosen, choose
 from gateway.policy.selectors import Selector, narrow
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message

@@ -10,8 +10,9 @@ from gateway.ike.attempts import Step
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.ike.standing import FellBack, Seen, Shortfall, Standing
+from gateway.policy.choice import Chosen, choose
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen, Proposal, choose
+from gateway.policy.proposals import Proposal
 from gateway.policy.quantum import Demand, PostQuantum, classical, under
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message

@@ -15,11 +15,11 @@ from gateway.ike.plane import EspState, Policy, Route
 from gateway.ike.protect import Protection
 from gateway.ike.standing import Shortfall
 from gateway.ike.window import Requests, Responses
+from gateway.policy.choice import Chosen
 from gateway.policy.identities import Identity
 from gateway.policy.name_service import NO_NAMES, NameService
 from gateway.policy.peers import Child, Peer
 from gateway.policy.pools import Lease
-from gateway.policy.proposals import Chosen
 from gateway.policy.selectors import Selector
 from gateway.policy.users import User
 from gateway.policy.visits import Visit

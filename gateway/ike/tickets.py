@@ -20,9 +20,9 @@ from gateway.crypto import suites
 from gateway.ike.abilities import Ability
 from gateway.ike.standing import Shortfall
 from gateway.policy.changes import negotiated
+from gateway.policy.choice import Chosen
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.numbers import Protocol
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from gateway.policy.choice import Chosen
 from gateway.policy.peers import Child
-from gateway.policy.proposals import Chosen, Proposal
+from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import ANY_PORT, Selector, narrow
 from gateway.policy.users import User
 

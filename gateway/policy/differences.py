@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from gateway.crypto import suites
 from gateway.crypto.suites import Encryption, Integrity, KeyExchangeMethod, PseudoRandom
-from gateway.policy.proposals import Offered, Proposal, additional_words, agree_additional
+from gateway.policy.choice import Offered
+from gateway.policy.proposals import Proposal, additional_words, agree_additional
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import Encr, Integ, KeMethod, Prf, name_of
 

@@ -12,7 +12,7 @@ from gateway.crypto.ciphers import sealer
 from gateway.crypto.keys import IkeKeys, ike_keys, psk_auth, rekey_skeyseed, signed_octets, skeyseed
 from gateway.ike.path import Path
 from gateway.ike.sa import ChildSa, IkeSa
-from gateway.policy.proposals import Chosen, choose
+from gateway.policy.choice import Chosen, choose
 from gateway.policy.selectors import Selector
 from gateway.wire import payloads as wire
 from gateway.wire.message import (

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.ike.tickets import LONGEST_LIFETIME, KeptTicket, Ticket, Tickets
+from gateway.policy.choice import Chosen, choose
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen, Proposal, choose
+from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.numbers import Protocol
 from tests.ike.strangers import anybody

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.policy.access import AccessProfile
+from gateway.policy.choice import choose
 from gateway.policy.peers import Child
-from gateway.policy.proposals import Proposal, choose
+from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
 from gateway.wire.numbers import Protocol
 

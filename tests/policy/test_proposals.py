@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.crypto import suites
+from gateway.policy.choice import accepted, choose
 from gateway.policy.differences import explain
-from gateway.policy.proposals import InvalidProposal, Proposal, accepted, choose
+from gateway.policy.proposals import InvalidProposal, Proposal
 from gateway.wire.numbers import Protocol, TransformType
 from gateway.wire.payloads import Transform, TransformAttribute
 

@@ -10,10 +10,11 @@ import pytest
 from gateway.crypto.keys import ike_keys, resumption_skeyseed
 from gateway.ike.abilities import Ability
 from gateway.ike.tickets import Ticket
+from gateway.policy.choice import Chosen, choose
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer, PpkExchange
 from gateway.policy.ppks import Ppk
-from gateway.policy.proposals import Chosen, Proposal, choose
+from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
 from gateway.service.observe import key_exchange
 from gateway.wire import payloads as wire

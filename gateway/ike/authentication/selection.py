@@ -10,9 +10,9 @@ from gateway.ike.authentication.proof import fits
 from gateway.ike.core import Core
 from gateway.ike.sa import IkeSa
 from gateway.policy.authentication import Method
+from gateway.policy.choice import permitted
 from gateway.policy.identities import Identity
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import permitted
 from gateway.wire import payloads as wire
 from gateway.wire.numbers import NotifyType
 

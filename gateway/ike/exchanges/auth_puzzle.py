@@ -12,7 +12,7 @@ from gateway.ike.deferred import Deferred
 from gateway.ike.flow import ask_solution
 from gateway.ike.lifecycle import close, protect
 from gateway.ike.sa import IkeSa
-from gateway.policy.proposals import Chosen
+from gateway.policy.choice import Chosen
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, parse
 from gateway.wire.numbers import NotifyType

@@ -32,9 +32,9 @@ from gateway.ike.plane import Expect, Refused, StateKey
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.virtual_addresses import personal
 from gateway.ike.wishes import unwanted
+from gateway.policy.choice import Chosen, accepted
 from gateway.policy.differences import Mismatch
 from gateway.policy.peers import Child
-from gateway.policy.proposals import Chosen, accepted
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of

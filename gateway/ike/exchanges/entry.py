@@ -14,9 +14,9 @@ from gateway.ike.exchanges.resume import accept_resume
 from gateway.ike.nonces import check_nonce
 from gateway.ike.path import Path
 from gateway.ike.protect import refuse_unknown_critical
+from gateway.policy.choice import Chosen, choose
 from gateway.policy.differences import explain
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen, choose
 from gateway.wire import payloads as wire
 from gateway.wire.message import HEADER_OCTETS, Header, Message, build
 from gateway.wire.numbers import ExchangeType, NotifyType

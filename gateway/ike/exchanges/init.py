@@ -21,8 +21,9 @@ from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.path import IKE_PORT, NAT_PORT, Path
 from gateway.ike.protect import refuse_unknown_critical
 from gateway.ike.sa import IkeSa
+from gateway.policy.choice import Chosen, accepted
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen, Proposal, accepted
+from gateway.policy.proposals import Proposal
 from gateway.policy.quantum import Demand
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build

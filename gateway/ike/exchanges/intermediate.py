@@ -16,9 +16,9 @@ from gateway.ike.intermediate import Intermediate
 from gateway.ike.lifecycle import keys_made
 from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa
+from gateway.policy.choice import Chosen
 from gateway.policy.peers import Peer
 from gateway.policy.ppks import Ppk
-from gateway.policy.proposals import Chosen
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of

@@ -22,7 +22,7 @@ from gateway.ike.nonces import NONCE_OCTETS, check_nonce
 from gateway.ike.protect import Protection
 from gateway.ike.sa import IkeSa, Lifecycle, Renewal, Task
 from gateway.ike.succession import adopt, begin_to_stand, discard, inherit, stand_by
-from gateway.policy.proposals import Chosen, accepted, choose
+from gateway.policy.choice import Chosen, accepted, choose
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of

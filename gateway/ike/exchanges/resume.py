@@ -28,8 +28,8 @@ from gateway.ike.protect import Protection, refuse_unknown_critical
 from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.ike.standing import Shortfall
 from gateway.ike.tickets import LONGEST_LIFETIME, MAX_TICKET, OF_KEYS, KeptTicket, Ticket
+from gateway.policy.choice import Chosen, choose
 from gateway.policy.peers import Peer
-from gateway.policy.proposals import Chosen, choose
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType
