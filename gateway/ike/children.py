@@ -188,25 +188,34 @@ def install(
     child.lowest = min(nonces)
     if not claims.enter(core, child, take=take) and replacing is None:
         core.timers.set(("claim", child), core.now + _DEFER)
-    if twins := _twins(sa, child):
-        watch_twins(core, sa, child.name, core.now + TWINS)
-    if any(other is not replacing and not other.superseded for other in twins):
-        child.doubled = (replacing.doubled if replacing else 0.0) or core.now
+    _note_twins(core, sa, child, replacing)
     sa.children[child.spi_in] = child
     arm(core, sa, child)
     if core.log_keys:
         core.out.append(KeysMade(sa.spi_i, sa.spi_r, "", "", states=states))
+    _tell_installed(core, sa, child, agreed.text)
+    return child
+
+
+def _note_twins(core: Core, sa: IkeSa, child: ChildSa, replacing: ChildSa | None) -> None:
+    """Another for the same traffic, beside the one that it replaces, is one too many."""
+    if twins := _twins(sa, child):
+        watch_twins(core, sa, child.name, core.now + TWINS)
+    if any(other is not replacing and not other.superseded for other in twins):
+        child.doubled = (replacing.doubled if replacing else 0.0) or core.now
+
+
+def _tell_installed(core: Core, sa: IkeSa, child: ChildSa, networks: str) -> None:
     name = sa.peer_name or ""
     core.event(
         "child-sa.installed",
-        f"CHILD_SA {name}/{config.name} installed: {agreed.text} ({chosen.keywords})",
+        f"CHILD_SA {name}/{child.name} installed: {networks} ({child.chosen.keywords})",
         name,
-        child=config.name,
+        child=child.name,
         child_sa=child.id,
         ike_sa=sa.id,
         initiator=sa.initiator,
     )
-    return child
 
 
 def arm(core: Core, sa: IkeSa, child: ChildSa) -> None:

@@ -20,6 +20,23 @@ _MAY_COME_BACK = frozenset({"timeout", "timeout-auth", "unreachable", "peer-rest
 """Causes for which an IKE SA ends with nobody having wanted it: a ticket of it may bring it back (RFC 5723 6.2)."""
 _LEFTOVERS = 16
 """How many IKE SAs of one pair of identities may wait for a delete, or for its answer."""
+_TIMERS = (
+    "half-open",
+    "liveness",
+    "keepalive",
+    "rekey",
+    "retransmit",
+    "linger",
+    "sent-on",
+    "reauth",
+    "post-quantum",
+    "proof-ends",
+    "supplanted",
+    "follow-up",
+    "crossing",
+    "fruitless",
+)
+"""All that may be set for an IKE SA as a whole."""
 
 
 def establish(core: Core, sa: IkeSa) -> None:
@@ -89,22 +106,7 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
     passing = sa.replaced_by is not None or sa.stands_by is not None
     _end_rivalry(core, sa, why)
     here = [task for task in sa.tasks if task.about_addresses]
-    for timer in (
-        "half-open",
-        "liveness",
-        "keepalive",
-        "rekey",
-        "retransmit",
-        "linger",
-        "sent-on",
-        "reauth",
-        "post-quantum",
-        "proof-ends",
-        "supplanted",
-        "follow-up",
-        "crossing",
-        "fruitless",
-    ):
+    for timer in _TIMERS:
         core.timers.cancel((timer, sa))
     for window in (sa.requests, sa.responses):
         core.timers.cancel(("fragments", sa, window))
@@ -124,6 +126,14 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         attempt_log.fail(sa.attempt, core.now, cause, why, _step_after(sa))
     sa.tasks.clear()
     withdraw(core, sa)
+    _end_scripts(sa)
+    _pass_on(core, sa, here)
+    if not passing:
+        _tell(core, sa, was, why, cause)
+
+
+def _end_scripts(sa: IkeSa) -> None:
+    """Whatever waits for a message of the peer hears that none comes."""
     answering, sa.responses.script, sa.responses.held = sa.responses.script, None, None
     sa.responses.crossing = None
     if answering is not None:
@@ -136,9 +146,6 @@ def close(core: Core, sa: IkeSa, why: str, cause: str = "peer-error") -> None:
         except (Closed, StopIteration):
             continue
         script.close()
-    _pass_on(core, sa, here)
-    if not passing:
-        _tell(core, sa, was, why, cause)
 
 
 def _pass_on(core: Core, sa: IkeSa, here: list[Task]) -> None:

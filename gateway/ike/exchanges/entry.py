@@ -74,6 +74,12 @@ def answer_init(core: Core, request: Message, datagram: bytes, path: Path) -> No
         raise Drop("a puzzle's solution came a second time")
     core.admission.worked(path.remote, chosen.ke, core.now)
     opening.ppk = ppk.agreed(core, peers, request)
+    _exchange_keys(core, opening, peer, chosen, solved=solved)
+
+
+def _exchange_keys(core: Core, opening: Opening, peer: Peer, chosen: Chosen, *, solved: bool) -> None:
+    """At once; or, where a puzzle was `solved`, when the next one is, in IKE_AUTH (RFC 8019 7.2)."""
+    ke = opening.ke
     early = chosen.following or opening.ppk == Ability.MAY_USE_PPK_INT  # IKE_INTERMEDIATE comes before IKE_AUTH
     if solved and not early and (deferred := defer(core, chosen, ke.data)):
         accept_init(core, opening, peer, chosen, deferred.offer.public, deferred)

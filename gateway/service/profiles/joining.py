@@ -89,13 +89,7 @@ def join(
     on_demand: bool = False,
 ) -> Joining:
     """Raises Unfit."""
-    rounds = [one.method for one in peer.remote_auth]
-    if device is None and rounds[0] != Method.EAP:
-        raise Unfit(f"{peer.name} does not ask for a password: set its remote_auth to eap")
-    if device is None and len(rounds) > 1:
-        raise Unfit(f"{peer.name} asks for more than a password: invite a device, or leave one round of remote_auth")
-    if device is not None and rounds not in ([Method.CERTIFICATE], [Method.CERTIFICATE, Method.EAP]):
-        raise Unfit(f"{peer.name} does not ask for a certificate, with or without a password after it")
+    _check_rounds(peer, device)
     ours = peer.local_auth[0]
     credential = snapshot.credentials.get(ours.credential)
     if ours.method != Method.CERTIFICATE or credential is None or not credential.chain:
@@ -124,9 +118,20 @@ def join(
         networks=() if _ALL & set(local) else tuple(dict.fromkeys(net for one in local for net in one.networks())),
         signer=(credential.key, credential.chain),
         device=device,
-        two_rounds=len(rounds) > 1,
+        two_rounds=len(peer.remote_auth) > 1,
         on_demand=on_demand,
     )
+
+
+def _check_rounds(peer: Peer, device: DeviceKey | None) -> None:
+    """That the peer asks for what is brought: a password, or a device's certificate. Raises Unfit."""
+    rounds = [one.method for one in peer.remote_auth]
+    if device is None and rounds[0] != Method.EAP:
+        raise Unfit(f"{peer.name} does not ask for a password: set its remote_auth to eap")
+    if device is None and len(rounds) > 1:
+        raise Unfit(f"{peer.name} asks for more than a password: invite a device, or leave one round of remote_auth")
+    if device is not None and rounds not in ([Method.CERTIFICATE], [Method.CERTIFICATE, Method.EAP]):
+        raise Unfit(f"{peer.name} does not ask for a certificate, with or without a password after it")
 
 
 def _children(snapshot: Snapshot, peer: Peer, user: User) -> list[Child]:

@@ -77,15 +77,7 @@ def compile_peer(
     local_id = None
     if document.local_id is not None:
         local_id = found.parse(f"{at}/local_id", "invalid-identity", Identity.parse, document.local_id)
-    names = [child.name for child in document.children]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            found.add(f"{at}/children/{index}/name", "duplicate", f"there is another child {name!r}")
-    children = tuple(
-        child
-        for index, entry in enumerate(document.children)
-        if (child := _compile_child(entry, suites, f"{at}/children/{index}", found))
-    )
+    children = _compile_children(document, suites, at, found)
     elsewhere = compile_redirect(document.redirect_to, at, found)
     _check_fragments(document, at, found)
     check_addressing(document, at, found)
@@ -166,6 +158,18 @@ def _ranges(addresses: tuple[str, ...]) -> list[Selector]:
         return [Selector.parse(address) for address in addresses]
     except ValueError:
         return []
+
+
+def _compile_children(document: PeerObject, suites: Suites, at: str, found: Findings) -> tuple[Child, ...]:
+    names = [child.name for child in document.children]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            found.add(f"{at}/children/{index}/name", "duplicate", f"there is another child {name!r}")
+    return tuple(
+        child
+        for index, entry in enumerate(document.children)
+        if (child := _compile_child(entry, suites, f"{at}/children/{index}", found))
+    )
 
 
 def _compile_child(document: ChildObject, suites: Suites, at: str, found: Findings) -> Child | None:

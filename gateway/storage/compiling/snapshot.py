@@ -28,15 +28,7 @@ def compile_snapshot(
         name: (document.protocol, compile_proposal(document, pointer("proposals", name), found))
         for name, document in inventory.proposals.items()
     }
-    known_psks = _unchanged_psks(inventory, known) if known else {}
-    psks = [
-        psk
-        for name, document in sorted(inventory.psks.items())
-        if (
-            psk := known_psks.get(name)
-            or compile_psk(document, inventory.secrets.get(("psks", name)), pointer("psks", name), found)
-        )
-    ]
+    psks = _compile_psks(inventory, pointer, known, found)
     trust = compile_trust(inventory, pointer, found)
     people = compile_people(inventory, pointer, found)
     check_pools(inventory, pointer, found)
@@ -44,13 +36,14 @@ def compile_snapshot(
     ppks = compile_ppks(inventory, pointer, found)
     check_ppks(inventory, pointer, found)
     unchanged = _unchanged_peers(inventory, trust, known) if known else {}
-    passwords = {name: inventory.secrets.get(("peers", name)) for name in inventory.peers}
     peers = [
         peer
         for name, document in inventory.peers.items()
         if (
             peer := unchanged.get(name)
-            or compile_peer(document, suites, trust, passwords[name], pointer("peers", name), found)
+            or compile_peer(
+                document, suites, trust, inventory.secrets.get(("peers", name)), pointer("peers", name), found
+            )
         )
     ]
     check_interfaces(peers, unchanged, pointer, found)
@@ -75,6 +68,20 @@ def compile_snapshot(
         ppks=ppks,
         access_profiles=profiles,
     )
+
+
+def _compile_psks(
+    inventory: Inventory, pointer: Pointers, known: tuple[Inventory, Snapshot] | None, found: Findings
+) -> list[Psk]:
+    unchanged = _unchanged_psks(inventory, known) if known else {}
+    return [
+        psk
+        for name, document in sorted(inventory.psks.items())
+        if (
+            psk := unchanged.get(name)
+            or compile_psk(document, inventory.secrets.get(("psks", name)), pointer("psks", name), found)
+        )
+    ]
 
 
 def _unchanged_peers(inventory: Inventory, trust: Trust, known: tuple[Inventory, Snapshot]) -> dict[str, Peer]:

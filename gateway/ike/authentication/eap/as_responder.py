@@ -68,6 +68,21 @@ async def hear(
     assert sa.peer is not None
     talk = _Talk(core, first)
     gate = _gate(core, sa, wanted)
+    proven, identity = await _converse(core, sa, wanted, talk, gate, alone=alone)
+    request = await respond([wire.EAP(EapCode.SUCCESS, talk.last)])
+    more = accept(core, sa, sa.peer, request)
+    auth = request.maybe(wire.AUTH)
+    if auth is None or not proof.verify(sa, proven.msk, sent, auth):
+        why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
+        raise core.give_up(sa, "eap-key", Step.IDENTITY, _FAILED, why)
+    _settle(core, sa, gate, proven)
+    return Heard(request, [proof.prove(sa, proven.msk), *more], identity, f"by {method_name(proven.kind)}")
+
+
+async def _converse(
+    core: Core, sa: IkeSa, wanted: RemoteAuth, talk: "_Talk", gate: Gate, *, alone: bool
+) -> tuple[Proven, Identity]:
+    """EAP from its first request on: what was proven, and who did. Raises Close, with EAP Failure for the peer."""
     serving = ServerTalk(talk.carry, core.random(1)[0])
     claimed = ""
 
@@ -88,20 +103,12 @@ async def hear(
         else:
             claim(await server.ask_identity(serving))
             proven = await server.admit(serving, gate, claimed, _methods(wanted, alone=alone))
-        identity = await _place(core, sa, gate, wanted, proven)
+        return proven, await _place(core, sa, gate, wanted, proven)
     except Failed as failed:
         closing = _tell(core, sa, claimed, failed)
         core.count("eap-refused")
         closing.parting = wire.EAP(EapCode.FAILURE, talk.last)
         raise closing from None
-    request = await respond([wire.EAP(EapCode.SUCCESS, talk.last)])
-    more = accept(core, sa, sa.peer, request)
-    auth = request.maybe(wire.AUTH)
-    if auth is None or not proof.verify(sa, proven.msk, sent, auth):
-        why = f"{identity} spoke EAP, but its AUTH payload is not made with the key that came of it"
-        raise core.give_up(sa, "eap-key", Step.IDENTITY, _FAILED, why)
-    _settle(core, sa, gate, proven)
-    return Heard(request, [proof.prove(sa, proven.msk), *more], identity, f"by {method_name(proven.kind)}")
 
 
 def _settle(core: Core, sa: IkeSa, gate: Gate, proven: Proven) -> None:
