@@ -142,6 +142,31 @@ def test_a_rekey_of_the_ike_sa_is_answered_and_then_it_is_deleted() -> None:
     assert_agree(ladder.a, ladder.b)
 
 
+def test_the_delete_of_what_the_peer_rekeys_does_not_overtake_our_answer() -> None:
+    """A would forget its rekey, and B ask in vain for the end of an SA that A never had."""
+    ladder = Ladder()
+    ladder.rekey(ladder.a)
+    # A --> SA, Ni ; B's administrator ends all ; what B sent comes in the other order
+    ladder.request(ladder.a, CHILD)
+    ladder.disconnect(ladder.b)
+    ended = ladder.b.engine.ike_sas()
+    assert len(ended) == 2
+    ladder.network.held.reverse()
+    ladder.settle(1.0)
+    assert [sa.state for sa in ended] == [Lifecycle.CLOSED] * 2
+
+
+def test_what_the_peer_rekeyed_ends_also_where_the_peer_says_nothing_more() -> None:
+    ladder = Ladder()
+    ladder.rekey(ladder.a)
+    ladder.request(ladder.a, CHILD)
+    ladder.disconnect(ladder.b)
+    ended = ladder.b.engine.ike_sas()
+    assert len(ended) == 2 and not ladder.b.plane.states()
+    ladder.network.run(200)  # nothing that B sends arrives
+    assert [sa.state for sa in ended] == [Lifecycle.CLOSED] * 2
+
+
 def test_we_delete_while_our_own_rekey_is_under_way() -> None:
     ladder = Ladder()
     ladder.rekey(ladder.a)

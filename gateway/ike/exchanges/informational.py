@@ -65,8 +65,14 @@ async def _delete_sa(core: Core, sa: IkeSa, why: str, tries: int = 0) -> None:
 
 
 def delete_sa(core: Core, sa: IkeSa, why: str) -> None:
-    """End an IKE SA: its children carry nothing from now on, the peer is told, whatever else waited is dropped."""
+    """End an IKE SA: its children carry nothing from now on, the peer is told, whatever else waited is dropped.
+
+    One that the peer rekeys the peer deletes, once it has our answer. Our own delete could come before that answer: the
+    peer would forget its rekey (RFC 7296 2.25.2), and never answer the delete of the SA that takes this one's place.
+    """
     if sa.state in (Lifecycle.CLOSED, Lifecycle.DELETING):
+        return
+    if sa.replaced_by is not None and sa.replaced_by.requests.silent == sa.our_spi:
         return
     if sa.protection is None or sa.state == Lifecycle.CONNECTING:
         close(core, sa, why, "stopped")
