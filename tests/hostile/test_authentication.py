@@ -7,7 +7,7 @@ from gateway.ike.path import Path
 from gateway.ike.sa import Lifecycle
 from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
-from gateway.wire.numbers import AuthMethod, IdType, NotifyType
+from gateway.wire.numbers import AuthMethod, IdType, NotifyType, Protocol
 from tests.hostile.abuses import HOSTILE_TEXT, notify
 from tests.hostile.rogue import AUTH, INFORM, Rogue, answered, errors, half_open, proving
 from tests.hostile.scene import GATE, HONEST, Scene
@@ -211,6 +211,16 @@ def test_a_responder_that_says_our_own_name_back_is_not_the_peer() -> None:
     rogue.respond(wire.IDr(IdType.ID_FQDN, b"rogue.example"), auth, *rogue.child())
     assert rogue.sa is None
     assert scene.engine.core.attempts.latest(1)[0].cause == "peer-not-proven"
+
+
+def test_a_responder_that_is_not_believed_is_told_so_and_that_its_sa_is_gone() -> None:
+    """Not all heed AUTHENTICATION_FAILED in a request (RFC 7296 2.21.2); a delete they do."""
+    scene = Scene()
+    rogue = proving(scene)
+    rogue.secret = b"another key"
+    (told,) = rogue.respond(*rogue.credentials(), *rogue.child())
+    assert (told.exchange, errors(told)) == (INFORM, [FAILED])
+    assert [one.protocol for one in told.all(wire.Delete)] == [Protocol.IKE]
 
 
 def test_the_hostile_text_of_an_identity_stays_text() -> None:

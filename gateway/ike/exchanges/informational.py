@@ -115,10 +115,14 @@ async def liveness(core: Core, sa: IkeSa, spi: int = 0) -> None:
 
 
 def farewell(core: Core, sa: IkeSa, notify: int) -> None:
-    """RFC 7296 2.21.2: an initiator that does not believe the responder says so once, and waits for no answer."""
+    """RFC 7296 2.21.2: an initiator that does not believe the responder says so once, and waits for no answer.
+
+    The delete is for who passes over the error (libreswan), and would go on sending into an SA that is none.
+    """
     assert sa.protection is not None
     message = Message(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, sa.initiator, False, sa.requests.next_id, [])
-    core.send(sa.protection.seal(message, [wire.Notify(0, b"", notify, b"")]), sa.path, sa.dscp)
+    payloads = [wire.Notify(0, b"", notify, b""), wire.Delete(Protocol.IKE, [])]
+    core.send(sa.protection.seal(message, payloads), sa.path, sa.dscp)
 
 
 def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
