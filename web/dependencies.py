@@ -56,19 +56,6 @@ def optional_session(request: Request) -> Session | None:
     return current_access(request).session(secret) if secret else None
 
 
-def require_session(request: Request) -> Session:
-    """The session of the cookie, as `Annotated[Session, Depends(require_session)]`. Raises NotSignedIn or SetupNeeded.
-
-    The app answers those itself: a page request is sent on to /login?next=… or /setup, an API request gets 401.
-    """
-    session = optional_session(request)
-    if session is not None:
-        return session
-    if current_access(request).setup_needed:
-        raise SetupNeeded
-    raise NotSignedIn
-
-
 def find_caller(request: Request) -> Caller | None:
     """Who calls, by bearer token or session; None when neither is valid. Reads the database: use a thread."""
     access = current_access(request)

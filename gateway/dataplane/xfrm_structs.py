@@ -104,17 +104,6 @@ class XfrmLifetimeCfg(KernelStruct):
 
 
 @dataclass(slots=True)
-class XfrmLifetimeCur(KernelStruct):
-    """struct xfrm_lifetime_cur; times are seconds since 1970, `use_time` that of the first use."""
-
-    LAYOUT: ClassVar[Struct] = Struct("=4Q")
-    bytes: int = 0
-    packets: int = 0
-    add_time: int = 0
-    use_time: int = 0
-
-
-@dataclass(slots=True)
 class XfrmStats(KernelStruct):
     """struct xfrm_stats."""
 

@@ -243,10 +243,6 @@ class IkeSa:
         return self.spi_i if self.initiator else self.spi_r
 
     @property
-    def their_spi(self) -> bytes:
-        return self.spi_r if self.initiator else self.spi_i
-
-    @property
     def dscp(self) -> int:
         """How IKE's own datagrams are marked."""
         return self.peer.dscp if self.peer else 0

@@ -28,7 +28,6 @@ SIZES = {
     "xfrm_selector": 56,
     "xfrm_id": 24,
     "xfrm_lifetime_cfg": 64,
-    "xfrm_lifetime_cur": 32,
     "xfrm_stats": 12,
     "xfrm_usersa_info": 224,
     "xfrm_usersa_id": 24,

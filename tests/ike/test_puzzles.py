@@ -10,12 +10,13 @@ from gateway.crypto.rows import PseudoRandom
 from gateway.ike.effects import Send, Solve
 from gateway.ike.engine import Engine
 from gateway.ike.path import Path
-from gateway.ike.puzzles import TOO_HARD, Search, puzzle, read_puzzle, solve, solves, zero_bits
+from gateway.ike.puzzles import TOO_HARD, Search, puzzle, read_puzzle, solves, zero_bits
 from gateway.ike.sa import Lifecycle
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse
 from gateway.wire.numbers import ExchangeType, NotifyType
+from tests.ike.solving import solve
 from tests.ike.strangers import answering, ask, cookie_of, init_payloads, init_request, with_cookie
 from tests.ike.test_scripts import HERE, THERE, answer, calling
 from tests.simulation.network import IKE, Network, psk, two

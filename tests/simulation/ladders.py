@@ -1,6 +1,6 @@
 """Two gateways whose messages pass one by one, in the order that a ladder draws."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.ike.attempt_log import payload_name
@@ -92,9 +92,3 @@ class Ladder:
         """What is held arrives, and nothing is held any longer."""
         self.network.let_go()
         self.network.run(seconds)
-
-    def asserts_while(self, seconds: float, check: Callable[[], None], step: float = 0.05) -> None:
-        """The check holds all the time."""
-        for _ in range(round(seconds / step)):
-            self.network.run(step)
-            check()

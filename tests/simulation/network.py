@@ -12,7 +12,6 @@ from gateway.ike.engine import Engine
 from gateway.ike.fragments import ip_overhead
 from gateway.ike.path import Path
 from gateway.ike.plane import Action, Policy
-from gateway.ike.puzzles import solve
 from gateway.policy.identities import Identity, IdentityPattern
 from gateway.policy.peers import Child, Peer, Psk, Retransmission, Start
 from gateway.policy.proposals import Proposal
@@ -21,6 +20,7 @@ from gateway.policy.snapshot import Snapshot
 from gateway.service.tls_machine import make_tls
 from gateway.wire.message import Message, parse, parse_header
 from gateway.wire.numbers import ExchangeType, Protocol
+from tests.ike.solving import solve
 
 UNIX_OFFSET = 1_700_000_000.0 - 1000.0
 """The network's clock begins at 1000, and in November 2023."""
