@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.strongswan import CONNECTION
 from tests.lab.charon import Charon, CharonError
 from tests.lab.namespaces import CommandFailedError, Namespace, Network, two_sites
 from tests.lab.userspace import first_missing, missing
@@ -25,35 +26,6 @@ from tests.lab.userspace import first_missing, missing
 INNER = "10.2.0.1"
 # A cable that takes batches whole would spare us, and only us, what a network card costs. With TSO a veth makes no GRO.
 _LIKE_A_CARD = ("tx-udp-segmentation", "off", "tso", "off", "gro", "on")
-_STRONGSWAN = """
-connections {{
-  lab {{
-    version = 2
-    local_addrs = {here}
-    remote_addrs = {there}
-    local {{
-      auth = psk
-      id = {here}
-    }}
-    remote {{
-      auth = psk
-      id = {there}
-    }}
-    children {{
-      net {{
-        local_ts = {ours}
-        remote_ts = {theirs}
-        esp_proposals = {cipher}
-      }}
-    }}
-  }}
-}}
-secrets {{
-  ike-lab {{
-    secret = "only for this benchmark"
-  }}
-}}
-"""
 
 
 @dataclass(slots=True)
@@ -147,7 +119,9 @@ def theirs(cipher: str, folder: Path) -> Iterator[Pair]:
         charons: list[Charon] = []
         for ns, here, there, inner, outer in ends:
             charon = stack.enter_context(Charon(ns, folder / here))
-            charon.load(_STRONGSWAN.format(here=here, there=there, ours=inner, theirs=outer, cipher=cipher))
+            who = {"here": here, "ours": here, "there": there, "theirs": there}
+            what = {"local": inner, "remote": outer, "ike": "default", "esp": cipher}
+            charon.load(CONNECTION.format(**who, **what, secret="only for this benchmark"))
             charons.append(charon)
         charons[0].initiate("net")
         pids = [charon.process.pid for charon in charons if charon.process is not None]

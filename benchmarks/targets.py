@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.end import CLIENTS, ESP, IKE, NETS, SECRET
+from benchmarks.strongswan import CONNECTION
 from tests.lab.charon import Charon
 from tests.lab.namespaces import CommandFailedError, Namespace, Network, two_sites
 
@@ -36,36 +37,6 @@ SETTINGS = """
       knl = -1
     }
   }
-"""
-_CONNECTION = """
-connections {{
-  lab {{
-    version = 2
-    proposals = {ike}
-    local_addrs = {here}
-    remote_addrs = {there}
-    local {{
-      auth = psk
-      id = {ours}
-    }}
-    remote {{
-      auth = psk
-      id = {theirs}
-    }}
-    children {{
-      net {{
-        local_ts = {local}
-        remote_ts = {remote}
-        esp_proposals = {esp}
-      }}
-    }}
-  }}
-}}
-secrets {{
-  ike-lab {{
-    secret = "{secret}"
-  }}
-}}
 """
 
 
@@ -228,7 +199,7 @@ def start_charon(ns: Namespace, folder: Path, side: tuple[str, str, str, str], r
     charon.start()
     local = NETS if us == "gw.example" else INNER
     words = {"ike": kind.proposal, "esp": ESP, "secret": SECRET, "local": local, "remote": remote}
-    charon.load(_CONNECTION.format(here=here, there=there, ours=us, theirs=them, **words))
+    charon.load(CONNECTION.format(here=here, there=there, ours=us, theirs=them, **words))
     return charon
 
 
