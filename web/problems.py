@@ -1,7 +1,7 @@
 """Errors as problem documents (RFC 9457): what happened, where in the request, and under which request id."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -234,14 +234,29 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-class Failures:
-    """Answers what no handler knew: 500 with the request id, and the trace in the log alone."""
+def _failed(request: Request) -> Response:
+    detail = f"Something went wrong inside the gateway; its log says what, under request id {request_id(request)}."
+    return problem(request, 500, "internal", "Internal error", detail)
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class Failures:
+    """Answers what no handler knew: 500 with the request id, and the trace in the log alone.
+
+    `concerned` tells whose requests it answers, others fail on; by itself it answers all with a problem document.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        concerned: Callable[[Request], bool] = lambda _: True,
+        answer: Callable[[Request], Response] = _failed,
+    ) -> None:
         self.app = app
+        self._concerned = concerned
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not self._concerned(Request(scope)):
             await self.app(scope, receive, send)
             return
         started = False
@@ -258,7 +273,4 @@ class Failures:
             _log.exception("request %s failed: %s %s", request_id(request), request.method, told_path(request))
             if started:
                 raise
-            detail = (
-                f"Something went wrong inside the gateway; its log says what, under request id {request_id(request)}."
-            )
-            await problem(request, 500, "internal", "Internal error", detail)(scope, receive, send)
+            await self._answer(request)(scope, receive, send)

@@ -1,6 +1,5 @@
 """The console as one part of the app: its routes, its files, and its answers to what goes wrong."""
 
-import logging
 import os
 
 from fastapi import FastAPI, Request
@@ -8,7 +7,7 @@ from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from web.console import (
     access_profiles,
@@ -25,10 +24,8 @@ from web.console import (
 )
 from web.console.errors import error_page
 from web.console.render import STATIC
-from web.problems import is_page
-from web.security import request_id, told_path
+from web.problems import Failures, is_page
 
-_log = logging.getLogger(__name__)
 _PARTS = (
     entry,
     account,
@@ -61,7 +58,7 @@ def console_routes(app: FastAPI) -> None:
         return answer
 
     app.add_exception_handler(HTTPException, page_or_problem)
-    app.add_middleware(PageFailures)
+    app.add_middleware(Failures, concerned=is_page, answer=lambda request: error_page(request, 500))
 
 
 class _Files(StaticFiles):
@@ -73,30 +70,3 @@ class _Files(StaticFiles):
         answer = super().file_response(full_path, stat_result, scope, status_code)
         answer.headers["cache-control"] = _FOR_EVER if URL(scope=scope).query.startswith("v=") else "no-cache"
         return answer
-
-
-class PageFailures:
-    """Answers a page request that broke with a page: 500 with the request id, and the trace in the log alone."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_page(Request(scope)):
-            await self.app(scope, receive, send)
-            return
-        started = False
-
-        async def send_noting(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_noting)
-        except Exception:
-            request = Request(scope)
-            _log.exception("request %s failed: %s %s", request_id(request), request.method, told_path(request))
-            if started:
-                raise
-            await error_page(request, 500)(scope, receive, send)
