@@ -83,6 +83,7 @@ def _expect_more(
     """Answer now, and make the CHILD_SA when the last key exchange is done."""
     collisions.refuse_several_while_busy(sa)
     held, attempt = _hold(core, sa, found), sa.attempt
+    assert attempt is not None
 
     def make(following: bytes) -> list[wire.Payload]:
         before, sa.attempt = sa.attempt, attempt
@@ -94,7 +95,7 @@ def _expect_more(
         return []
 
     first, *rest = _reply(request, found, held.spi)
-    more = expect_more(core, sa, found.chosen.following, make, lambda: give_back_spi(core, held))
+    more = expect_more(core, sa, found.chosen.following, make, lambda: give_back_spi(core, held), attempt)
     return [first, *extra, *rest, more]
 
 

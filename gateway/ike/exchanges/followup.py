@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 
 from gateway.crypto import groups
 from gateway.crypto.rows import KeyExchangeMethod
+from gateway.ike import attempt_log
+from gateway.ike.attempts import Attempt, Step
 from gateway.ike.core import Core
+from gateway.ike.exchanges.collisions import refuse_while_leaving
 from gateway.ike.exchanges.errors import error_in
 from gateway.ike.flow import ask_peer
 from gateway.ike.following import PATIENCE, Following
 from gateway.ike.lifecycle import stop_following
-from gateway.ike.sa import IkeSa
+from gateway.ike.sa import IkeSa, Lifecycle
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
 from gateway.wire.numbers import ExchangeType, NotifyType, name_of
@@ -54,10 +57,20 @@ def expect_more(
     methods: tuple[KeyExchangeMethod, ...],
     finish: Callable[[bytes], list[wire.Payload]],
     abandon: Callable[[], None],
+    attempt: Attempt,
 ) -> wire.Notify:
-    """As responder: wait for these key exchanges; the answer's notify links the first of them to this exchange."""
+    """As responder: wait for these key exchanges; the answer's notify links the first of them to this exchange.
+
+    `finish` ends the attempt well.
+    """
+
+    def give_up() -> None:
+        abandon()
+        why = "the peer did not go on with its additional key exchanges"
+        attempt_log.fail(attempt, core.now, "peer-error", why, Step.ALGORITHMS)
+
     stop_following(core, sa)
-    following = Following(core.random(_LINK_OCTETS), methods, finish, abandon)
+    following = Following(core.random(_LINK_OCTETS), methods, finish, give_up)
     core.extensions.following[sa.id] = following
     core.timers.set(("follow-up", sa), core.now + PATIENCE)
     return _linked(following)
@@ -72,7 +85,12 @@ def answer_followup(core: Core, sa: IkeSa, request: Message) -> list[wire.Payloa
 
     --> HDR, SK {KEi(n), N(ADDITIONAL_KEY_EXCHANGE)(link)}
     <-- HDR, SK {KEr(n), [N(ADDITIONAL_KEY_EXCHANGE)(link)]}   or N(STATE_NOT_FOUND)
+
+    On an IKE SA that was replaced or is being closed meanwhile nothing is made any more (RFC 7296 2.25.2).
     """
+    if sa.state != Lifecycle.ESTABLISHED:
+        stop_following(core, sa)
+        refuse_while_leaving(sa)
     following = core.extensions.following.get(sa.id)
     link = request.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE)
     if following is None or link is None or link.data != following.link:

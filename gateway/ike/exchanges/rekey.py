@@ -7,7 +7,7 @@ from gateway.crypto.keys import ike_keys, rekey_skeyseed
 from gateway.ike import attempt_log, quantum
 from gateway.ike.abilities import Ability
 from gateway.ike.access import ike_proposals
-from gateway.ike.attempts import Step
+from gateway.ike.attempts import Attempt, Step
 from gateway.ike.core import Core
 from gateway.ike.driver import start
 from gateway.ike.exchanges import collisions
@@ -198,15 +198,13 @@ def answer_rekey_sa(core: Core, sa: IkeSa, request: Message) -> list[wire.Payloa
         return None
     attempt = core.begin_attempt(sa, initiator=False)
     try:
-        response = _answer(core, sa, request)
+        return _answer(core, sa, request, attempt)
     except Reject as reject:
         attempt_log.fail(attempt, core.now, "refused", reject.why, Step.ALGORITHMS, reject.notify)
         raise
-    attempt_log.succeed(attempt, core.now)
-    return response
 
 
-def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
+def _answer(core: Core, sa: IkeSa, request: Message, attempt: Attempt) -> list[wire.Payload]:
     assert sa.peer is not None
     collisions.refuse_while_leaving(sa)
     collisions.refuse_rekey_while_busy(sa)
@@ -236,9 +234,10 @@ def _answer(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
             stand_by(core, sa, new)
         else:
             inherit(core, sa, new, silent=True)
+        attempt_log.succeed(attempt, core.now)
         return offer_token(core, new)
 
     payloads: list[wire.Payload] = [wire.SA([chosen.to_wire(spi)]), wire.Nonce(ours), wire.KE(ke.method, public)]
     if chosen.following:
-        return [*payloads, expect_more(core, sa, chosen.following, make, lambda: None)]
+        return [*payloads, expect_more(core, sa, chosen.following, make, lambda: None, attempt)]
     return payloads + make(b"")
