@@ -291,7 +291,9 @@ class Engine:
         found = core.child_of_reqid(reqid)
         peer = core.snapshot.peers.get(found[0]) if found else None
         child = peer.child(found[1]) if peer and found else None
-        if peer is not None and child is not None and peer.enabled and (peer.name, None) not in core.held:
+        if peer is None or child is None or not peer.enabled:
+            return
+        if not {(peer.name, None), (peer.name, child.name)} & core.held:
             connect(core, peer, led_by(core, peer.name, child, packet))
 
     def _settle(self) -> list[Effect]:

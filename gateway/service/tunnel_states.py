@@ -82,7 +82,7 @@ class TunnelStates:
                 state, reason = self._rivalled(peer.name, live) or (state, self._doubled(live))
         elif not peer.enabled:
             state, reason = TunnelState.DISABLED, "disabled by configuration"
-        elif (peer.name, child.name) in self._engine.core.held:
+        elif {(peer.name, None), (peer.name, child.name)} & self._engine.core.held:
             state, reason = TunnelState.DOWN, "disconnected by an administrator"
         elif established is not None and child.start == Start.ALWAYS:
             failed = attempt and attempt.outcome == Outcome.FAILED

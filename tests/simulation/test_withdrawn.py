@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.ike.plane_events import Acquire
+from gateway.ike.reasons import DISCONNECTED
 from gateway.policy.peers import Peer, Start
 from gateway.policy.proposals import Proposal
 from gateway.policy.selectors import Selector
@@ -94,7 +96,7 @@ def test_who_takes_the_only_child_down_during_the_call_finds_it_down(moment: flo
     assert not a.plane.held
     (status,) = Observer(a.engine, a.plane, lambda: network.now, lambda: 0.0).status((), ()).peers
     assert status.state is TunnelState.DOWN
-    assert status.children[0].reason == "disconnected by an administrator"
+    assert status.children[0].reason == DISCONNECTED
     network.perform(a, a.engine.connect("right", "net", network.now)[1])
     network.run(5)
     assert standing(a) == ["10.2.0.0/24"]
@@ -130,3 +132,23 @@ def test_a_child_whose_key_exchanges_go_on_is_not_made_as_the_responder_had_it()
     assert [data for _, _, _, data in network.carried if data[18] == ExchangeType.IKE_FOLLOWUP_KE]
     assert standing(b) == ["10.1.0.0/24"]
     assert not b.plane.held
+
+
+@pytest.mark.parametrize("child", ["net", None])
+def test_traffic_brings_nothing_up_that_an_administrator_took_down(child: str | None) -> None:
+    network = Network(4)
+    left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", start=Start.ON_DEMAND)
+    a, _ = two(network, left=left)
+    network.run(1)
+    for turn in range(2):
+        (trap,) = a.protecting()
+        network.perform(a, a.engine.kernel(Acquire(trap.reqid), network.now))
+        network.run(1)
+        assert standing(a) == ([] if turn else ["10.2.0.0/24"])
+        network.perform(a, a.engine.disconnect("right", child, network.now)[1])
+        network.run(1)
+        (status,) = Observer(a.engine, a.plane, lambda: network.now, lambda: 0.0).status((), ()).peers
+        assert (status.children[0].state, status.children[0].reason) == (TunnelState.DOWN, DISCONNECTED)
+    network.perform(a, a.engine.connect("right", "net", network.now)[1])
+    network.run(1)
+    assert standing(a) == ["10.2.0.0/24"]
