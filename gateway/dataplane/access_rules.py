@@ -55,13 +55,14 @@ class AccessRules:
         self._lifting = ThreadPoolExecutor(1, "nft")
         self._reader = ThreadPoolExecutor(1, "nft")  # its own, as nobody who comes waits until thousands are listed
         self._reading: Future[dict[str, RuleCounters] | None] | None = None
+        self._putting: Future[None] | None = None
         self._expected: set[str] = set()
         self._tell: Callable[[PlaneEvent], object] = _to_nobody
 
     def listen(self, emit: Callable[[PlaneEvent], None]) -> None:
         """Tell of strict rules that are lost, by the running event loop: not to whoever asks for counters just then."""
         loop = asyncio.get_running_loop()
-        self._tell = lambda event: loop.call_soon(emit, event)
+        self._tell = lambda event: loop.call_soon_threadsafe(emit, event)
 
     def obey(self, orders: Sequence[Order]) -> None:
         """Carry out what of the orders is about rules, first of all. Raises Refused for strict ones."""
@@ -84,11 +85,15 @@ class AccessRules:
             found, self._reading = self._reading.result(), None
             lacking = self._expected - (found or {}).keys()
             if found is None or lacking:
-                self._put_back(lacking)
+                lost = {address: self._rules[address] for address in lacking if address in self._rules}
+                self._putting = self._lifting.submit(self._put_back, list(self._rules.values()), lost)
             else:
                 self._read = {address: found[address] for address in self._expected}
                 self._why_not = ""
-        if self._made and self._rules and self._reading is None:
+        if self._putting is not None and self._putting.done():
+            putting, self._putting = self._putting, None
+            putting.result()
+        if self._made and self._rules and self._reading is None and self._putting is None:
             self._expected = set(self._rules)
             self._reading = self._reader.submit(self._look)
         return dict(self._read)
@@ -157,13 +162,16 @@ class AccessRules:
             for address in passed.keys() & dropped.keys()
         }
 
-    def _put_back(self, lacking: AbstractSet[str]) -> None:
-        """Other programs flush all there is; `lacking` are addresses whose rules do not lie there."""
-        self._why_not = self._anew(self._rules.values())
+    def _put_back(self, wanted: Sequence[AddressRules], lost: Mapping[str, AddressRules]) -> None:
+        """Other programs flush all there is; `lost` do not lie there. Beside the event loop: it takes its time.
+
+        Who lays others meanwhile waits for it, and what is lifted meanwhile is lifted after it.
+        """
+        self._why_not = self._anew(wanted)
         _log.warning("the rules of access profiles were gone, %s", self._why_not or "and are laid again")
         if not self._why_not:
             self._masquerade()
-        elif strict := frozenset(address for address in lacking if self._rules[address].strict):
+        elif strict := frozenset(address for address, rules in lost.items() if rules.strict):
             self._tell(RulesLost(strict, self._why_not))
 
     def _masquerade(self) -> None:

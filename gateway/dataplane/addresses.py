@@ -6,13 +6,21 @@ import logging
 import socket
 from struct import Struct
 
-from gateway.dataplane.netlink import NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL, Netlink, Request, attribute
+from gateway.dataplane.netlink import (
+    NETLINK_ROUTE,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Netlink,
+    Request,
+    attribute,
+    attributes,
+)
 from gateway.ike.plane import Refused
 
 _log = logging.getLogger(__name__)
 
 # uapi/linux/rtnetlink.h, if_addr.h
-_RTM_NEWADDR, _RTM_DELADDR = 20, 21
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_F_NODAD = 0x02  # nobody else can have it: usable at once
 _RT_SCOPE_UNIVERSE = 0
@@ -59,17 +67,33 @@ class Addresses:
 
     def put_back(self) -> int:
         """Set those again that somebody removed; how many."""
-        missing = 0
-        for address in self._wanted:
-            try:
-                self._ask((_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, self._message(address)))
-            except OSError as error:
-                if error.errno != errno.EEXIST:
-                    _log.warning("the address %s is gone and cannot be set again: %s", address, error)
-                continue
-            missing += 1
-            self._found.discard(address)
-        return missing
+        if not self._wanted:
+            return 0
+        try:
+            there = self._there()
+            missing = [address for address in self._wanted if ipaddress.ip_address(address).packed not in there]
+            requests = [(_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, self._message(address)) for address in missing]
+            outcomes = self._netlink.send(requests)
+        except OSError as error:
+            _log.warning("whether addresses are gone cannot be told: %s", error)
+            return 0
+        back = 0
+        for address, outcome in zip(missing, outcomes, strict=True):
+            if outcome is None:
+                back += 1
+                self._found.discard(address)
+            elif outcome.errno != errno.EEXIST:
+                _log.warning("the address %s is gone and cannot be set again: %s", address, outcome)
+        return back
+
+    def _there(self) -> set[bytes]:
+        """What the device has now, in one dump: to ask for each address alone takes a second for ten thousand."""
+        found = set()
+        for body in self._netlink.dump((_RTM_GETADDR, 0, _ifaddrmsg.pack(socket.AF_UNSPEC, 0, 0, 0, 0))):
+            if _ifaddrmsg.unpack_from(body)[4] == self._device:
+                told = dict(attributes(body, _ifaddrmsg.size, len(body)))
+                found.add(told.get(_IFA_LOCAL, told.get(_IFA_ADDRESS, b"")))
+        return found
 
     def close(self) -> None:
         """Take back all of them."""

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,32 @@ def test_rules_that_somebody_flushed_are_laid_again(scene: tuple[Namespace, Name
     gate.run("nft", "flush", "ruleset")
     rules.obey([LayRules(BERT)])
     assert "10.9.0.2" in listed(gate)
+
+
+def test_nobody_waits_until_thousands_are_laid_again(
+    scene: tuple[Namespace, Namespace], rules: AccessRules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, _ = scene
+    rules.obey([LayRules(ANNA)])
+    replace = rules._nft.replace
+
+    def slowly(*words: Any) -> str:
+        time.sleep(1.5)
+        return replace(*words)
+
+    gate.run("nft", "flush", "ruleset")
+    rules.counters()
+    time.sleep(0.3)
+    monkeypatch.setattr(rules._nft, "replace", slowly)
+    began = time.monotonic()
+    rules.counters()
+    rules.counters()
+    assert time.monotonic() - began < 0.7
+    assert "10.9.0.2" not in listed(gate)
+    rules.obey([LiftRules(ANNA.address), LayRules(BERT)])  # in the order in which it was wanted
+    assert "fd00::9" in listed(gate) and "10.9.0.2" not in listed(gate)
+    look(rules)
+    assert rules.counters().keys() == {"fd00::9"}
 
 
 async def test_strict_rules_that_cannot_be_laid_again_are_told_as_lost(
