@@ -170,7 +170,7 @@ def test_an_edit_of_ports_is_felt_at_once_also_by_what_is_connected(scene: Scene
         old = socket.socket()
     with old:
         old.bind((hers[4], 0))
-        old.settimeout(2)
+        old.settimeout(10)
         old.connect((SERVER[4], WEB))
         since = scene.edit(networks=[f"{SERVER[4]}[tcp/{MAIL}]"])
         soon(lambda: scene.connects(hers[4], SERVER[4], MAIL), since, "the other port is reached")

@@ -62,7 +62,7 @@ def test_somebody_flushes_the_policies(pair: Pair) -> None:
     lying = pair.left.ip("xfrm", "policy", "count")
     pair.left.ip("xfrm", "policy", "flush")
     until(lambda: pair.left.ip("xfrm", "policy", "count") == lying, "all of them are back", 10)
-    assert heard(pair)
+    assert heard(pair, wait=5)
     assert [child["id"] for child in pair.gateway.children(WANTED.name)] == [before["id"]], "the keys are the same"
     pair.tap.plain()
     pair.down(WANTED)
@@ -72,7 +72,7 @@ def test_our_own_cable_is_cut_and_mended(pair: Pair) -> None:
     """The kernel takes the routes of a device that goes down: they come back with it, and their source address."""
     longer = Tunnel(name=WANTED.name, nets=(Net(ours={"start": "always"}),), ours={"dpd_delay": 300})
     stands(pair, longer)
-    assert pair.left.ping(HOSTS[4][1], wait=0.5), "without a source address of its own"
+    assert pair.left.ping(HOSTS[4][1]), "without a source address of its own"
     pair.left.ip("link", "set", "to-right", "down")
     until(lambda: told(pair)["state"] == "down", "the status knows")
     assert told(pair)["reason"] == "net: nothing can be sent to 192.0.2.2: Network is unreachable"

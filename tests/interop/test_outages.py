@@ -47,8 +47,8 @@ def start(fresh_pair: Callable[..., Pair], tunnel: Tunnel) -> Pair:
     return pair
 
 
-def heard(pair: Pair) -> bool:
-    return pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], wait=0.2)
+def heard(pair: Pair, wait: float = 0.2) -> bool:
+    return pair.left.ping(HOSTS[4][1], source=HOSTS[4][0], wait=wait)
 
 
 def outages(pair: Pair, tunnel: Tunnel) -> list[Plain]:
@@ -114,7 +114,7 @@ def test_strongswan_is_killed_and_comes_back(fresh_pair: Callable[..., Pair]) ->
 def test_a_rebooted_strongswan_that_calls_us_is_believed_at_once(fresh_pair: Callable[..., Pair]) -> None:
     pair = start(fresh_pair, PASSIVE)
     pair.up(PASSIVE, initiator="theirs")
-    assert heard(pair)
+    assert heard(pair, wait=5)
     (before,) = pair.gateway.ike_sas(PASSIVE.name)
     pair.charon.kill()
     pair.charon.start()
@@ -175,13 +175,13 @@ def test_ike_itself_passes_where_everything_else_is_dropped(fresh_pair: Callable
     outside = OUTER[4][1]
     assert not pair.left.ping(outside, wait=0.2)
     pair.up(wide, initiator="ours")
-    assert heard(pair)
+    assert heard(pair, wait=5)
     assert not pair.left.ping(outside, wait=0.2), "what strongSwan narrowed away stays dropped"
     pair.down(wide)
     assert not pair.left.ping(outside, wait=0.2)
     assert not heard(pair)
     pair.up(wide, initiator="theirs")
-    assert heard(pair)
+    assert heard(pair, wait=5)
     pair.down(wide)
     pair.gateway.apply({"peers": []}, prune=True)
     until(lambda: pair.left.ping(outside, wait=0.2), "with the peer goes what it dropped")
