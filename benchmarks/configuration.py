@@ -14,9 +14,11 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx2
+
 from gateway.dataplane.memory import MemoryPlane
 from gateway.ike.engine import Engine
-from gateway.service.manage import Terms
+from gateway.service.manage import Configuration, Terms
 from gateway.service.memory import tidy
 from tests.web.api_lab import served
 
@@ -99,39 +101,47 @@ async def compare(peers: int, rounds: int) -> None:
             tidy()
             print(f"one change, median (lowest-highest) of {rounds}")
 
-            engine = Engine(MemoryPlane(), os.urandom)
-            engine.apply(config.snapshot(), 0.0)
-
-            async def changed(number: int, **fields: object) -> None:
-                await config.patch("peers", f"p{number}", fields, _TERMS)
-
-            async def applied(number: int) -> None:
-                engine.apply(config.snapshot(), 1.0)
-
-            await measure("engine.apply, the same again", rounds, applied)
-            snapshots = []
-            for number in range(rounds):
-                await changed(number, dpd_delay=7)
-                snapshots.append(config.snapshot())
-
-            async def one(number: int) -> None:
-                engine.apply(snapshots[number], 2.0)
-
-            await measure("engine.apply, one change", rounds, one)
-            await measure("service: a description", rounds, lambda n: changed(n, description=f"again {n}"))
-            await measure("service: a liveness delay", rounds, lambda n: changed(n, dpd_delay=11 + n))
+            await _measure_engine(config, rounds)
+            await measure("service: a description", rounds, lambda n: _changed(config, n, description=f"again {n}"))
+            await measure("service: a liveness delay", rounds, lambda n: _changed(config, n, dpd_delay=11 + n))
             async with api.client(await api.token()) as client:
+                await _measure_api(client, rounds)
 
-                async def put(number: int) -> None:
-                    body = document(number + rounds) | {"description": "put"}
-                    answer = await client.put(f"/api/v1/peers/p{number + rounds}", json=body)
-                    answer.raise_for_status()
 
-                async def status(_: int) -> None:
-                    (await client.get("/api/v1/status")).raise_for_status()
+async def _changed(config: Configuration, number: int, **fields: object) -> None:
+    await config.patch("peers", f"p{number}", fields, _TERMS)
 
-                await measure("REST: PUT of a peer", rounds, put)
-                await measure("REST: GET of the whole status", rounds, status)
+
+async def _measure_engine(config: Configuration, rounds: int) -> None:
+    engine = Engine(MemoryPlane(), os.urandom)
+    engine.apply(config.snapshot(), 0.0)
+
+    async def applied(number: int) -> None:
+        engine.apply(config.snapshot(), 1.0)
+
+    await measure("engine.apply, the same again", rounds, applied)
+    snapshots = []
+    for number in range(rounds):
+        await _changed(config, number, dpd_delay=7)
+        snapshots.append(config.snapshot())
+
+    async def one(number: int) -> None:
+        engine.apply(snapshots[number], 2.0)
+
+    await measure("engine.apply, one change", rounds, one)
+
+
+async def _measure_api(client: httpx2.AsyncClient, rounds: int) -> None:
+    async def put(number: int) -> None:
+        body = document(number + rounds) | {"description": "put"}
+        answer = await client.put(f"/api/v1/peers/p{number + rounds}", json=body)
+        answer.raise_for_status()
+
+    async def status(_: int) -> None:
+        (await client.get("/api/v1/status")).raise_for_status()
+
+    await measure("REST: PUT of a peer", rounds, put)
+    await measure("REST: GET of the whole status", rounds, status)
 
 
 def main() -> int:
