@@ -6,7 +6,7 @@ import click
 
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import segment
-from gateway.cli.shown import moment, safe, show_json, show_list
+from gateway.cli.shown import moment, show_done, show_list
 from gateway.crypto.reasons import REASONS
 
 _HEADERS = ("NAME", "SUBJECT", "UNTIL", "KEY", "USED BY")
@@ -74,11 +74,8 @@ def issue(
     }
     with asking() as gateway:
         written = gateway.post("/certificates/actions/generate", order)
-    if as_json:
-        show_json(written)
-    else:
-        facts = written["object"]["chain"][0]
-        click.echo(safe(f"{name} is issued: {facts['subject']}, until {moment(facts['not_after'])}."))
+    facts = written["object"]["chain"][0]
+    show_done(written, f"{name} is issued: {facts['subject']}, until {moment(facts['not_after'])}.", as_json=as_json)
 
 
 @click.command()
@@ -88,10 +85,8 @@ def renew(name: str, as_json: bool) -> None:
     """Issue the certificate NAME again, for as long again; no session drops."""
     with asking() as gateway:
         written = gateway.post(f"/certificates/{segment(name)}/actions/renew", {})
-    if as_json:
-        show_json(written)
-    else:
-        click.echo(safe(f"{name} is renewed, until {moment(written['object']['chain'][0]['not_after'])}."))
+    until = moment(written["object"]["chain"][0]["not_after"])
+    show_done(written, f"{name} is renewed, until {until}.", as_json=as_json)
 
 
 @click.command()
@@ -102,7 +97,4 @@ def revoke(name: str, reason: str, as_json: bool) -> None:
     """Revoke the certificate NAME, for good; sessions that rest on it end."""
     with asking() as gateway:
         written = gateway.post(f"/certificates/{segment(name)}/actions/revoke", {"reason": reason})
-    if as_json:
-        show_json(written)
-    else:
-        click.echo(safe(f"{name} is revoked."))
+    show_done(written, f"{name} is revoked.", as_json=as_json)

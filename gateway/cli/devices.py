@@ -8,7 +8,7 @@ import click
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import Connection, segment
 from gateway.cli.rules import Duration
-from gateway.cli.shown import moment, safe, show_json, show_list
+from gateway.cli.shown import moment, safe, show_done, show_json, show_list
 from gateway.crypto.reasons import REASONS
 
 
@@ -118,7 +118,4 @@ def revoke_device(device: str, reason: str, as_json: bool) -> None:
     """Revoke the certificate of DEVICE (USER/DEVICE), for good; its session ends."""
     with asking() as gateway:
         written = gateway.post(f"{_path(device)}/actions/revoke", {"reason": reason})
-    if as_json:
-        show_json(written)
-    else:
-        click.echo(safe(f"The certificate of {device} is revoked."))
+    show_done(written, f"The certificate of {device} is revoked.", as_json=as_json)

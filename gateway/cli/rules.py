@@ -9,7 +9,7 @@ import click
 
 from gateway.cli.asking import as_json, asking
 from gateway.cli.connection import segment
-from gateway.cli.shown import duration, moment, safe, show_json, show_list
+from gateway.cli.shown import duration, moment, show_done, show_list
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -67,11 +67,8 @@ def block(network: str, seconds: int | None, reason: str, as_json: bool) -> None
     body = json.dumps({"reason": reason, "expires_at": expires_at}).encode()
     with asking() as gateway:
         written = gateway.put(f"/blocks/{segment(network)}", body, "application/json")
-    if as_json:
-        show_json(written)
-        return
     length = f" for {duration(seconds)}" if seconds is not None else ""
-    click.echo(safe(f"{written['object']['network']} is blocked{length}."))
+    show_done(written, f"{written['object']['network']} is blocked{length}.", as_json=as_json)
 
 
 @click.command()
@@ -81,7 +78,4 @@ def unblock(network: str, as_json: bool) -> None:
     """Listen to NETWORK again."""
     with asking() as gateway:
         written = gateway.delete(f"/blocks/{segment(network)}")
-    if as_json:
-        show_json(written)
-    else:
-        click.echo(safe(f"{written['differences'][0]['name']} is no longer blocked."))
+    show_done(written, f"{written['differences'][0]['name']} is no longer blocked.", as_json=as_json)

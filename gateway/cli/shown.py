@@ -33,6 +33,14 @@ def show_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def show_done(written: Any, sentence: str, *, as_json: bool) -> None:
+    """What was written, as the API answers it, or in a sentence."""
+    if as_json:
+        show_json(written)
+    else:
+        click.echo(safe(sentence))
+
+
 def show_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
     """Rows under headers in capitals; columns named in `right` are numbers."""
     from rich.table import Table  # here: `ikegate health` runs every few seconds and shows no table
