@@ -63,17 +63,7 @@ class Gateway:
         self.journal = Journal()
         self.started_at = time.time()
         key_log = KeyLog(settings.key_log) if settings.key_log else None
-        crash_secret = secrets.derived("crash detection") if settings.crash_tokens else b""
-        self._engine = Engine(
-            plane,
-            os.urandom,
-            log_keys=key_log is not None,
-            crash_secret=crash_secret,
-            ticket_secret=secrets.derived("session tickets"),
-            unix_offset=time.time() - time.monotonic(),
-            tls=make_tls,
-            leases=known_leases(database),
-        )
+        self._engine = _make_engine(settings, database, secrets, plane)
         ports = settings.ike_port, settings.nat_port
         self._runner = Runner(self._engine, ports, plane, self.journal, key_log, settings.listen)
         self.observer = Observer(self._engine, plane, self._runner.clock, self._offset, self._runner.unsent)
@@ -283,3 +273,16 @@ class Gateway:
 
     def kernel_policies(self) -> list[Policy]:
         return list(self._plane.policies())
+
+
+def _make_engine(settings: Settings, database: Database, secrets: SecretBox, plane: Driver) -> Engine:
+    return Engine(
+        plane,
+        os.urandom,
+        log_keys=settings.key_log is not None,
+        crash_secret=secrets.derived("crash detection") if settings.crash_tokens else b"",
+        ticket_secret=secrets.derived("session tickets"),
+        unix_offset=time.time() - time.monotonic(),
+        tls=make_tls,
+        leases=known_leases(database),
+    )
