@@ -172,6 +172,8 @@ def test_a_responder_whose_certificate_does_not_hold_is_left(what: str) -> None:
     assert words in ours.reason
     assert [link.subject for link in ours.chain if link.fault]
     assert not pair.b.engine.core.established("left")  # it was told AUTHENTICATION_FAILED
+    told = " ".join(event.text for event in pair.b.events if event.kind == "ike-sa.closed")
+    assert "refused our proof (AUTHENTICATION_FAILED): it does not trust our certificate" in told
 
 
 def test_a_request_for_certificates_tells_why_ours_was_refused() -> None:

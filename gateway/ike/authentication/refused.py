@@ -19,12 +19,21 @@ _CURES = {
 
 def refuse(core: Core, sa: IkeSa) -> Close:
     """The end of an IKE SA whose responder refused us; asked while its first answer is kept."""
-    method = sa.peer.local_auth[0].method if sa.peer else Method.PSK
-    why = f"{_WHAT}: {_why(core, sa, method)}"
-    return core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, why, cure=_CURES.get(method, ""))
+    cure = _CURES.get(_method(sa), "")
+    return core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, why(core, sa), cure=cure)
 
 
-def _why(core: Core, sa: IkeSa, method: Method) -> str:
+def why(core: Core, sa: IkeSa) -> str:
+    """The sentence about it; an initiator says so when we are established already (RFC 7296 2.21.2)."""
+    return f"{_WHAT}: {_possible(core, sa)}"
+
+
+def _method(sa: IkeSa) -> Method:
+    return sa.peer.local_auth[0].method if sa.peer else Method.PSK
+
+
+def _possible(core: Core, sa: IkeSa) -> str:
+    method = _method(sa)
     if method == Method.PSK:
         return f"it holds another pre-shared key, or does not know {sa.local_id}"
     if method == Method.PUBLIC_KEY:
@@ -32,6 +41,10 @@ def _why(core: Core, sa: IkeSa, method: Method) -> str:
     if method == Method.EAP:
         return f"it does not know {sa.local_id}, or does not let it in by EAP"
     own = core.snapshot.credentials.get(sa.peer.local_auth[0].credential) if sa.peer else None
-    if own is not None and trust.asks_for_others(core.snapshot, own, parse(sa.init_response).all(wire.CERTREQ)):
+    if (
+        own is not None
+        and sa.initiator
+        and trust.asks_for_others(core.snapshot, own, parse(sa.init_response).all(wire.CERTREQ))
+    ):
         return "it asked for certificates of other authorities than those that stand above ours"
     return f"it does not trust our certificate, finds {sa.local_id} not in it, or does not know {sa.local_id}"
