@@ -33,6 +33,7 @@ at once.
 _KEMS = frozenset({KeMethod.ML_KEM_512, KeMethod.ML_KEM_768, KeMethod.ML_KEM_1024})
 _KEY_EXCHANGES = frozenset({TransformType.KE, *range(TransformType.ADDKE1, TransformType.ADDKE7 + 1)})
 _LOOKED_AT = 16
+_CURE = "where classical keys must not be, require ML-KEM or a PPK of it"
 
 
 def standing(sa: IkeSa) -> Standing | None:
@@ -193,6 +194,7 @@ def note(core: Core, sa: IkeSa) -> None:
 
 def check(core: Core, sa: IkeSa) -> None:
     """Both ends are proven: may the SA stand with these keys? Raises Close where it may not."""
+    before = core.extensions.seen.get(sa.peer_name or "")
     note(core, sa)
     if sa.peer is None:
         return
@@ -205,7 +207,11 @@ def check(core: Core, sa: IkeSa) -> None:
         raise _refused(core, sa, sa.peer)
     if demand is Demand.PREFER:
         text = f"the keys with {sa.peer.name} are classical: {why_classical(sa)}"
-        core.event("post-quantum.missed", text, sa.peer.name, ike_sa=sa.id, why=why_classical(sa))
+        weaker = before is not None and before.standing is not Standing.CLASSICAL
+        weaker = weaker and not sa.peer.pools  # of a peer that stands for many people the one before was another
+        if weaker and before is not None:
+            text += f"; they were not before ({before.standing}): {_CURE}"
+        core.event("post-quantum.missed", text, sa.peer.name, ike_sa=sa.id, why=why_classical(sa), weaker=weaker)
 
 
 def _refused(core: Core, sa: IkeSa, peer: Peer) -> Close:
@@ -221,5 +227,6 @@ def fall_back(core: Core, peer: Peer) -> None:
     wait = min(FALL_BACK_MOST, 2 * known.wait) if known else FALL_BACK
     core.extensions.fell_back[peer.name] = FellBack(core.now + wait, wait)
     core.timers.set(("ml-kem", peer.name), core.now + wait)
-    text = f"{peer.name} is called without ML-KEM for {wait / 60:.0f} minutes: large messages seem to get lost"
+    lost = "large messages seem to get lost, or somebody on the path drops them"
+    text = f"{peer.name} is called without ML-KEM for {wait / 60:.0f} minutes: {lost}; {_CURE}"
     core.event("post-quantum.fallback", text, peer.name, seconds=wait)

@@ -29,7 +29,10 @@ class Shortfall(StrEnum):
         "too old for it, or has it switched off"
     )
     RESUMED = "it came back by the ticket of an IKE SA whose keys were classical"
-    LOST = "the messages with ML-KEM got lost on the path, and we fell back"
+    LOST = (
+        "the messages with ML-KEM got lost on the path, and we fell back; who drops them on purpose brings that about, "
+        "unless ML-KEM or a PPK is required"
+    )
 
 
 class FellBack(NamedTuple):

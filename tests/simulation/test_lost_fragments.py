@@ -96,7 +96,8 @@ def test_after_a_loss_the_peer_is_called_without_unless_it_is_required(demand: D
         return
     assert up(left) == up(right) == CLASSICAL
     (sa,) = left.engine.ike_sas()
-    assert quantum.why_classical(sa) == "the messages with ML-KEM got lost on the path, and we fell back"
+    why = "the messages with ML-KEM got lost on the path, and we fell back; who drops them on purpose brings that about"
+    assert quantum.why_classical(sa) == f"{why}, unless ML-KEM or a PPK is required"
     assert left.kinds().count("post-quantum.fallback") == 1
     network.perform(left, left.engine.rekey("right", None, network.now)[1])
     network.run(10)
@@ -131,6 +132,29 @@ def test_who_fell_back_has_ml_kem_again_soon_after_the_path_carries_it(action: s
     assert not left.engine.core.extensions.fell_back
 
 
+def test_both_ends_are_told_that_keys_are_weaker_than_they_were() -> None:
+    """Who drops what is large has what he wants of two that prefer ML-KEM, but not in silence."""
+    network = Network(8)
+    ways = (HYBRID, CLASSICAL)
+    left, right = pair(network, ways, ways, post_quantum=PostQuantum(Demand.PREFER))
+    network.run(5)
+    assert up(left) == HYBRID
+    assert not {"post-quantum.missed", "post-quantum.fallback"} & {*left.kinds(), *right.kinds()}
+    network.loses = loses_ml_kem
+    network.perform(left, left.engine.disconnect("right", None, network.now)[1])
+    network.run(5)
+    network.perform(left, left.engine.connect("right", None, network.now)[1])
+    network.run(200)
+    assert up(left) == up(right) == CLASSICAL
+    for host in (left, right):
+        told = next(event for event in host.events if event.kind == "post-quantum.missed")
+        assert told.data["weaker"] is True
+        assert told.text.endswith(
+            "they were not before (hybrid): where classical keys must not be, require ML-KEM or a PPK of it"
+        )
+    assert left.kinds().count("post-quantum.fallback") == 1
+
+
 def test_a_path_that_goes_on_losing_costs_a_call_an_hour_and_leaves_the_tunnel_alone() -> None:
     network = Network(7)
     network.loses = loses_ml_kem
@@ -138,9 +162,9 @@ def test_a_path_that_goes_on_losing_costs_a_call_an_hour_and_leaves_the_tunnel_a
     left, right = pair(network, ways, ways, reauth_time=24 * 3600.0)
     network.run(300)
     told = [event for event in left.events if event.kind == "post-quantum.fallback"]
-    assert [event.text for event in told] == [
-        "right is called without ML-KEM for 5 minutes: large messages seem to get lost"
-    ]
+    lost = "large messages seem to get lost, or somebody on the path drops them"
+    cure = "where classical keys must not be, require ML-KEM or a PPK of it"
+    assert [event.text for event in told] == [f"right is called without ML-KEM for 5 minutes: {lost}; {cure}"]
     left.events.clear()
     right.events.clear()
     network.run(7 * 3600.0)
