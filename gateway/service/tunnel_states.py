@@ -11,11 +11,13 @@ from gateway.ike.modes import networks_text
 from gateway.ike.parts import parts, stands
 from gateway.ike.reasons import TAKEN_AWAY
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
-from gateway.policy.peers import Child, Peer, Start
+from gateway.policy.peers import Child, Peer, Start, Unique
+from gateway.policy.selectors import Selector
 from gateway.service.counting import Counting
 from gateway.service.status import TunnelState, WantedChildStatus
 
 _CARRYING = (Lifecycle.ESTABLISHED, Lifecycle.REKEYED)
+Pair = tuple[tuple[Selector, ...], tuple[Selector, ...]]
 _SILENT = 3
 """Transmissions of a request without an answer after which a tunnel is not called up any more."""
 
@@ -79,7 +81,7 @@ class TunnelStates:
             if broken := self._counting.trouble or self._taken_away(live) or self._unanswered(established, live[-1]):
                 state, reason = TunnelState.DOWN, broken
             elif state is TunnelState.UP:
-                state, reason = self._rivalled(peer.name, live) or (state, self._doubled(live))
+                state, reason = self._rivalled(peer.name, live) or (state, self._doubled(peer, child.name, standing))
         elif not peer.enabled:
             state, reason = TunnelState.DISABLED, "disabled by configuration"
         elif {(peer.name, None), (peer.name, child.name)} & self._engine.core.held:
@@ -135,8 +137,28 @@ class TunnelStates:
             return (TunnelState.DOWN if wholly else TunnelState.DEGRADED), told
         return None
 
-    def _doubled(self, live: list[ChildSa]) -> str:
-        """One that is on its way out, as after a rekey, is none too many; any other for the same traffic is."""
-        staying = [(made.local, made.remote) for made in live if not (made.superseded or made.deleting)]
-        most = max(map(staying.count, staying), default=0)
-        return f"{most} CHILD_SAs carry the same traffic, where one should; one of them goes" if most > 1 else ""
+    def _doubled(self, peer: Peer, name: str, standing: list[IkeSa]) -> str:
+        """One that is on its way out, as after a rekey, is none too many; any other for the same traffic is.
+
+        Where any number of IKE SAs may stand, each may have its own.
+        """
+        of_each = [
+            [(made.local, made.remote) for made in sa.children.values() if made.name == name and _stays(made)]
+            for sa in standing
+        ]
+        most = max(map(_most_alike, of_each), default=0)
+        together = _most_alike([pair for found in of_each for pair in found])
+        if together < 2:
+            return ""
+        told = f"{together} CHILD_SAs carry the same traffic"
+        if peer.unique is Unique.NEVER and most < 2:
+            return f"{told}, each on an IKE SA of its own: any number of these may stand (unique: never)"
+        return f"{told}, where one should; one of them goes"
+
+
+def _stays(made: ChildSa) -> bool:
+    return not (made.superseded or made.deleting)
+
+
+def _most_alike(pairs: list[Pair]) -> int:
+    return max(map(pairs.count, pairs), default=0)

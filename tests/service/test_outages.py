@@ -10,7 +10,7 @@ from gateway.ike.effects import Effect, Event
 from gateway.ike.plane import AddState
 from gateway.ike.plane_events import Acquire, Disturbed
 from gateway.ike.reasons import TAKEN_AWAY, Kind
-from gateway.policy.peers import Peer, Start, WhenDown
+from gateway.policy.peers import Peer, Start, Unique, WhenDown
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.service.observe import Observer
 from gateway.service.outages import KEPT, Outage, Outages
@@ -302,6 +302,20 @@ def test_two_children_for_the_same_traffic_are_told() -> None:
     assert (here.status().state, here.status().reason) == (TunnelState.UP, f"net: {told}")
     child.successor = extra
     assert here.status().children[0].reason == "", "one that only waits for its delete is none too many"
+
+
+def test_of_any_number_of_ike_sas_none_is_said_to_go() -> None:
+    """Both ends call at the same moment, and each keeps both."""
+    here = site(12, replace(LEFT, unique=Unique.NEVER), cut=True)
+    right = replace(RIGHT, unique=Unique.NEVER, remote_addresses=("192.0.2.1",))
+    right = replace(right, children=(replace(right.children[0], start=Start.ALWAYS),))
+    here.network.apply(here.b, Snapshot.build(2, [right], [psk()]))
+    here.network.cut = set()
+    here.network.run(60)
+    assert len(established(here.a)) == 2
+    status = here.status()
+    assert status.state is TunnelState.UP
+    assert status.children[0].reason.startswith("2 CHILD_SAs carry the same traffic, each on an IKE SA of its own")
 
 
 def test_a_child_whose_states_somebody_removed_is_down_at_once_and_soon_back() -> None:
