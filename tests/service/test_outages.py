@@ -318,6 +318,22 @@ def test_of_any_number_of_ike_sas_none_is_said_to_go() -> None:
     assert status.children[0].reason.startswith("2 CHILD_SAs carry the same traffic, each on an IKE SA of its own")
 
 
+def test_a_child_that_the_peer_turns_out_not_to_have_is_down_from_then_on() -> None:
+    here = site(17, replace(LEFT, children=(replace(LEFT.children[0], start=Start.ON_DEMAND),)))
+    here.network.run(1)
+    (trap,) = here.a.protecting()
+    here.network.perform(here.a, here.a.engine.kernel(Acquire(trap.reqid), here.network.now))
+    here.network.run(1)
+    (theirs,) = established(here.b)
+    theirs.children.clear()
+    theirs.peer = replace(RIGHT, children=())
+    here.network.perform(here.a, here.a.engine.rekey("right", "net", here.network.now)[1])
+    here.network.run(30)
+    (ours,) = established(here.a)
+    assert not ours.children
+    assert [(one.reason, one.ended_at) for one in here.listed()] == [("the peer does not have it any more", None)]
+
+
 def test_a_child_whose_states_somebody_removed_is_down_at_once_and_soon_back() -> None:
     here = site(13)
     here.network.run(5)

@@ -3,7 +3,7 @@
 Whoever is refused because the other end is busy tries again after a random time, so that the two do not meet for ever.
 """
 
-from gateway.ike.children import remove
+from gateway.ike.children import remove, same_traffic
 from gateway.ike.core import Core
 from gateway.ike.modes import answered
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
@@ -138,7 +138,8 @@ def not_replaced(core: Core, sa: IkeSa, child: ChildSa, refused: Reject) -> bool
     if child.gone or child.superseded:
         return True  # RFC 7296 2.8.1: the peer was faster, and its own rekey stands
     if refused.notify == NotifyType.CHILD_SA_NOT_FOUND and not _may_be_news(core, sa, child):
-        remove(core, sa, child, "the peer does not have it any more", quiet=True)
+        carried = any(other is not child and same_traffic(other, child) for other in sa.children.values())
+        remove(core, sa, child, "the peer does not have it any more", quiet=carried)
         return False
     note_refusal(core, sa, refused)
     rekey_child_later(core, sa, child)
