@@ -143,6 +143,16 @@ def test_development_runs_on_the_very_releases_that_are_shipped() -> None:
         assert pins(lock).items() <= development.items()
 
 
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_locks_are_made_of_what_is_declared(lock: str) -> None:
+    """What was written into one by hand says of nobody, or not of all, that they need it."""
+    blocks = re.split(r"^(?=[a-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE)
+    ours = {block.partition("==")[0] for block in blocks if re.search(r"#.*\bikegate \(pyproject\.toml\)", block)}
+    declared = project()["project"]
+    assert isinstance(declared, dict)
+    assert {re.split(r"[<>=;\[ ]", one)[0] for one in declared["dependencies"]} == ours
+
+
 def test_the_wheel_holds_everything_that_runs(tmp_path: Path) -> None:
     """Templates, static files and revisions are found by path at run time, so no import misses them."""
     pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
