@@ -12,6 +12,7 @@ from cryptography import x509
 
 from gateway.crypto import der
 from gateway.crypto.certificates import canonical_name
+from gateway.policy import distinguished
 from gateway.wire.numbers import IdType, name_of
 
 _FQDN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
@@ -132,9 +133,8 @@ def _printable(data: bytes) -> str:
 
 
 def _distinguished_name(text: str) -> x509.Name:
-    """Written as in a certificate, most general first (`C=CH, O=Lab, CN=moon`)."""
     try:
-        return x509.Name(reversed(list(x509.Name.from_rfc4514_string(re.sub(r",\s+", ",", text)))))
+        return distinguished.read(text)
     except ValueError as error:
         raise InvalidIdentity(f"{text!r} is no distinguished name: {error}") from None
 
@@ -161,11 +161,6 @@ def _decode_name(name: bytes) -> x509.Name:
             attributes.append(x509.NameAttribute(x509.ObjectIdentifier(der.dotted(oid)), text, _validate=False))
         rdns.append(x509.RelativeDistinguishedName(attributes))
     return x509.Name(rdns)
-
-
-def _attributes(name: x509.Name) -> tuple[tuple[str, str], ...]:
-    """OID and value of each attribute, as DNs are compared: without case, spaces folded (RFC 5280 7.1)."""
-    return tuple((a.oid.dotted_string, " ".join(str(a.value).lower().split())) for a in name)
 
 
 @lru_cache(4096)
@@ -216,7 +211,7 @@ class IdentityPattern:
         if text == "%any":
             return cls(text)
         if "*" in text and "=" in text:
-            return cls(text, parts=_attributes(_distinguished_name(text)))
+            return cls(text, parts=distinguished.attributes(_distinguished_name(text)))
         if "*" in text:
             if not re.fullmatch(r"[A-Za-z0-9_.@*-]+", text):
                 raise InvalidIdentity(f"{text!r}: a wildcard stands in a domain name or an e-mail address")
@@ -253,7 +248,7 @@ class IdentityPattern:
 
     def _matches_name(self, octets: bytes) -> bool:
         name = _parse_name(octets)
-        sent = _attributes(name) if name else ()
+        sent = distinguished.attributes(name) if name else ()
         return len(sent) == len(self.parts) and all(
             oid == wanted and value in ("*", given)
             for (wanted, value), (oid, given) in zip(self.parts, sent, strict=True)
