@@ -16,19 +16,11 @@ from gateway.service.observe import Observer
 from gateway.service.outages import KEPT, Outage, Outages
 from gateway.service.status import PeerStatus, TunnelState
 from tests.simulation.agreement import established
-from tests.simulation.network import Host, Network, peer, psk, two
+from tests.simulation.network import Host, Network, peer, psk, right_end, two
 
 BOTH = {("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")}
 LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-RIGHT = peer(
-    "left",
-    me="right.example",
-    them="left.example",
-    remote=None,
-    mine="10.2.0.0/24",
-    theirs="10.1.0.0/24",
-    start=Start.PASSIVE,
-)
+RIGHT = right_end(remote=None)
 
 
 @dataclass

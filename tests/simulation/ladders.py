@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from gateway.ike.attempt_log import payload_name
 from gateway.ike.exchanges.collisions import CROSSING
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
-from gateway.policy.peers import Start
 from gateway.wire.numbers import ExchangeType
-from tests.simulation.network import Host, Network, peer, two
+from tests.simulation.network import Host, Network, peer, right_end, two
 
 CHILD, INFO = ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL
 
@@ -19,16 +18,7 @@ class Ladder:
     def __init__(self, seed: int = 1, **more: object) -> None:
         self.network = Network(seed)
         left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", **more)
-        right = peer(
-            "left",
-            me="right.example",
-            them="left.example",
-            remote="192.0.2.1",
-            mine="10.2.0.0/24",
-            theirs="10.1.0.0/24",
-            start=Start.PASSIVE,
-            **more,
-        )
+        right = right_end(**more)
         self.a, self.b = two(self.network, left=left, right=right)
         self.network.run(1)
         self.old, self.other_old = self.sa(self.a), self.sa(self.b)

@@ -4,28 +4,18 @@ from gateway.ike.effects import Send
 from gateway.ike.path import Path
 from gateway.ike.plane import Direction, Encapsulation
 from gateway.ike.sa import Lifecycle
-from gateway.policy.peers import Start
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, parse, parse_header
 from gateway.wire.numbers import ExchangeType
 from tests.simulation.agreement import assert_agree, established
-from tests.simulation.network import Host, Network, peer, two
+from tests.simulation.network import Host, Network, peer, right_end, two
 
 
 def ends(**more: object) -> tuple[Network, Host, Host]:
     """The left end calls, and both speak MOBIKE."""
     network = Network(2)
     left = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote=None,
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-        **more,
-    )
+    right = right_end(remote=None, **more)
     a, b = two(network, left=left, right=right)
     network.run(1)
     assert_agree(a, b)

@@ -292,6 +292,20 @@ def peer(
     return replace(base, **more)  # type: ignore[arg-type]
 
 
+def right_end(*, remote: str | None = "192.0.2.1", start: Start = Start.PASSIVE, **more: object) -> Peer:
+    """The left end, as the right one is configured for it: it waits to be called, unless told otherwise."""
+    return peer(
+        "left",
+        me="right.example",
+        them="left.example",
+        remote=remote,
+        mine="10.2.0.0/24",
+        theirs="10.1.0.0/24",
+        start=start,
+        **more,
+    )
+
+
 def psk(secret: bytes = SECRET, *ids: str) -> Psk:
     return Psk("key", secret, (), tuple(IdentityPattern.parse(one) for one in ids))
 
@@ -307,15 +321,7 @@ def two(
     """Two gateways that want one tunnel; the left one calls unless told otherwise."""
     a, b = network.host("left", "192.0.2.1"), network.host("right", "192.0.2.2")
     left = left or peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-    right = right or peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote="192.0.2.1",
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-    )
+    right = right or right_end()
     network.apply(b, Snapshot.build(1, [right], [psk(right_key)]))
     network.apply(a, Snapshot.build(1, [left], [psk(left_key)]))
     return a, b

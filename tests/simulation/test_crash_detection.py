@@ -7,25 +7,17 @@ import pytest
 from gateway.ike.path import Path
 from gateway.ike.plane_events import UnknownSpi
 from gateway.ike.sa import OPENING, IkeSa
-from gateway.policy.peers import Peer, Start
+from gateway.policy.peers import Peer
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import Message, build, parse
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from gateway.wire.payloads import SK, Notify, Payload
 from tests.simulation.agreement import assert_agree, established
-from tests.simulation.network import Host, Network, peer, psk, two
+from tests.simulation.network import Host, Network, peer, psk, right_end, two
 from tests.simulation.test_staying_up import asked
 
 LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-RIGHT: Peer = peer(
-    "left",
-    me="right.example",
-    them="left.example",
-    remote=None,
-    mine="10.2.0.0/24",
-    theirs="10.1.0.0/24",
-    start=Start.PASSIVE,
-)
+RIGHT: Peer = right_end(remote=None)
 
 
 def plain(network: Network) -> list[Message]:

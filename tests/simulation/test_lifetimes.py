@@ -10,21 +10,13 @@ from gateway.policy.peers import Child, Start
 from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import Snapshot
 from tests.simulation.agreement import established
-from tests.simulation.network import ESP, Host, Network, peer, psk, two
+from tests.simulation.network import ESP, Host, Network, peer, psk, right_end, two
 
 
 def ends(network: Network, child: dict[str, object] | None = None, **more: object) -> tuple[Host, Host]:
     """Two gateways with two children; `child` and `more` are further settings of the left one."""
     left = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote=None,
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-    )
+    right = right_end(remote=None)
     six, mirror = (Selector.parse("fd00:1::/64"),), (Selector.parse("fd00:2::/64"),)
     left = replace(left, children=(replace(left.children[0], **(child or {})), Child("six", six, mirror, ESP)))
     right = replace(right, children=(*right.children, Child("six", mirror, six, ESP, Start.PASSIVE)))

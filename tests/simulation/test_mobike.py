@@ -12,13 +12,13 @@ from gateway.wire.message import parse_header
 from gateway.wire.numbers import ExchangeType
 from tests.simulation.agreement import assert_agree, established
 from tests.simulation.moving import ends, outer
-from tests.simulation.network import Host, Network, Weather, peer, psk, two
+from tests.simulation.network import Host, Network, Weather, peer, psk, right_end, two
 
 
 def test_initiator_without_mobike_calls_again_at_once_from_its_new_address() -> None:
     network = Network(1)
     left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", mobike=False)
-    right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
+    right = right_end(remote=None, start=Start.ALWAYS)
     a, b = two(network, left=left, right=right)
     network.run(1)
     assert_agree(a, b)
@@ -168,10 +168,7 @@ def test_address_that_the_configuration_does_not_allow_is_not_accepted() -> None
 def test_dead_path_is_left_for_another_address_of_the_peer() -> None:
     """The responder has a second address that it told of; the first one dies without a word."""
     network = Network(6)
-    right = peer(
-        "left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24",
-        start=Start.PASSIVE, dpd_delay=0.0,
-    )  # fmt: skip
+    right = right_end(remote=None, dpd_delay=0.0)  # fmt: skip
     b = network.host("right", "192.0.2.2")
     network.hosts["192.0.2.3"] = b
     network.perform(b, b.engine.network_changed(("192.0.2.2", "192.0.2.3", "127.0.0.1", "fe80::1"), network.now))

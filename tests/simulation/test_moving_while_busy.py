@@ -2,8 +2,9 @@
 
 import pytest
 
+from gateway.policy.peers import Start
 from gateway.wire.numbers import ExchangeType
-from tests.simulation.network import Network, peer, two
+from tests.simulation.network import Network, peer, right_end, two
 from tests.simulation.test_mobike import ends, outer
 from tests.simulation.test_tunnel import assert_agree, established
 
@@ -16,7 +17,7 @@ def test_who_moves_without_mobike_right_after_the_peers_rekey_calls_again(slow: 
     """
     network = Network(1)
     left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", mobike=False)
-    right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
+    right = right_end(remote=None, start=Start.ALWAYS)
     a, b = two(network, left=left, right=right)
     network.run(1)
     network.holding = True

@@ -12,7 +12,7 @@ from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import parse_header
 from gateway.wire.numbers import ExchangeType
 from tests.simulation.agreement import assert_agree, established
-from tests.simulation.network import Host, Network, peer, psk, two
+from tests.simulation.network import Host, Network, peer, psk, right_end, two
 
 ROUTER = "203.0.113.9"
 
@@ -22,16 +22,7 @@ def behind_nat(seed: int = 1, shift: int = 40_000, **more: object) -> tuple[Netw
     network = Network(seed)
     network.nat["192.0.2.1"] = (ROUTER, shift)
     left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", mobike=False, **more)
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote=None,
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-        mobike=False,
-    )
+    right = right_end(remote=None, mobike=False)
     a, b = two(network, left=left, right=right)
     network.run(1)
     assert_agree(a, b)
@@ -195,16 +186,7 @@ def test_keepalives_come_from_behind_the_router_alone() -> None:
 def test_either_end_can_force_encapsulation(who: str) -> None:
     network = Network(4)
     left = peer("right", me="left.example", them="right.example", remote="192.0.2.2", force_encapsulation=who == "left")
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote="192.0.2.1",
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-        force_encapsulation=who == "right",
-    )
+    right = right_end(force_encapsulation=who == "right")
     a, b = two(network, left=left, right=right)
     network.run(100)
     assert_agree(a, b)

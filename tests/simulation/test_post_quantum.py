@@ -7,12 +7,11 @@ import pytest
 from gateway.ike.attempts import Outcome
 from gateway.ike.lifecycle import stop_following
 from gateway.ike.sa import Lifecycle
-from gateway.policy.peers import Start
 from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import parse_header
 from gateway.wire.numbers import ExchangeType, Protocol
-from tests.simulation.network import Host, Network, Weather, peer, two
+from tests.simulation.network import Host, Network, Weather, peer, right_end, two
 
 HYBRID = "aes256gcm16-prfsha256-x25519-ke1_mlkem768"
 
@@ -25,16 +24,7 @@ def pair(network: Network, ours: tuple[str, ...], theirs: tuple[str, ...], **mor
     left = peer(
         "right", me="left.example", them="right.example", remote="192.0.2.2", proposals=proposals(*ours), **more
     )
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote="192.0.2.1",
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-        proposals=proposals(*theirs),
-    )
+    right = right_end(proposals=proposals(*theirs))
     return two(network, left=left, right=right)
 
 

@@ -7,13 +7,14 @@ import pytest
 from gateway.ike.attempts import Outcome
 from gateway.ike.driver import waiting_for
 from gateway.ike.path import Path
+from gateway.policy.peers import Start
 from gateway.policy.proposals import Proposal
 from gateway.policy.snapshot import Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse_header
 from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from tests.simulation.agreement import assert_agree, assert_nothing_left
-from tests.simulation.network import Host, Network, peer, psk, two
+from tests.simulation.network import Host, Network, psk, right_end, two
 
 ERRORS = (NotifyType.NO_PROPOSAL_CHOSEN, NotifyType.INVALID_SYNTAX, NotifyType.INVALID_MAJOR_VERSION, 9999)
 
@@ -59,7 +60,7 @@ def test_nor_does_he_where_the_answer_was_lost() -> None:
 
 
 def refusing(network: Network) -> tuple[Host, Host]:
-    right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
+    right = right_end(remote=None, start=Start.ALWAYS)
     return two(network, right=replace(right, proposals=(Proposal.parse("aes128-sha256-modp2048", Protocol.IKE),)))
 
 

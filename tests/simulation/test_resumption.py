@@ -7,23 +7,14 @@ import pytest
 from gateway.ike.effects import Send
 from gateway.ike.path import Path
 from gateway.ike.sa import IkeSa, Lifecycle
-from gateway.policy.peers import Start
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message, build, parse
 from gateway.wire.numbers import ExchangeType, NotifyType
-from tests.simulation.network import SECRET, Host, Network, Weather, peer, psk, two
+from tests.simulation.network import SECRET, Host, Network, Weather, peer, psk, right_end, two
 
 RESUME, INIT, AUTH = ExchangeType.IKE_SESSION_RESUME, ExchangeType.IKE_SA_INIT, ExchangeType.IKE_AUTH
-RIGHT = peer(
-    "left",
-    me="right.example",
-    them="left.example",
-    remote="192.0.2.1",
-    mine="10.2.0.0/24",
-    theirs="10.1.0.0/24",
-    start=Start.PASSIVE,
-)
+RIGHT = right_end()
 
 
 def established(host: Host) -> list[IkeSa]:

@@ -13,18 +13,10 @@ from gateway.policy.peers import Retransmission, Start, Unique
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire.numbers import ExchangeType
 from tests.simulation.agreement import assert_agree, established
-from tests.simulation.network import Host, Network, peer, psk, two
+from tests.simulation.network import Host, Network, peer, psk, right_end, two
 
 LEFT = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-RIGHT = peer(
-    "left",
-    me="right.example",
-    them="left.example",
-    remote=None,
-    mine="10.2.0.0/24",
-    theirs="10.1.0.0/24",
-    start=Start.PASSIVE,
-)
+RIGHT = right_end(remote=None)
 BOTH = {("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")}
 
 
@@ -43,7 +35,7 @@ def carry(host: Host, child: ChildSa, *, inward: int = 0, outward: int = 0) -> N
 
 def test_esp_that_comes_in_is_life_and_esp_that_goes_out_is_not() -> None:
     network = Network(1)
-    right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
+    right = right_end(remote=None, start=Start.ALWAYS)
     a, _ = two(network, right=replace(right, dpd_delay=0.0))
     network.run(1)
     (child,) = established(a)[0].children.values()

@@ -10,10 +10,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gateway.ike.engine import Engine
 from gateway.ike.plane import Action
 from gateway.ike.sa import Lifecycle
+from gateway.policy.peers import Start
 from gateway.policy.snapshot import Snapshot
 from gateway.wire.message import parse_header
 from gateway.wire.numbers import PayloadType
-from tests.simulation.network import Host, Network, Weather, peer, psk
+from tests.simulation.network import Host, Network, Weather, peer, psk, right_end
 
 ENDS = st.sampled_from(["left", "right"])
 
@@ -28,14 +29,7 @@ class Story(RuleBasedStateMachine):
         self.right = self.network.host("right", "192.0.2.2")
         self.peers = {
             "left": peer("right", me="left.example", them="right.example", remote="192.0.2.2"),
-            "right": peer(
-                "left",
-                me="right.example",
-                them="left.example",
-                remote="192.0.2.1",
-                mine="10.2.0.0/24",
-                theirs="10.1.0.0/24",
-            ),
+            "right": right_end(start=Start.ALWAYS),
         }
         self.revision = 0
         for end in ("left", "right"):

@@ -15,7 +15,7 @@ from gateway.policy.selectors import Selector
 from gateway.policy.snapshot import EngineSettings, Snapshot
 from gateway.wire.numbers import NotifyType, Protocol
 from tests.simulation.agreement import assert_agree, assert_nothing_left, established
-from tests.simulation.network import ESP, Network, Weather, peer, psk, two
+from tests.simulation.network import ESP, Network, Weather, peer, psk, right_end, two
 
 
 def test_tunnel_comes_up_in_four_messages() -> None:
@@ -43,9 +43,7 @@ def test_tunnel_comes_up_over_a_bad_network(seed: int) -> None:
 @given(st.integers(0, 2**32), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 3))
 def test_both_calling_at_once_end_with_one_sa(seed: int, loss: float, duplicate: float, jitter: float) -> None:
     network = Network(seed, Weather(loss, duplicate, 0.02, jitter))
-    right = peer(
-        "left", me="right.example", them="left.example", remote="192.0.2.1", mine="10.2.0.0/24", theirs="10.1.0.0/24"
-    )
+    right = right_end(start=Start.ALWAYS)
     a, b = two(network, right=right)
     network.run(400)
     network.weather = Weather()
@@ -70,7 +68,7 @@ def test_wrong_key_is_told_apart() -> None:
 
 def test_no_common_proposal_shows_both_lists() -> None:
     network = Network(3)
-    right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
+    right = right_end(remote=None, start=Start.ALWAYS)
     right = replace(right, proposals=(Proposal.parse("aes128-sha256-modp2048", Protocol.IKE),))
     a, b = two(network, right=right)
     network.run(5.5)
@@ -87,7 +85,7 @@ def test_no_common_proposal_shows_both_lists() -> None:
 
 def test_wrong_group_guess_costs_one_round() -> None:
     network = Network(4)
-    right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
+    right = right_end(remote=None, start=Start.ALWAYS)
     right = replace(right, proposals=(Proposal.parse("aes256gcm16-prfsha256-ecp256", Protocol.IKE),))
     a, b = two(network, right=right)
     network.run(1)
@@ -98,7 +96,7 @@ def test_wrong_group_guess_costs_one_round() -> None:
 def test_cookie_is_asked_under_pressure() -> None:
     network = Network(5)
     a, b = network.host("left", "192.0.2.1"), network.host("right", "192.0.2.2")
-    right = peer("left", me="right.example", them="left.example", remote=None, mine="10.2.0.0/24", theirs="10.1.0.0/24")
+    right = right_end(remote=None, start=Start.ALWAYS)
     network.apply(b, Snapshot.build(1, [right], [psk()], EngineSettings(cookie_threshold=0)))
     network.apply(
         a, Snapshot.build(1, [peer("right", me="left.example", them="right.example", remote="192.0.2.2")], [psk()])
@@ -206,15 +204,7 @@ def test_a_dead_peer_is_noticed_and_called_again() -> None:
 def test_behind_nat_the_peers_move_to_4500() -> None:
     network = Network(12)
     network.nat["192.0.2.1"] = ("203.0.113.9", 1000)
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote=None,
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-    )
+    right = right_end(remote=None)
     a, b = two(network, right=right)
     network.run(1)
     (sa,), (mirror,) = established(a), established(b)
@@ -258,15 +248,7 @@ def test_further_children_follow_with_a_key_exchange_of_their_own() -> None:
     )
     mirror = Child("more", (Selector.parse("10.2.1.0/24"),), (Selector.parse("10.1.1.0/24"),), ESP, Start.PASSIVE)
     left = peer("right", me="left.example", them="right.example", remote="192.0.2.2")
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote=None,
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-    )
+    right = right_end(remote=None)
     a, b = two(
         network,
         left=replace(left, children=(*left.children, more)),
@@ -283,15 +265,7 @@ def test_further_children_follow_with_a_key_exchange_of_their_own() -> None:
 def test_the_data_planes_refusal_is_the_reason_and_leaves_nothing() -> None:
     network = Network(15)
     a, b = network.host("left", "192.0.2.1"), network.host("right", "192.0.2.2")
-    right = peer(
-        "left",
-        me="right.example",
-        them="left.example",
-        remote=None,
-        mine="10.2.0.0/24",
-        theirs="10.1.0.0/24",
-        start=Start.PASSIVE,
-    )
+    right = right_end(remote=None)
     network.apply(b, Snapshot.build(1, [right], [psk()]))
     b.plane.fail_next("the kernel has no ESP")
     network.apply(
