@@ -151,11 +151,11 @@ class AccessRules:
         return self._nft.replace(self._table, self._content(), self._additions(wanted))
 
     def _look(self) -> dict[str, RuleCounters] | None:
-        """What was counted, by address; None for no table. One of our name that somebody made has no sets."""
-        found = self._nft.counts(self._table)
+        """What was counted, by address; None for no table, or for one of our name that somebody made."""
+        found = self._nft.counts(self._table, [f"{what}{version}" for version in WORDS for what in _COUNTING])
         if found is None:
             return None
-        both = [[found.get(f"{what}{version}", {}) for what in _COUNTING] for version in WORDS]
+        both = [[found[f"{what}{version}"] for what in _COUNTING] for version in WORDS]
         return {
             address: RuleCounters(*passed[address], *dropped[address])
             for passed, dropped in both

@@ -45,10 +45,18 @@ class Nft:
         """Remove a table, if it is there. Why that cannot be, "" when it was done."""
         return self.run(f"add table inet {table}\ndelete table inet {table}\n")
 
-    def counts(self, table: str) -> dict[str, dict[str, Count]] | None:
-        """What the elements of the table's sets counted, by set and element; None for no such table, or no answer."""
-        sets = self._listed("set", "table", "inet", table)
-        return None if sets is None else {one["name"]: dict(_counted(one.get("elem", ()))) for one in sets}
+    def counts(self, table: str, names: Iterable[str]) -> dict[str, dict[str, Count]] | None:
+        """What the elements of these sets of the table counted, by set and element; None where one is not there.
+
+        One at a time: while a long list is read from JSON no other thread runs.
+        """
+        found = {}
+        for name in names:
+            sets = self._listed("set", "set", "inet", table, name)
+            if not sets:
+                return None
+            found[name] = dict(_counted(sets[0].get("elem", ())))
+        return found
 
     def tables(self) -> list[str]:
         """The names of all tables of the family inet, whoever made them; none where nft does not say."""

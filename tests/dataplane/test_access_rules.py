@@ -143,6 +143,24 @@ def test_rules_that_somebody_flushed_are_laid_again(scene: tuple[Namespace, Name
     assert "10.9.0.2" in listed(gate)
 
 
+def test_what_counted_is_read_in_parts_and_nothing_else_is(rules: AccessRules, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules.obey([LayRules(ANNA), LayRules(BERT)])
+    read: list[str] = []
+    call = rules._nft._call
+
+    def noting(words: list[str], script: str = "") -> Any:
+        read.append(" ".join(words))
+        return call(words, script)
+
+    monkeypatch.setattr(rules._nft, "_call", noting)
+    look(rules)
+    assert rules.counters().keys() == {ANNA.address, BERT.address}
+    sets = {
+        f"-j list set inet ikegate_access_7 {what}{version}" for what in ("passed", "dropped") for version in (4, 6)
+    }
+    assert set(read) == sets
+
+
 def test_nobody_waits_until_thousands_are_laid_again(
     scene: tuple[Namespace, Namespace], rules: AccessRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
