@@ -18,7 +18,7 @@ from gateway.ike.children import (
 )
 from gateway.ike.core import Core
 from gateway.ike.exchanges import collisions, configuration
-from gateway.ike.exchanges.errors import error_in
+from gateway.ike.exchanges.child_refused import refused
 from gateway.ike.exchanges.followup import follow_up
 from gateway.ike.exchanges.informational import delete_child, delete_spi
 from gateway.ike.flow import Closed, ask_peer
@@ -33,11 +33,10 @@ from gateway.ike.sa import ChildSa, IkeSa, Lifecycle, Task
 from gateway.ike.virtual_addresses import personal
 from gateway.ike.wishes import unwanted
 from gateway.policy.choice import Chosen, accepted
-from gateway.policy.differences import Mismatch
 from gateway.policy.peers import Child
 from gateway.wire import payloads as wire
 from gateway.wire.message import Message
-from gateway.wire.numbers import ExchangeType, NotifyType, Protocol, name_of
+from gateway.wire.numbers import ExchangeType, NotifyType, Protocol
 from gateway.wire.outcome import Reject
 
 Nonces = tuple[bytes, bytes]
@@ -100,6 +99,24 @@ def conclude(
     take: bool = True,
 ) -> ChildSa:
     """Check the responder's half and install; a failure is recorded, told to the peer if it must know, and raised."""
+    agreed, chosen = _check(core, sa, offer, response)
+    core.reach(sa, Step.NETWORKS, agreed.text)
+    states = make_states(core, sa, agreed, chosen, offer.spi, nonces, shared, initiator=True)
+    try:
+        child = install(core, sa, agreed, chosen, states, replacing, nonces=nonces, take=take)
+    except Refused as problem:
+        _undo(core, sa, offer)
+        raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, problem.why) from None
+    if child.inbound.key != offer.held:  # we moved meanwhile
+        offer.withdraw(core)
+    installed(core, sa)
+    if replacing is None and response.notify(NotifyType.ADDITIONAL_TS_POSSIBLE):
+        _go_on_in_pairs(core, sa, offer.config)
+    return child
+
+
+def _check(core: Core, sa: IkeSa, offer: Offer, response: Message) -> tuple[Agreed, Chosen]:
+    """What the responder made of the offer, if that is what we want. Raises Reject, and nothing stays of the offer."""
     try:
         sent = response.maybe(wire.SA)
         if not offer.with_ke:
@@ -107,8 +124,7 @@ def conclude(
             offer.config = personal(sa, offer.config)
         agreed = answered(offer.config, sa.path, sa.nat, response) if sent else None
     except (Reject, Refused) as problem:
-        offer.withdraw(core)
-        delete_spi(core, sa, offer.spi)
+        _undo(core, sa, offer)
         if isinstance(problem, Refused):
             raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, problem.why) from None
         raise core.refuse(sa, "syntax", Step.NETWORKS, problem.notify, problem.why) from None
@@ -118,28 +134,19 @@ def conclude(
     answer = sent.proposals
     chosen = _chosen(offer, answer)
     if chosen is None or not usable_spi(chosen.spi):
-        offer.withdraw(core)
-        delete_spi(core, sa, offer.spi)
+        _undo(core, sa, offer)
         why = "the peer chose ESP algorithms that we did not offer"
         raise core.refuse(sa, "no-esp-proposal", Step.ALGORITHMS, NotifyType.NO_PROPOSAL_CHOSEN, why)
     if unlike := _not_as_asked(core, sa, offer, agreed):
-        offer.withdraw(core)
-        delete_spi(core, sa, offer.spi)
+        _undo(core, sa, offer)
         raise unlike
-    core.reach(sa, Step.NETWORKS, agreed.text)
-    states = make_states(core, sa, agreed, chosen, offer.spi, nonces, shared, initiator=True)
-    try:
-        child = install(core, sa, agreed, chosen, states, replacing, nonces=nonces, take=take)
-    except Refused as refused:
-        offer.withdraw(core)
-        delete_spi(core, sa, offer.spi)
-        raise core.refuse(sa, "data-plane", Step.INSTALL, NotifyType.NO_ADDITIONAL_SAS, refused.why) from None
-    if child.inbound.key != offer.held:  # we moved meanwhile
-        offer.withdraw(core)
-    installed(core, sa)
-    if replacing is None and response.notify(NotifyType.ADDITIONAL_TS_POSSIBLE):
-        _go_on_in_pairs(core, sa, offer.config)
-    return child
+    return agreed, chosen
+
+
+def _undo(core: Core, sa: IkeSa, offer: Offer) -> None:
+    """The peer has made a CHILD_SA that does not come about here."""
+    offer.withdraw(core)
+    delete_spi(core, sa, offer.spi)
 
 
 def forgo(core: Core, sa: IkeSa, offer: Offer, response: Message, why: str) -> None:
@@ -209,49 +216,11 @@ def installed(core: Core, sa: IkeSa) -> None:
 
 def _not_made(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn:
     """The reason stays with the IKE SA, which goes on without the child."""
-    try:
-        _refused(core, sa, offer, response)
-    except Reject as refused:
-        sa.refusal = refused.why
-        raise
-
-
-def _refused(core: Core, sa: IkeSa, offer: Offer, response: Message) -> NoReturn:
-    """The responder made no child; its notify says why."""
-    notify = error_in(response)
-    if notify is None:
-        raise core.refuse(
-            sa, "syntax", Step.NETWORKS, NotifyType.INVALID_SYNTAX, "the peer answered without a CHILD_SA or an error"
-        )
-    config = offer.config
-    name = name_of(NotifyType, notify.type)
-    match notify.type:
-        case NotifyType.NO_PROPOSAL_CHOSEN:
-            ours = tuple(proposal.keywords for proposal in config.proposals)
-            attempt_log.mismatch(sa.attempt, Mismatch(ours, ("the peer does not say",), ()))
-            why = f"the peer accepts none of our ESP proposals for {config.name} (NO_PROPOSAL_CHOSEN)"
-            raise core.refuse(sa, "no-esp-proposal", Step.NETWORKS, notify.type, why)
-        case NotifyType.TS_UNACCEPTABLE:
-            wanted = networks_text(config.local, config.remote)
-            attempt_log.mismatch(sa.attempt, Mismatch((wanted,), ("the peer does not say",), ()))
-            why = f"the peer does not accept the networks of {config.name}: {wanted} (TS_UNACCEPTABLE)"
-            raise core.refuse(sa, "networks", Step.NETWORKS, notify.type, why)
-        case NotifyType.SINGLE_PAIR_REQUIRED:
-            wanted = networks_text(config.local, config.remote)
-            attempt_log.mismatch(sa.attempt, Mismatch((wanted,), ("one pair in each CHILD_SA",), ()))
-            why = f"the peer takes a single pair of addresses in a CHILD_SA, {config.name} has {wanted}"
-            _go_on_in_pairs(core, sa, config)
-            raise core.refuse(sa, "single-pair", Step.NETWORKS, notify.type, f"{why} (SINGLE_PAIR_REQUIRED)")
-        case NotifyType.INTERNAL_ADDRESS_FAILURE | NotifyType.FAILED_CP_REQUIRED:
-            asks = "has no address for us" if notify.type != NotifyType.FAILED_CP_REQUIRED else "wants to give us one"
-            raise core.refuse(sa, "no-address", Step.NETWORKS, notify.type, f"the peer {asks} ({name})")
-        case NotifyType.TEMPORARY_FAILURE:
-            why = f"the peer is busy and wants to be asked again about {config.name} (TEMPORARY_FAILURE)"
-            raise core.refuse(sa, "refused", Step.NETWORKS, notify.type, why)
-        case _:
-            raise core.refuse(
-                sa, "peer-error", Step.NETWORKS, notify.type, f"the peer answered {name} for {config.name}"
-            )
+    problem = refused(core, sa, offer.config, response)
+    sa.refusal = problem.why
+    if problem.notify == NotifyType.SINGLE_PAIR_REQUIRED:
+        _go_on_in_pairs(core, sa, offer.config)
+    raise problem
 
 
 async def create_child(
@@ -292,8 +261,8 @@ async def _create_child(core: Core, sa: IkeSa, config: Child, replacing: ChildSa
         rival = collisions.rival_of(sa, replacing, config, response, began)
         lost = rival is not None and min(nonces) < rival.lowest
         new = conclude(core, sa, offer, response, nonces, Shared(first, following), replacing, take=not lost)
-    except Reject as refused:
-        if not _may_leave(core, sa, config, replacing, refused):
+    except Reject as problem:
+        if not _may_leave(core, sa, config, replacing, problem):
             raise
         sa.attempt = None
         return
