@@ -176,7 +176,7 @@ class AccessRules:
 
     def _masquerade(self) -> None:
         """The chain for it comes with the first who needs it: not every kernel that filters can do NAT."""
-        wanted = any(rules.masquerade for rules in self._rules.values())
+        wanted = any(rules.masquerade for rules in list(self._rules.values()))  # others go meanwhile
         if not wanted or self._masquerades or self._why_no_masquerade:
             return
         hook = "type nat hook postrouting priority srcnat; policy accept;"

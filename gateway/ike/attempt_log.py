@@ -247,6 +247,16 @@ def fail(
     attempt.steps.append(StepTaken(step, False, now, reason))
 
 
+def overturn(attempt: Attempt, now: float, cause: str, reason: str, step: Step, cure: str) -> None:
+    """It ended well for us, and the peer says that it did not: it failed at that station."""
+    if attempt.outcome != Outcome.ESTABLISHED:
+        return
+    stations = list(Step)
+    before = stations[: stations.index(step)]
+    attempt.outcome, attempt.steps = Outcome.RUNNING, [taken for taken in attempt.steps if taken.step in before]
+    fail(attempt, now, cause, reason, step, NotifyType.AUTHENTICATION_FAILED, cure)
+
+
 def succeed(attempt: Attempt, now: float) -> None:
     if attempt.outcome == Outcome.RUNNING:
         attempt.outcome, attempt.ended = Outcome.ESTABLISHED, now

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.crypto.signatures import Made, PrivateKey
-from gateway.ike.attempts import Outcome
+from gateway.ike.attempts import Outcome, Step
 from gateway.ike.authentication import signature
 from gateway.policy.authentication import Credential, Method, RemoteAuth
 from gateway.policy.snapshot import Snapshot
@@ -174,6 +174,10 @@ def test_a_responder_whose_certificate_does_not_hold_is_left(what: str) -> None:
     assert not pair.b.engine.core.established("left")  # it was told AUTHENTICATION_FAILED
     told = " ".join(event.text for event in pair.b.events if event.kind == "ike-sa.closed")
     assert "refused our proof (AUTHENTICATION_FAILED): it does not trust our certificate" in told
+    theirs = pair.attempt(pair.b)
+    assert (theirs.outcome, theirs.cause, theirs.notify) == (Outcome.FAILED, "peer-refused-us", FAILED)
+    assert [(taken.step, taken.done) for taken in theirs.steps][-2:] == [(Step.NAT, True), (Step.IDENTITY, False)]
+    assert theirs.advice.startswith("The peer's own log has the reason")
 
 
 def test_a_request_for_certificates_tells_why_ours_was_refused() -> None:

@@ -1,5 +1,6 @@
 """The peer refused our proof: AUTHENTICATION_FAILED does not say why, so what it can be, by how we proved ourselves."""
 
+from gateway.ike import attempt_log
 from gateway.ike.attempts import Step
 from gateway.ike.authentication import trust
 from gateway.ike.core import Core
@@ -10,6 +11,8 @@ from gateway.wire.message import parse
 from gateway.wire.outcome import Close
 
 _WHAT = "the peer refused our proof (AUTHENTICATION_FAILED)"
+_LATE = 60.0
+"""Seconds after which it is not about how the IKE SA came to stand."""
 _CURES = {
     Method.CERTIFICATE: "peer-refused-certificate",
     Method.PUBLIC_KEY: "peer-refused-key",
@@ -23,8 +26,20 @@ def refuse(core: Core, sa: IkeSa) -> Close:
     return core.give_up(sa, "peer-refused-us", Step.IDENTITY, None, why(core, sa), cure=cure)
 
 
+def told_late(core: Core, sa: IkeSa) -> str:
+    """The sentence about an initiator that says so when we are established already (RFC 7296 2.21.2).
+
+    Its attempt, which had ended well for us, ends by it.
+    """
+    found = [one for one in core.attempts.since(0) if one.ike_sa == sa.id and not one.initiator]
+    if found and sa.established is not None and core.now - sa.established < _LATE:
+        cure = _CURES.get(_method(sa), "")
+        attempt_log.overturn(found[-1], core.now, "peer-refused-us", why(core, sa), Step.IDENTITY, cure)
+    return why(core, sa)
+
+
 def why(core: Core, sa: IkeSa) -> str:
-    """The sentence about it; an initiator says so when we are established already (RFC 7296 2.21.2)."""
+    """The sentence about it."""
     return f"{_WHAT}: {_possible(core, sa)}"
 
 

@@ -129,7 +129,7 @@ def farewell(core: Core, sa: IkeSa, notify: int) -> None:
 def answer_informational(core: Core, sa: IkeSa, request: Message) -> list[wire.Payload]:
     """Deletes, errors, or nothing at all: always answered."""
     if request.notify(NotifyType.AUTHENTICATION_FAILED):  # the initiator does not believe us (RFC 7296 2.21.2)
-        sa.reason, sa.state = refused.why(core, sa), Lifecycle.DELETING
+        sa.reason, sa.state = refused.told_late(core, sa), Lifecycle.DELETING
         return []
     hear_protected(core, sa, request)
     if sa.state == Lifecycle.ESTABLISHED and request.notify(NotifyType.AUTH_LIFETIME):
