@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,8 @@ def heard(pair: Pair, port: int, *, listener: str = "right", wait: float = 10.0)
         server = socket.create_server((target, port))
     with here.entered():
         client = socket.socket()
+    # its end is a reset: a FIN that is lost with the tunnel would be sent again, through the tunnel of the next test
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with contextlib.closing(server), contextlib.closing(client):
         client.settimeout(wait)
         client.bind((address, 0))
