@@ -1,10 +1,11 @@
 """The same floods twice over, while honest peers connect: the second time must leave no more memory than the first.
 
 `python -m benchmarks.soak [--seconds N] [--rate N]`, N seconds for each flood. The books that are kept on purpose (the
-journal's 10,000 records, the last 2,000 attempts) are filled before, the half-open IKE SAs of a round time out before
-it is measured, and the books about sources are full after the first round. The status is not 0 when memory grew, or
-when an honest peer did not get in. Resident memory is what a machine feels, and fragments of the heap are in it; the
-blocks that the interpreter holds tell a leak apart from these.
+journal's 10,000 records, the last 2,000 attempts) are filled before, and with the same again after each round: what a
+flood leaves in them is smaller than an honest call, so that they are as large as these were many. The half-open IKE SAs
+of a round time out before it is measured, and the books about sources are full after the first round. The status is
+not 0 when memory grew, or when an honest peer did not get in. Resident memory is what a machine feels, and fragments of
+the heap are in it; the blocks that the interpreter holds tell a leak apart from these.
 """
 
 import argparse
@@ -21,27 +22,29 @@ SECONDS = 75.0
 ROUNDS = 2
 GROWTH = 2**20
 """Octets that the heap's fragments may differ by; a leak of 10 octets for each datagram of a round is more."""
-BLOCKS = 5000
-"""Blocks that the interpreter may hold more, as what is in the books is not the same: in ten minutes a datagram in a
-thousand that leaves one is found, and an honest peer that leaves one."""
+BLOCKS = 2000
+"""Blocks that the interpreter may hold more: in ten minutes a datagram in a thousand that leaves one is found, and an
+honest peer that leaves one."""
 _FILLING = 900.0
 """Seconds; a minute on a machine that does nothing else."""
 _ATTEMPTS = EngineSettings().attempts_kept
 
 
-async def fill(gateway: Target) -> None:
-    """Call until what is kept of calls is as much as is ever kept. Raises TimeoutError."""
-    caller = Caller(gateway.nat)
+async def fill(gateway: Target, calls: int = 0) -> int:
+    """Call so often, and until what is kept of calls is as much as is ever kept; how often. Raises TimeoutError."""
+    caller, called = Caller(gateway.nat), 0
     try:
         async with asyncio.timeout(_FILLING):
             full = False
-            while not full:
+            while called < calls or not full:
                 for _ in range(100):
                     await caller.call()
+                called += 100
                 found = gateway.ask()
                 full = found["records"] >= RECORDS and found["attempts"] >= _ATTEMPTS
     finally:
         await caller.close()
+    return called
 
 
 class Held(NamedTuple):
@@ -68,7 +71,7 @@ def soak(rate: float, seconds: float) -> list[str]:
     """What went wrong, in sentences."""
     wrong = []
     with target() as gateway:
-        asyncio.run(fill(gateway))
+        calls = asyncio.run(fill(gateway))
         held = [settle(gateway)]
         print(f"the books are full: {held[0]}", flush=True)
         for number in range(1, ROUNDS + 1):
@@ -77,6 +80,7 @@ def soak(rate: float, seconds: float) -> list[str]:
                 print(outcome, flush=True)
                 if outcome.failed or not outcome.took:
                     wrong.append(f"round {number}, {kind}: {len(outcome.failed)} failed, as {outcome.failed[:1]}")
+            asyncio.run(fill(gateway, calls))
             held.append(settle(gateway))
             print(f"after round {number}: {held[-1]}", flush=True)
     grown, more = held[-1].octets - held[1].octets, held[-1].blocks - held[1].blocks
