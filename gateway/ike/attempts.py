@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.crypto.chains import Link
+from gateway.wire.numbers import NotifyType
 
 
 class Step(StrEnum):
@@ -88,3 +89,8 @@ class Attempt:
     chain: tuple[Link, ...] = ()
     steps: list[StepTaken] = field(default_factory=list)
     messages: list[MessageSeen] = field(default_factory=list)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed for good; a peer that is only busy (TEMPORARY_FAILURE) is asked again."""
+        return self.outcome is Outcome.FAILED and self.notify != NotifyType.TEMPORARY_FAILURE

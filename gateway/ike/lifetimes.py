@@ -117,8 +117,7 @@ def _child_due(core: Core, sa: IkeSa, child: ChildSa) -> None:
 
 def _end_twins(core: Core, sa: IkeSa, name: str) -> None:
     """Two CHILD_SAs for the same packets have stood for long, and neither end has deleted one: the older goes."""
-    while sa.replaced_by is not None:
-        sa = sa.replaced_by
+    sa = sa.living
     if sa.state != Lifecycle.ESTABLISHED:
         return
     found = [child for child in sa.children.values() if child.name == name]

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from gateway.ike import lifetimes
-from gateway.ike.attempts import Attempt, Outcome
+from gateway.ike.attempts import Attempt
 from gateway.ike.core import Core
 from gateway.ike.sa import ChildSa, IkeSa, Lifecycle
-from gateway.wire.numbers import NotifyType
 
 
 class Replaced(Enum):
@@ -31,7 +30,7 @@ class Replacing:
 
     def outcome(self, core: Core) -> Replaced:
         """The peer's own rekey is as good as ours. A peer that is busy (TEMPORARY_FAILURE) is asked again."""
-        living = self._living()
+        living = self.sa.living
         if (self.child.successor if self.child else self.sa.replaced_by) is not None:
             return Replaced.YES
         if living.our_spi not in core.sas:
@@ -40,23 +39,15 @@ class Replacing:
             newer = any(one.name == self.child.name and one.id > self.child.id for one in living.children.values())
             return Replaced.YES if newer else Replaced.NOT_YET
         attempt = self.attempt(core)
-        if attempt is None or attempt.outcome is not Outcome.FAILED:
-            return Replaced.NOT_YET
-        return Replaced.NOT_YET if attempt.notify == NotifyType.TEMPORARY_FAILURE else Replaced.REFUSED
+        return Replaced.REFUSED if attempt is not None and attempt.refused else Replaced.NOT_YET
 
     def attempt(self, core: Core) -> Attempt | None:
         """Our newest attempt since, on this IKE SA and those in its place; others may be about other SAs of it."""
-        ours = {self.sa.id, self._living().id}
+        ours = {self.sa.id, self.sa.living.id}
         for attempt in core.attempts.since(self.since):
             if attempt.initiator and attempt.ike_sa in ours:
                 return attempt
         return None
-
-    def _living(self) -> IkeSa:
-        sa = self.sa
-        while sa.replaced_by is not None:
-            sa = sa.replaced_by
-        return sa
 
 
 def replace(core: Core, peer: str, child: str | None, ike_sa: int | None) -> list[Replacing]:

@@ -35,9 +35,7 @@ def network_changed(core: Core, addresses: tuple[str, ...]) -> None:
 
 def relocated(core: Core, relocation: Relocation, found: tuple[str, str] | None) -> None:
     """The answer: from which address of ours the peer is reached now. Without any, DPD will judge."""
-    sa = relocation.sa
-    while sa.replaced_by is not None:
-        sa = sa.replaced_by
+    sa = relocation.sa.living
     if sa.state not in _STANDING or sa.peer is None:
         return
     if relocation.silent:

@@ -234,6 +234,14 @@ class IkeSa:
     """What it told us of DNS with these."""
 
     @property
+    def living(self) -> "IkeSa":
+        """The IKE SA that is in its place by now, after however many rekeys; itself where there was none."""
+        sa = self
+        while sa.replaced_by is not None:
+            sa = sa.replaced_by
+        return sa
+
+    @property
     def lessee(self) -> str:
         """By which leased address its peer is told from others of the same configuration; empty where it holds none."""
         return self.leases[0].address if self.leases else ""

@@ -78,10 +78,7 @@ async def establish(core: Core, sa: IkeSa, wanted: Sequence[Child], detour: Deto
 
 async def _leave(core: Core, detour: Detour) -> None:
     """What was made in the place of an IKE SA stands."""
-    old = detour.before
-    while old.replaced_by is not None:  # it was rekeyed meanwhile
-        old = old.replaced_by
-    delete_sa(core, old, detour.why)
+    delete_sa(core, detour.before.living, detour.why)
 
 
 def _creating(core: Core, child: Child) -> Task:

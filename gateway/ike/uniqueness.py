@@ -29,9 +29,7 @@ def _crossed(core: Core, sa: IkeSa, other: IkeSa) -> bool:
 
 
 def supplant(core: Core, loser: IkeSa) -> None:
-    while loser.replaced_by is not None:  # it was rekeyed since
-        loser = loser.replaced_by
-    delete_sa(core, loser, "another IKE SA with this peer took its place")
+    delete_sa(core, loser.living, "another IKE SA with this peer took its place")
 
 
 def resolve_duplicates(core: Core, sa: IkeSa) -> None:

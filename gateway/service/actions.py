@@ -12,7 +12,6 @@ from gateway.ike.sa import Lifecycle
 from gateway.service.done import Done
 from gateway.service.manage import Configuration, NotFound
 from gateway.service.runner import Runner
-from gateway.wire.numbers import NotifyType
 
 _POLL = 0.05
 
@@ -57,11 +56,10 @@ class Actions:
         return running.id - 1 if running and running.outcome == Outcome.RUNNING else attempts.count
 
     def _refused(self, peer: str, since: int) -> Attempt | None:
-        """The peer's newest attempt of ours since that one, if it failed otherwise than by the peer's being busy."""
+        """The newest of our attempts with the peer since that one, if it was refused."""
         for attempt in self._engine.core.attempts.since(since):
             if attempt.peer == peer and attempt.initiator:
-                final = attempt.outcome == Outcome.FAILED and attempt.notify != NotifyType.TEMPORARY_FAILURE
-                return attempt if final else None
+                return attempt if attempt.refused else None
         return None
 
     def _is_up(self, peer: str, child: str | None) -> bool:

@@ -31,11 +31,12 @@ def told_late(core: Core, sa: IkeSa) -> str:
 
     Its attempt, which had ended well for us, ends by it.
     """
+    told = why(core, sa)
     found = [one for one in core.attempts.since(0) if one.ike_sa == sa.id and not one.initiator]
     if found and sa.established is not None and core.now - sa.established < _LATE:
         cure = _CURES.get(_method(sa), "")
-        attempt_log.overturn(found[-1], core.now, "peer-refused-us", why(core, sa), Step.IDENTITY, cure)
-    return why(core, sa)
+        attempt_log.overturn(found[-1], core.now, "peer-refused-us", told, Step.IDENTITY, cure)
+    return told
 
 
 def why(core: Core, sa: IkeSa) -> str:

@@ -138,7 +138,7 @@ async def _ask(core: Core, sa: IkeSa, payloads: list[wire.Payload], again: Task)
     try:
         return await ask_peer(ExchangeType.INFORMATIONAL, payloads, tries=_tries(sa))
     except Closed:
-        if (living := _living(sa)) is not sa:
+        if (living := sa.living) is not sa:
             start(core, living, again)
         raise
 
@@ -149,7 +149,7 @@ def _tries(sa: IkeSa) -> int:
     A peer that moved, or that we look for elsewhere, may be gone from there already, and telling us so: it is waited
     for as long as a peer tells by itself (RFC 4555 3.11: there should be enough time to detect and to recover).
     """
-    if sa.peer is None or all(child.outbound.destination == sa.path.remote for child in _living(sa).children.values()):
+    if sa.peer is None or all(child.outbound.destination == sa.path.remote for child in sa.living.children.values()):
         return 0
     asking, telling = sa.peer.retransmission, Retransmission()
     patience = sum(telling.wait(sent, 1.0) for sent in range(1, telling.tries + 1))
@@ -175,7 +175,7 @@ async def update_addresses(core: Core, sa: IkeSa) -> None:
         request += [_notify(NotifyType.COOKIE2, cookie), *(_further(core, sa) or [_none()])]
         mobility.announced = _ours(core, sa)
         response = await _ask(core, sa, request, _updating(core))
-        sa = _living(sa)
+        sa = sa.living
         if sa.path != path:  # moved again meanwhile: that update follows
             return
         _check_cookie(response, cookie)
@@ -191,13 +191,6 @@ async def update_addresses(core: Core, sa: IkeSa) -> None:
 
 def _none() -> wire.Notify:
     return _notify(NotifyType.NO_ADDITIONAL_ADDRESSES)
-
-
-def _living(sa: IkeSa) -> IkeSa:
-    """The SA that has the children now: it may have been rekeyed while we waited."""
-    while sa.replaced_by is not None:
-        sa = sa.replaced_by
-    return sa
 
 
 def _check_cookie(response: Message, cookie: bytes) -> None:
@@ -259,7 +252,7 @@ def arrived(core: Core, sa: IkeSa, path: Path) -> None:
 
 def hashes_for_liveness(core: Core, sa: IkeSa) -> list[wire.Payload]:
     """RFC 4555 3.8: from behind a NAT, who leads asks besides whether the mapping is still the same."""
-    return detection_of(core, sa, sa.path) if sa.mobility and sa.mobility.leads and _living(sa).nat.here else []
+    return detection_of(core, sa, sa.path) if sa.mobility and sa.mobility.leads and sa.living.nat.here else []
 
 
 def compare_mapping(core: Core, sa: IkeSa, response: Message) -> None:
@@ -268,7 +261,7 @@ def compare_mapping(core: Core, sa: IkeSa, response: Message) -> None:
     The hash covers the SPIs: after a rekey, as at the very first look, there is nothing to compare with, and an update
     does no harm. A peer that may not have the new SA yet is told by the old one.
     """
-    living = _living(sa)
+    living = sa.living
     destination = response.notify(NotifyType.NAT_DETECTION_DESTINATION_IP)
     if living.mobility is None or destination is None:
         return
@@ -344,7 +337,7 @@ def _adopt(core: Core, sa: IkeSa, path: Path, nat: Nat) -> None:
     if sa.replaced_by is not None:
         sa.path = path
         resend(core, sa)
-        sa = _living(sa)
+        sa = sa.living
     if nat.supported:
         sa.nat = nat
     known = all(child.outbound.destination == path.remote for child in sa.children.values())
@@ -366,7 +359,7 @@ async def _check_route(core: Core, sa: IkeSa, path: Path) -> None:
         return
     cookie = core.random(_COOKIE_OCTETS)
     response = await _ask(core, sa, [_notify(NotifyType.COOKIE2, cookie)], _checking(core, path))
-    sa = _living(sa)
+    sa = sa.living
     if sa.path == path:  # else it went out to several addresses, and another check follows
         _check_cookie(response, cookie)
         _settle(core, sa, path, Nat())
@@ -374,7 +367,7 @@ async def _check_route(core: Core, sa: IkeSa, path: Path) -> None:
 
 def _go_after(core: Core, sa: IkeSa, path: Path) -> None:
     """The peer, who does not lead, lost the address that we used, and wrote from this one."""
-    living = _living(sa)
+    living = sa.living
     for one in {sa.id: sa, living.id: living}.values():
         one.path = path
         if one.requests.pending is not None:
